@@ -1,0 +1,43 @@
+"""What can go wrong, by name. Every error says what was expected and what was found.
+
+All errors are a :class:`DeconvError`; catch that one. The kinds also derive from the built-in
+exception that a user of Captum or PyTorch would expect in the same place.
+"""
+
+__all__ = [
+    "DeadSignalWarning",
+    "DeconvError",
+    "InputError",
+    "ModelError",
+    "RuleError",
+    "SignalError",
+    "TargetError",
+]
+
+
+class DeconvError(Exception):
+    """Any error that deconv_attr raises on purpose."""
+
+
+class ModelError(DeconvError, TypeError):
+    """The model is not one that can be explained (no Module, TorchScript, no rectifier, a dict as output)."""
+
+
+class InputError(DeconvError, ValueError):
+    """The inputs are not images that can be explained, or a name or a file is not what it should be."""
+
+
+class TargetError(DeconvError, AssertionError):
+    """The target does not fit the model's output. (An AssertionError too, because Captum's is one.)"""
+
+
+class RuleError(DeconvError, NotImplementedError):
+    """No rule covers an operation of the forward pass."""
+
+
+class SignalError(DeconvError, ArithmeticError):
+    """The signal is no longer a finite number."""
+
+
+class DeadSignalWarning(UserWarning):
+    """The signal was rectified away before it reached the pixels: the map is zero everywhere."""
