@@ -28,7 +28,7 @@ class InputError(DeconvError, ValueError):
 
 
 class TargetError(DeconvError, AssertionError):
-    """The target does not fit the model's output. (An AssertionError too, because Captum's is one.)"""
+    """The target does not fit the model's output; an AssertionError too, because Captum's is one."""
 
 
 class RuleError(DeconvError, NotImplementedError):

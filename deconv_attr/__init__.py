@@ -1,0 +1,27 @@
+"""The deconvnet of Zeiler and Fergus (2013) as a Captum attribution method, right on every graph.
+
+>>> from deconv_attr import ZFDeconv
+>>> attributions = ZFDeconv(model).attribute(x, target=5)   # doctest: +SKIP
+"""
+
+from .attribution import LayerZFDeconv, ZFDeconv, coverage
+from .coverage import Coverage
+from .errors import DeadSignalWarning, DeconvError
+from .operations import Kind
+from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
+from .switches import Switches
+
+__all__ = [
+    "DECONVNET",
+    "DESALINET",
+    "GRADIENT",
+    "GUIDED_BACKPROP",
+    "Coverage",
+    "DeadSignalWarning",
+    "DeconvError",
+    "Kind",
+    "LayerZFDeconv",
+    "Switches",
+    "ZFDeconv",
+    "coverage",
+]

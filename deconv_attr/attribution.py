@@ -1,0 +1,351 @@
+"""The Captum face: ``ZFDeconv(model).attribute(x, target=...)``, and ``coverage(model, x)``.
+
+>>> attributions = ZFDeconv(model).attribute(x, target=5)   # doctest: +SKIP
+>>> attributions.shape == x.shape                           # doctest: +SKIP
+True
+
+The map is the signal that arrives at the pixels when 1 is put on the target's score and sent back by the rules
+of :data:`deconv_attr.DECONVNET`.
+
+Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 2.1.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from captum.attr import GradientAttribution, LayerAttribution
+from captum.log import log_usage
+from torch import Tensor, nn
+
+from .checks import Target, check_inputs, check_model, select_scores
+from .coverage import Call, Coverage
+from .errors import DeadSignalWarning, InputError, SignalError
+from .hooks import SignalPath
+from .operations import tensors_in
+from .rules import DECONVNET, Table, choose
+
+__all__ = ["LayerZFDeconv", "ZFDeconv", "coverage"]
+
+
+class ZFDeconv(GradientAttribution):
+    """The deconvnet of Zeiler and Fergus as a Captum attribution method.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model; it is never changed.
+    rules : Table
+        Which rule serves which kind of operation, e.g. ``GUIDED_BACKPROP``.
+    activations : {"error", "rectify", "gradient"}
+        What to do at an activation that the paper has no rule for (LeakyReLU, GELU, ...).
+    unknown : {"error", "gradient"}
+        What to do at an operation that is not listed, or that runs where no rule can reach it.
+    batch_norm : {"scale", "gradient", "pass through"}
+        Scale the signal by gamma / sqrt(var + eps), as if folded into the convolution; differentiate (the same
+        in eval mode); or leave the signal as it is.
+    overlap : {"sum", "mean", "overwrite"}
+        What unpooling does where overlapping windows share a maximum.
+
+    Raises
+    ------
+    ModelError
+        Not a Module, or one with TorchScript in it.
+    InputError
+        A choice that does not exist.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        rules: Table = DECONVNET,
+        activations: str = "error",
+        unknown: str = "error",
+        batch_norm: str = "scale",
+        overlap: str = "sum",
+    ) -> None:
+        check_model(model)
+        super().__init__(model)
+        self.model = model
+        self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
+        self.gradient_func: Callable[..., tuple[Tensor, ...]] = signal_to_inputs
+
+    @classmethod
+    def get_name(cls) -> str:
+        """Name the method in Captum's reports."""
+        return cls.__name__
+
+    def attribute_future(self) -> None:
+        """Refuse: there is no asynchronous version."""
+        raise NotImplementedError(f"attribute_future is not implemented for {self.get_name()}")
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target = None,
+        additional_forward_args: Any = None,
+        *,
+        return_coverage: bool = False,
+    ) -> Any:
+        """Project the target's score down to the inputs.
+
+        Parameters
+        ----------
+        inputs : Tensor or tuple of Tensor
+            (N, ...) in floating point, on the model's device.
+        target : int, tuple, Tensor, list or None
+            The score to explain, as everywhere in Captum: a class, a unit, or one for each example.
+        additional_forward_args : any
+            Further arguments of the model, a tuple if several; nothing is attributed to them.
+        return_coverage : bool
+            Whether to return the :class:`Coverage` report of the call too.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            The signal at the inputs, shaped as they are, contiguous; signed; in units of score per input.
+            With ``return_coverage``, a pair of this and the report.
+
+        Raises
+        ------
+        InputError, TargetError, ModelError
+            Bad inputs or target; a model that has no rectifier or does not return one tensor.
+        RuleError
+            An operation without a rule.
+        SignalError
+            The signal is not finite; the message says from which operation on.
+
+        Warns
+        -----
+        DeadSignalWarning
+            A map is zero everywhere because the signal was rectified away.
+        """
+        tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
+
+        def send(path: SignalPath) -> tuple[Tensor, ...]:
+            leaves = tuple(tensor.detach().requires_grad_() for tensor in tensors)
+
+            def forward(*args: Any) -> Any:
+                return path.run(self.forward_func, args[: len(leaves)], args[len(leaves) :])
+
+            return self.gradient_func(forward, leaves, target, others)
+
+        signals, report = _explain(self.model, self.rules, others, send)
+        attributions = signals if isinstance(inputs, tuple) else signals[0]
+        return (attributions, report) if return_coverage else attributions
+
+
+class LayerZFDeconv(LayerAttribution):
+    """The signal of a target's score, read at a layer on its way down.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model; it is never changed.
+    layer : nn.Module
+        One of its modules.
+    device_ids : list of int or None
+        Accepted for Captum's sake; one device is used.
+    rules, activations, unknown, batch_norm, overlap
+        As for :class:`ZFDeconv`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: nn.Module,
+        device_ids: list[int] | None = None,
+        *,
+        rules: Table = DECONVNET,
+        activations: str = "error",
+        unknown: str = "error",
+        batch_norm: str = "scale",
+        overlap: str = "sum",
+    ) -> None:
+        check_model(model)
+        super().__init__(model, layer, device_ids)
+        self.model = model
+        self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
+
+    @classmethod
+    def get_name(cls) -> str:
+        """Name the method in Captum's reports."""
+        return cls.__name__
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target = None,
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+    ) -> Any:
+        """Send the target's score down to the layer.
+
+        Parameters
+        ----------
+        inputs, target, additional_forward_args
+            As for :meth:`ZFDeconv.attribute`, which also lists the errors.
+        attribute_to_layer_input : bool
+            Whether to read the signal below the layer instead of above it.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            Shaped as the layer's output (or input): a tuple if that is one.
+
+        Raises
+        ------
+        InputError
+            The layer did not run, or ran more than once.
+        """
+        tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
+        shape: list[Any] = []
+
+        def send(path: SignalPath) -> tuple[Tensor, ...]:
+            with _Tap(self.layer, attribute_to_layer_input) as tap:
+                output = path.run(self.model, [tensor.detach().requires_grad_() for tensor in tensors], others)
+            shape[:] = [tap.value]
+            scores = select_scores(output, target)
+            return torch.autograd.grad(scores, tap.tensors, torch.ones_like(scores))
+
+        signals, _ = _explain(self.model, self.rules, others, send)
+        return signals[0] if isinstance(shape[0], Tensor) else signals
+
+
+class _Tap:
+    """Keeps the output (or input) of a layer, and hands copies on, which later in-place calls may overwrite."""
+
+    def __init__(self, layer: nn.Module, at_input: bool) -> None:
+        self._layer, self._at_input = layer, at_input
+        self._values: list[Any] = []
+
+    def __enter__(self) -> _Tap:
+        if self._at_input:
+            self._handle = self._layer.register_forward_pre_hook(lambda _, args: self._keep(args), prepend=True)
+        else:
+            self._handle = self._layer.register_forward_hook(lambda _, __, output: self._keep(output))
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._handle.remove()
+
+    def _keep(self, value: Any) -> Any:
+        self._values.append(value)
+        if isinstance(value, Tensor):
+            return value.clone()
+        return type(value)(item.clone() if isinstance(item, Tensor) else item for item in value)
+
+    @property
+    def value(self) -> Any:
+        if len(self._values) != 1:
+            raise InputError(f"expected the layer to run once in a forward pass, it ran {len(self._values)} times")
+        value = self._values[0]
+        return value[0] if self._at_input and len(value) == 1 else value
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return tuple(tensors_in(self.value))
+
+
+def _explain(
+    model: nn.Module, rules: Table, others: tuple[Any, ...], send: Callable[[SignalPath], tuple[Tensor, ...]]
+) -> tuple[tuple[Tensor, ...], Coverage]:
+    """Send a signal down a model and judge what arrives."""
+    with SignalPath(model, rules, others=others) as path:
+        signals = tuple(signal.contiguous() for signal in send(path))
+    if not all(bool(signal.isfinite().all()) for signal in signals):
+        with SignalPath(model, rules, others=others, watch_numbers=True) as path:
+            send(path)
+        raise SignalError(_lost_numbers(path.culprit))
+    notes = _deaths(signals, path.rectified)
+    for note in notes:
+        warnings.warn(note, DeadSignalWarning, stacklevel=4)
+    return signals, path.report(notes)
+
+
+def signal_to_inputs(
+    forward_fn: Callable[..., Any],
+    inputs: tuple[Tensor, ...],
+    target_ind: Target = None,
+    additional_forward_args: tuple[Any, ...] = (),
+) -> tuple[Tensor, ...]:
+    """Put 1 on each example's score and send it back. In the place of Captum's ``compute_gradients``."""
+    scores = select_scores(forward_fn(*inputs, *additional_forward_args), target_ind)
+    return torch.autograd.grad(scores, inputs, torch.ones_like(scores))
+
+
+def coverage(
+    model: nn.Module,
+    inputs: Tensor | tuple[Tensor, ...],
+    additional_forward_args: Any = None,
+    *,
+    rules: Table = DECONVNET,
+) -> Coverage:
+    """Report what every call of a forward pass is given: a rule, autograd's adjoint or gradient, or nothing.
+
+    Parameters
+    ----------
+    model, inputs, additional_forward_args
+        As for :class:`ZFDeconv`. The model may return anything.
+    rules : Table
+        The table to hold the calls against; what it lacks is listed, no error.
+
+    Returns
+    -------
+    Coverage
+        The calls in order; ``print`` shows a table, ``.switches`` what the max-pools recorded.
+    """
+    check_model(model)
+    tensors = check_inputs(inputs, model)
+    others = _as_tuple(additional_forward_args)
+    with SignalPath(model, rules, others=others, strict=False) as path:
+        path.run(model, [tensor.detach().requires_grad_() for tensor in tensors], others)
+    report = path.report()
+    return report if report.rectifiers else path.report(["No rectifier ran: the map would be the plain gradient."])
+
+
+def _as_tuple(arguments: Any) -> tuple[Any, ...]:
+    if arguments is None:
+        return ()
+    return arguments if isinstance(arguments, tuple) else (arguments,)
+
+
+def _lost_numbers(culprit: Call | None) -> str:
+    where = f"from {culprit.place} on" if culprit is not None else "somewhere in the model"
+    return f"the signal is NaN or infinite {where}: look at the weights and activations there"
+
+
+def _deaths(signals: tuple[Tensor, ...], rectified: list[Call]) -> list[str]:
+    """Say for which examples every map is zero, and at which rectifier their signal ended."""
+    count = len(signals[0])
+    alive = torch.stack([s.reshape(len(s), -1).any(1) for s in signals if len(s) == count]).any(0)
+    places: dict[str, list[int]] = {}
+    for example in (~alive).nonzero().flatten().tolist():
+        places.setdefault(_last_seen(example, count, rectified), []).append(example)
+    return [
+        f"The signal died for {len(examples)} of {count} examples ({_some(examples)}), their maps are zero: {place}. "
+        "Start from a single unit instead, as the paper does: ZFDeconv of the part of the model up to a "
+        "convolution, with target=(map, row, column)."
+        for place, examples in places.items()
+    ]
+
+
+def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
+    for call in reversed(rectified):  # from the pixels up: the first that a signal reached at all
+        if call.lowest is None or call.highest is None or len(call.lowest) != count:
+            continue
+        if call.highest[example] > 0:
+            return f"it was last seen below {call.place}"
+        if call.lowest[example] < 0:
+            return f"it was rectified away at {call.place}"
+    return "it reached no rectifier"
+
+
+def _some(examples: list[int]) -> str:
+    return ", ".join(map(str, examples[:8])) + (", ..." if len(examples) > 8 else "")

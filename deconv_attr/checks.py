@@ -1,0 +1,145 @@
+"""What the Captum face accepts, and the one sentence it answers to anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError, ModelError, TargetError
+
+__all__ = ["Target", "check_inputs", "check_model", "select_scores"]
+
+Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+
+
+def check_model(model: object) -> None:
+    """Refuse what cannot be explained.
+
+    Raises
+    ------
+    ModelError
+        Not a Module, or one with TorchScript in it.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"expected the model as a torch.nn.Module, got {type(model).__name__}")
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            where = f"module '{path}'" if path else "the model"
+            raise ModelError(f"{where} is TorchScript, whose operations no rule can reach: give the original Module")
+
+
+def check_inputs(inputs: Any, model: nn.Module) -> tuple[Tensor, ...]:
+    """Give the inputs as a tuple of tensors.
+
+    Raises
+    ------
+    InputError
+        Not a tensor or a tuple of tensors; not floating point; empty; NaN; on another device than the model.
+    """
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    if not tensors:
+        raise InputError("expected at least one input tensor, got an empty tuple")
+    devices = {tensor.device for tensor in [*model.parameters(), *model.buffers()]}
+    for position, tensor in enumerate(tensors):
+        name = f"input {position}" if len(tensors) > 1 else "the input"
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"expected {name} as a tensor, got {type(tensor).__name__}")
+        if not tensor.is_floating_point():
+            raise InputError(f"expected {name} in floating point, got {tensor.dtype}: a signal is a real number")
+        if tensor.dim() == 0 or tensor.numel() == 0:
+            raise InputError(f"expected {name} as a batch (N, ...) with at least one example, got {_shape(tensor)}")
+        if devices and tensor.device not in devices:
+            here = ", ".join(sorted(str(device) for device in devices))
+            raise InputError(f"expected {name} on the model's device ({here}), got {tensor.device}")
+        if bool(tensor.detach().isnan().any()):
+            raise InputError(f"{name} holds NaN")
+    return tensors
+
+
+def select_scores(output: Any, target: Target) -> Tensor:
+    """Pick one score an example, as Captum's ``target`` names it.
+
+    Parameters
+    ----------
+    output : Tensor
+        (N, ...), what the model returned.
+    target
+        None: (N,) or (N, 1) is taken as it is. int or one-element tensor: that class of (N, C). tuple of int:
+        that unit of (N, ...). list or 1-D tensor of int: a class for each example; list of tuple: a unit each.
+
+    Returns
+    -------
+    Tensor
+        (N,).
+
+    Raises
+    ------
+    ModelError
+        The model did not return a tensor, or one that does not depend on the inputs.
+    TargetError
+        The target is missing, out of range, of the wrong length or type.
+    """
+    if not isinstance(output, Tensor):
+        what = f"a {type(output).__name__}"
+        if isinstance(output, Mapping):
+            what += f" with the keys {', '.join(map(repr, output))}"
+        raise ModelError(
+            f"expected the model to return one tensor (N, ...), got {what}: wrap the model to return the scores"
+        )
+    if output.dim() == 0:
+        raise ModelError("expected the model to return one score an example (N, ...), got a single number")
+    if not output.requires_grad:
+        raise ModelError("the model's output does not depend on its inputs (is it computed under no_grad?)")
+    if target is None:
+        if output[0].numel() != 1:
+            raise TargetError(f"no target given, and the output {_shape(output)} has more than one score an example")
+        return output.reshape(len(output))
+    units = _units(output, target)
+    for example, unit in enumerate(units):
+        _check_unit(output, unit, f"target {target!r}" if len(units) == 1 else f"target {example}, {unit!r},")
+    if len(units) == 1:
+        return output[(slice(None), *units[0])]
+    examples = torch.arange(len(output), device=output.device)
+    return output[(examples, *torch.tensor(units, device=output.device).unbind(1))]
+
+
+def _units(output: Tensor, target: Any) -> list[tuple[int, ...]]:
+    """Reduce every spelling of a target to a list of index tuples: one for all examples, or one for each."""
+    if isinstance(target, Tensor) and not target.is_floating_point() and target.dtype != torch.bool:
+        if target.numel() == 1:
+            return [(int(target.item()),)]
+        if target.dim() == 1:
+            target = target.tolist()
+    if isinstance(target, Integral) and not isinstance(target, bool):
+        return [(int(target),)]
+    if isinstance(target, tuple) and all(isinstance(index, Integral) for index in target):
+        return [tuple(int(index) for index in target)]
+    if not isinstance(target, list):
+        shown = f"a tensor {_shape(target)} of {target.dtype}" if isinstance(target, Tensor) else repr(target)
+        raise TargetError(f"expected the target as int, tuple, list or a 1-D tensor of int, got {shown}")
+    if len(target) != len(output):
+        raise TargetError(f"expected one target for each of the {len(output)} examples, got {len(target)}")
+    return [unit for item in target for unit in _units(output, _not_a_list(item))]
+
+
+def _not_a_list(item: Any) -> Any:
+    if isinstance(item, list):
+        raise TargetError(f"expected an int or a tuple of int for each example, got the list {item!r}")
+    return item
+
+
+def _check_unit(output: Tensor, unit: Sequence[int], name: str) -> None:
+    sizes = output.shape[1:]
+    if len(unit) != len(sizes):
+        raise TargetError(f"{name} has {len(unit)} indices, the output {_shape(output)} needs {len(sizes)}")
+    for index, size in zip(unit, sizes, strict=True):
+        if not -size <= index < size:
+            raise TargetError(f"{name} is out of range: the output has the shape {_shape(output)}")
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))

@@ -1,0 +1,148 @@
+"""The graph of one forward pass: which tensors carry the signal, and the nodes that send it by a rule.
+
+Autograd's graph is the witness of what was computed. Every node in it was made by a call that was recorded, or
+it is a stranger: the work of code that no rule could reach (TorchScript, a custom ``autograd.Function``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.autograd.graph import Node
+
+from .coverage import Call
+
+__all__ = ["SignalGraph", "attach", "enter"]
+
+# Made by autograd itself when the base of a view has changed, or by a user's own full backward hook. All linear.
+_HARMLESS = (
+    "AccumulateGrad AliasBackward AsStridedBackward BackwardHookFunction CopySlices DiagonalBackward ExpandBackward "
+    "PermuteBackward SelectBackward SliceBackward SplitBackward SqueezeBackward TBackward TransposeBackward "
+    "UnbindBackward UnsafeViewBackward UnsqueezeBackward ViewBackward"
+)
+_HARMLESS_NODES = tuple(_HARMLESS.split())
+
+
+class _Enter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor.clone() for tensor in inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, ...]:
+        return signals
+
+
+class _Attach(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, output: list[Tensor], back: Callable[[Tensor], Tensor]) -> Tensor:
+        # The output comes in a list, unseen by autograd, which would else return a view of it, and a view from
+        # a custom function must not be written in place. An empty list: the call wrote into the source itself.
+        ctx.back = back
+        if output:
+            return output[0]
+        ctx.mark_dirty(source)
+        return source
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.back(signal), None, None
+
+
+def enter(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Copy the inputs, by one node for all: an input that the model does not use receives a zero signal."""
+    entered: tuple[Tensor, ...] = _Enter.apply(*inputs)
+    return entered
+
+
+def attach(source: Tensor, output: Tensor | None, back: Callable[[Tensor], Tensor]) -> Tensor:
+    """Tie an output to the tensor it was computed from, so that the signal goes back by ``back``.
+
+    Parameters
+    ----------
+    source : Tensor
+        What the call read, and with ``output=None`` overwrote.
+    output : Tensor or None
+        What it returned, computed without a graph.
+    back : callable
+        ``back(signal) -> signal``, from the output's shape to the source's.
+    """
+    attached: Tensor = _Attach.apply(source, [] if output is None else [output], back)
+    return attached
+
+
+class SignalGraph:
+    """The nodes between a model's inputs and what has been computed of them so far.
+
+    Parameters
+    ----------
+    watch_numbers : bool
+        Whether to look for the call at which the signal stops being finite, :attr:`culprit`.
+    """
+
+    def __init__(self, watch_numbers: bool = False) -> None:
+        self.culprit: Call | None = None
+        self._watch_numbers = watch_numbers
+        self._nodes: set[Node] = set()
+
+    def adopt(self, tensors: Iterable[Tensor], call: Call | None = None) -> bool:
+        """Note the nodes that a call has added below some tensors; say whether there are any."""
+        new = [tensor.grad_fn for tensor in tensors if tensor.requires_grad]
+        before = len(self._nodes)
+        while new:
+            node = new.pop()
+            if node is None or node in self._nodes:
+                continue
+            self._nodes.add(node)
+            new += _below(node)
+            if self._watch_numbers and call is not None:
+                node.register_hook(lambda below, above: self._check_numbers(call, below, above))
+        return len(self._nodes) > before
+
+    def carries(self, tensor: Tensor) -> bool:
+        """Say whether a tensor carries the signal: whether its graph leads down to the inputs."""
+        return tensor.requires_grad and (tensor.grad_fn in self._nodes or self._reaches(tensor.grad_fn)[0])
+
+    def strangers(self, tensors: Iterable[Tensor]) -> Iterator[str]:
+        """Give the names of nodes below signal-carrying tensors that no call has added, and adopt them."""
+        for tensor in tensors:
+            if tensor.requires_grad and tensor.grad_fn not in self._nodes:
+                reached, unseen = self._reaches(tensor.grad_fn)
+                if reached:
+                    self._nodes |= unseen
+                    names = {node.name().split("::")[-1] for node in unseen}
+                    yield from sorted(name for name in names if not name.startswith(_HARMLESS_NODES))
+
+    def clear(self) -> None:
+        """Let go of the nodes."""
+        self._nodes.clear()
+
+    def _reaches(self, node: Node | None) -> tuple[bool, set[Node]]:
+        reached, unseen = False, set[Node]()
+        new = [] if node is None else [node]
+        while new:
+            node = new.pop()
+            if node in self._nodes:
+                reached = True
+            elif node not in unseen:
+                unseen.add(node)
+                new += _below(node)
+        return reached, unseen
+
+    def _check_numbers(self, call: Call, below: Sequence[Tensor | None], above: Sequence[Tensor | None]) -> None:
+        if self.culprit is None and _finite(above) and not _finite(below):
+            self.culprit = call
+
+
+def _below(node: Node) -> list[Node]:
+    return [below for below, _ in node.next_functions if below is not None]
+
+
+def _finite(signals: Sequence[Tensor | None]) -> bool:
+    return all(signal is None or bool(signal.isfinite().all()) for signal in signals)

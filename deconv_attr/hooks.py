@@ -1,0 +1,357 @@
+"""Puts a table of rules on a running model: module hooks, and the same table for functional calls.
+
+The only room that touches a model. How one call gets its rule:
+
+1. *Before* it, the input is replaced by a detached one, so that autograd records nothing: the pre-hook of a
+   stock ``nn.ReLU`` or max-pool does this, ``__torch_function__`` does it for every other call.
+2. The call runs, and what its rule needs of it is kept.
+3. *After* it, the output is attached to the original input by a node whose backward is the rule.
+
+So a rule belongs to a call, not to a module or a tensor: both may be shared and reused. A functional call inside
+a hooked module sees a detached input, so nothing is applied twice.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from .coverage import NO_RULE, Call, Coverage
+from .errors import ModelError, RuleError
+from .graph import SignalGraph, attach, enter
+from .operations import HOOKED_MODULES, Kind, Operation, identify, operation_name, tensors_in, writes_to
+from .ownership import Belongings
+from .rules import Forward, Rule, Table
+from .switches import Switches, pool_with_switches
+
+__all__ = ["SignalPath"]
+
+_NOT_THE_SOURCE = (str(Path(torch.__file__).parent) + os.sep, __file__)
+_TORCH_BATCH_NORM = "input weight bias running_mean running_var training momentum eps cudnn_enabled"
+
+
+@dataclass
+class _Frame:
+    """A module that is running. If its hooks carry a rule: which, and the input it was taken from."""
+
+    module: nn.Module
+    path: str
+    source: Tensor | None = None
+    detached: Tensor | None = None
+    ruled: tuple[Operation, Rule] | None = None
+    kept: Any = None
+
+
+class SignalPath(TorchFunctionMode):
+    """The way back through one forward pass of a model.
+
+    Use it as a context: inside, :meth:`run` runs the model, and a backward pass from its output to the given
+    inputs follows the rules. On exit, however it comes, the model is as it was.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    rules : Table
+        Which rule serves which kind of operation.
+    others : tuple
+        Further arguments that the model will be given, protected from in-place writes.
+    strict : bool
+        Whether a call without a rule is an error, or only noted in :attr:`calls`, with autograd's gradient.
+    watch_numbers : bool
+        Whether to find the call at which the signal stops being finite (slow).
+
+    Attributes
+    ----------
+    calls : list of Call
+        What the signal goes through, in forward order.
+    rectified : list of Call
+        The calls that rectified the signal, in the order in which it came to them.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rules: Table,
+        *,
+        others: tuple[Any, ...] = (),
+        strict: bool = True,
+        watch_numbers: bool = False,
+    ) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.rectified: list[Call] = []
+        self._model = model
+        self._rules = rules
+        self._strict = strict
+        self._graph = SignalGraph(watch_numbers)
+        self._belongings = Belongings(model, others, self._graph.carries)
+        self._frames = [_Frame(model, "")]
+        self._running = False
+        self._has_rectifier = False
+        self._thread = threading.get_ident()
+        self._undo = ExitStack()
+
+    @property
+    def culprit(self) -> Call | None:
+        """The call at which the signal stopped being finite, with ``watch_numbers``."""
+        return self._graph.culprit
+
+    def report(self, notes: Iterable[str] = ()) -> Coverage:
+        """Give the calls as a coverage report."""
+        return Coverage(self.calls, tuple(notes))
+
+    # ------------------------------------------------------------------------ installing and removing
+
+    def __enter__(self) -> SignalPath:
+        with ExitStack() as undo:
+            undo.callback(self._graph.clear)  # its nodes know this path, and this path them: let both go
+            undo.enter_context(torch.inference_mode(False))
+            undo.enter_context(torch.enable_grad())
+            if any(_is_compiled(module) for module in self._model.modules()):
+                undo.enter_context(torch.compiler.set_stance("force_eager"))
+            for path, module in self._model.named_modules():
+                self._install(undo, module, path)
+            super().__enter__()  # type: ignore[no-untyped-call]
+            undo.push(super().__exit__)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._undo.__exit__(*exception)
+
+    def _install(self, undo: ExitStack, module: nn.Module, path: str) -> None:
+        # The hooks are on a model that other threads may run: there they do nothing. Such a thread may call
+        # a hook without kwargs if it is just being removed.
+        def before(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
+            return self._aside(self._enter_module, module, path, args, kwargs or {}) if self._acts() else None
+
+        def after(module: nn.Module, args: Any, output: Any) -> Any:
+            return self._aside(self._leave_module, module, output) if self._acts() else None
+
+        undo.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+        undo.callback(module.register_forward_hook(after, prepend=True).remove)
+
+    def _acts(self) -> bool:
+        return self._running and threading.get_ident() == self._thread
+
+    def _aside(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Do work of our own during the forward pass; its calls are not the model's."""
+        self._running = False
+        try:
+            return work(*args)
+        finally:
+            self._running = True
+
+    # ------------------------------------------------------------------------ the forward pass
+
+    def run(self, forward: Callable[..., Any], inputs: Sequence[Tensor], others: Sequence[Any] = ()) -> Any:
+        """Run a forward function on copies of the inputs, at which the signal will arrive.
+
+        Parameters
+        ----------
+        forward : callable
+            The model, or a function that calls it.
+        inputs : sequence of Tensor
+            Tensors that require grad.
+        others : sequence
+            Further arguments.
+
+        Raises
+        ------
+        RuleError
+            The table has no rule for a call.
+        ModelError
+            No rectifier ran.
+        """
+        entered = enter(inputs)
+        self._graph.adopt(entered[:1])
+        self._running = True
+        try:
+            output = forward(*entered, *others)
+            self._meet_strangers(tensors_in(output))
+        finally:
+            self._running = False
+        if self._strict and self._rules[Kind.RECTIFIER].rectifies and not self._has_rectifier:
+            raise ModelError(
+                "the model ran no rectifier (ReLU), so this map would be the plain gradient: "
+                "use captum.attr.Saliency, or see deconv_attr.coverage(model, inputs) for what it ran"
+            )
+        return output
+
+    def _enter_module(self, module: nn.Module, path: str, args: Any, kwargs: Any) -> Any:
+        frame = _Frame(module, path)
+        self._frames.append(frame)
+        name = HOOKED_MODULES.get(type(module).forward)
+        source = args[0] if args else kwargs.get("input")
+        if name is None or "forward" in vars(module) or not isinstance(source, Tensor) or not torch.is_grad_enabled():
+            return None
+        self._meet_strangers([source])
+        operation = identify(name, args, kwargs, (source,))
+        rule = self._rules.get(operation.kind)
+        if rule is None or rule.back is None or not self._graph.carries(source):
+            return None
+        frame.source, frame.detached, frame.ruled = source, source.detach(), (operation, rule)
+        return ((frame.detached, *args[1:]), kwargs) if args else (args, {**kwargs, "input": frame.detached})
+
+    def _leave_module(self, module: nn.Module, output: Any) -> Any:
+        frame = self._frames.pop()
+        while frame.module is not module:  # a module in between failed, and the model went on
+            frame = self._frames.pop()
+        if frame.source is None or frame.ruled is None:
+            return None
+        call = self._record(*frame.ruled, frame.path, "", frame.kept)
+        return self._attach(call, frame.source, frame.detached, output, frame.ruled[1], frame.kept)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = operation_name(func)
+        if name is None or not self._running:
+            return func(*args, **kwargs)
+        self._meet_strangers(tensors_in((args, kwargs)))
+        self._belongings.protect(writes_to(func, name, args, kwargs))
+        args, kwargs = self._belongings.stand_in(args), self._belongings.stand_in(kwargs)
+        frame = self._frames[-1]
+        if frame.ruled is not None and any(tensor is frame.detached for tensor in tensors_in(args)):
+            output, frame.kept = self._perform(*frame.ruled, func, args, kwargs)
+            return output
+        carriers = [tensor for tensor in tensors_in((args, kwargs)) if tensor.requires_grad]
+        if carriers and torch.is_grad_enabled():
+            return self._call(name, func, args, kwargs, carriers)
+        return self._belongings.original(func(*args, **kwargs))
+
+    def _call(self, name: str, func: Any, args: Any, kwargs: Any, carriers: list[Tensor]) -> Any:
+        """Run one functional call through which the signal goes back, under its rule."""
+        operation = identify(name, args, kwargs, carriers)
+        rule = self._rules.get(operation.kind)
+        path, source = self._where()
+        if rule is None or rule.back is None:
+            output = func(*args, **kwargs)
+            call = self._describe(operation, rule, path, source)
+            if self._graph.adopt(tensors_in((output, args[:1])), call) or operation.kind is Kind.MASK:
+                self._note(call)
+            return output
+        carrier = carriers[0]
+        if any(other is not carrier for other in carriers):
+            call = self._describe(operation, rule, path, source)
+            raise RuleError(f"the signal enters {call.place} by more than one argument: '{rule.name}' takes one")
+        detached = carrier.detach()
+        args, kwargs = _replace(args, carrier, detached), _replace(kwargs, carrier, detached)
+        output, kept = self._perform(operation, rule, func, args, kwargs)
+        call = self._record(operation, rule, path, source, kept)
+        return self._attach(call, carrier, detached, output, rule, kept)
+
+    # ------------------------------------------------------------------------ one call and its rule
+
+    def _perform(self, operation: Operation, rule: Rule, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Run a call that autograd does not see; give its output and what its rule keeps of it."""
+        if rule.keep is None:
+            return func(*args, **kwargs), None
+        switches, arguments = None, kwargs
+        if operation.kind is Kind.MAX_POOL:
+            first, switches = pool_with_switches(operation.name, *args, **kwargs)
+            gives_indices = func.__name__.endswith("_with_indices") or func is torch.adaptive_max_pool1d
+            output = (first, switches.indices) if gives_indices else first
+        else:
+            first = output = func(*args, **kwargs)
+        if operation.kind is Kind.BATCH_NORM:
+            arguments = _batch_norm_arguments(func, args, kwargs)
+        source = next(tensors_in((args, kwargs)))
+        return output, rule.keep(Forward(operation, source, first, arguments, switches))
+
+    def _attach(self, call: Call, source: Tensor, detached: Tensor | None, output: Any, rule: Rule, kept: Any) -> Any:
+        back = rule.back
+        assert back is not None
+
+        def go_back(signal: Tensor) -> Tensor:
+            below = back(signal, kept)
+            if rule.rectifies:
+                call.lowest, call.highest = _each(Tensor.amin, signal), _each(Tensor.amax, below)
+                self.rectified.append(call)
+            return below
+
+        self._has_rectifier |= rule.rectifies
+        first, *rest = output if isinstance(output, tuple) else (output,)
+        attached = attach(source, None if first is detached else first, go_back)
+        self._graph.adopt([attached], call)
+        return (attached, *rest) if rest else attached
+
+    # ------------------------------------------------------------------------ the record
+
+    def _where(self) -> tuple[str, str]:
+        """Give the path of the running module, and for a functional call its source line."""
+        frame = self._frames[-1]
+        stock = type(frame.module).__module__.startswith("torch.nn.")
+        return frame.path, "" if stock else _source_line()
+
+    def _describe(self, operation: Operation, rule: Rule | None, path: str, source: str, kept: Any = None) -> Call:
+        switches = kept if isinstance(kept, Switches) else None
+        return Call(path, operation.name, operation.kind, NO_RULE if rule is None else rule.name, source, switches)
+
+    def _record(self, operation: Operation, rule: Rule | None, path: str, source: str, kept: Any = None) -> Call:
+        return self._note(self._describe(operation, rule, path, source, kept))
+
+    def _note(self, call: Call) -> Call:
+        if call.rule == NO_RULE and self._strict:
+            raise RuleError(_why_none(call))
+        self.calls.append(call)
+        return call
+
+    def _meet_strangers(self, tensors: Iterable[Tensor]) -> None:
+        for name in self._graph.strangers(tensors):
+            self._record(Operation(name, Kind.UNKNOWN), self._rules.get(Kind.UNKNOWN), *self._where())
+
+
+def _why_none(call: Call) -> str:
+    reasons = {
+        Kind.ACTIVATION: "the paper has rectifiers only; choose activations='rectify' or 'gradient'",
+        Kind.MASK: "comparing activations makes a hand-written rectifier; use torch.relu, or choose "
+        "activations='gradient'",
+    }
+    unknown = "it is not listed, or ran where no rule can reach it; choose unknown='gradient' to differentiate it"
+    return f"no rule for {call.place}: {reasons.get(call.kind, unknown)}"
+
+
+def _batch_norm_arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    if func is not F.batch_norm:  # torch.batch_norm, a builtin without a signature
+        return {**dict(zip(_TORCH_BATCH_NORM.split(), args, strict=False)), **kwargs}
+    bound = signature(func).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def _each(extreme: Callable[..., Tensor], signal: Tensor) -> Tensor:
+    """Reduce a signal (N, ...) to (N,)."""
+    return extreme(signal, tuple(range(1, signal.dim()))) if signal.dim() > 1 else signal
+
+
+def _replace(value: Any, old: Tensor, new: Tensor) -> Any:
+    if value is old:
+        return new
+    if type(value) in (list, tuple):
+        return type(value)(_replace(item, old, new) for item in value)
+    return {key: _replace(item, old, new) for key, item in value.items()} if type(value) is dict else value
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+
+
+def _source_line() -> str:
+    """Give ``file:line`` of the innermost frame outside torch and this file."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_SOURCE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
