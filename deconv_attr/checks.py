@@ -99,10 +99,13 @@ def select_scores(output: Any, target: Target) -> Tensor:
             raise TargetError(f"no target given, and the output {_shape(output)} has more than one score an example")
         return output.reshape(len(output))
     units = _units(output, target)
+    while output.dim() > 1 + len(units[0]) and output.shape[-1] == 1:  # (N, C, 1, 1) is as good as (N, C)
+        output = output.squeeze(-1)
     for example, unit in enumerate(units):
         _check_unit(output, unit, f"target {target!r}" if len(units) == 1 else f"target {example}, {unit!r},")
     if len(units) == 1:
-        return output[(slice(None), *units[0])]
+        everyone: tuple[slice | int, ...] = (slice(None), *units[0])
+        return output[everyone]
     examples = torch.arange(len(output), device=output.device)
     return output[(examples, *torch.tensor(units, device=output.device).unbind(1))]
 
