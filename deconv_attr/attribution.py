@@ -20,10 +20,11 @@ import torch
 from captum.attr import GradientAttribution, LayerAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from .checks import Target, check_inputs, check_model, select_scores
 from .coverage import Call, Coverage
-from .errors import DeadSignalWarning, InputError, SignalError
+from .errors import DeadSignalWarning, InputError, ModelError, SignalError
 from .hooks import SignalPath
 from .operations import tensors_in
 from .rules import DECONVNET, Table, choose
@@ -128,7 +129,7 @@ class ZFDeconv(GradientAttribution):
         tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
 
         def send(path: SignalPath) -> tuple[Tensor, ...]:
-            leaves = tuple(tensor.detach().requires_grad_() for tensor in tensors)
+            leaves = _leaves(tensors)
 
             def forward(*args: Any) -> Any:
                 return path.run(self.forward_func, args[: len(leaves)], args[len(leaves) :])
@@ -209,7 +210,7 @@ class LayerZFDeconv(LayerAttribution):
 
         def send(path: SignalPath) -> tuple[Tensor, ...]:
             with _Tap(self.layer, attribute_to_layer_input) as tap:
-                output = path.run(self.model, [tensor.detach().requires_grad_() for tensor in tensors], others)
+                output = path.run(self.model, _leaves(tensors), others)
             shape[:] = [tap.value]
             scores = select_scores(output, target)
             return torch.autograd.grad(scores, tap.tensors, torch.ones_like(scores))
@@ -257,8 +258,14 @@ def _explain(
     model: nn.Module, rules: Table, others: tuple[Any, ...], send: Callable[[SignalPath], tuple[Tensor, ...]]
 ) -> tuple[tuple[Tensor, ...], Coverage]:
     """Send a signal down a model and judge what arrives."""
-    with SignalPath(model, rules, others=others) as path:
-        signals = tuple(signal.contiguous() for signal in send(path))
+    try:
+        with SignalPath(model, rules, others=others) as path:
+            signals = tuple(signal.contiguous() for signal in send(path))
+    except CheckpointError as error:
+        raise ModelError(
+            "the model uses activation checkpointing (torch.utils.checkpoint), which computes the forward pass again "
+            "where no rule can reach it: switch it off"
+        ) from error
     if not all(bool(signal.isfinite().all()) for signal in signals):
         with SignalPath(model, rules, others=others, watch_numbers=True) as path:
             send(path)
@@ -305,9 +312,14 @@ def coverage(
     tensors = check_inputs(inputs, model)
     others = _as_tuple(additional_forward_args)
     with SignalPath(model, rules, others=others, strict=False) as path:
-        path.run(model, [tensor.detach().requires_grad_() for tensor in tensors], others)
+        path.run(model, _leaves(tensors), others)
     report = path.report()
     return report if report.rectifiers else path.report(["No rectifier ran: the map would be the plain gradient."])
+
+
+def _leaves(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Give tensors of our own on the caller's data, at which a graph can begin."""
+    return tuple((t.clone() if t.is_inference() else t.detach()).requires_grad_() for t in tensors)
 
 
 def _as_tuple(arguments: Any) -> tuple[Any, ...]:

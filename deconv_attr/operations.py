@@ -61,6 +61,7 @@ HOOKED_MODULES: dict[object, str] = {
     nn.AdaptiveMaxPool1d.forward: "adaptive_max_pool1d",
     nn.AdaptiveMaxPool2d.forward: "adaptive_max_pool2d",
     nn.AdaptiveMaxPool3d.forward: "adaptive_max_pool3d",
+    nn.CrossMapLRN2d.forward: "local_response_norm",  # makes no functional call that could be seen
 }
 
 _NAMES: dict[Kind, str] = {
@@ -121,7 +122,7 @@ _ALIASES = {
     "special_log_softmax": "log_softmax",
     "linalg_vector_norm": "vector_norm",
     "linalg_norm": "norm",
-    "swish": "silu",
+    "log_sigmoid": "logsigmoid",
     "_threshold": "threshold",
     "_convolution": "convolution",
 }

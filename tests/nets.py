@@ -298,7 +298,9 @@ class PoolsWithIndices(Net):
         return h
 
     def twin(self):
-        return Twin(self, lambda net, x: F.max_pool2d(F.relu(net.conv2(F.max_pool2d(F.relu(net.conv1(x)), 3, 2))), 2, 1))
+        return Twin(
+            self, lambda net, x: F.max_pool2d(F.relu(net.conv2(F.max_pool2d(F.relu(net.conv1(x)), 3, 2))), 2, 1)
+        )
 
 
 class LocalResponseNorm(Net):
@@ -308,6 +310,22 @@ class LocalResponseNorm(Net):
 
     def features(self, x):
         return F.local_response_norm(self.relu(self.conv2(self.norm(self.relu(self.conv1(x))))), 3, alpha=0.5)
+
+
+class CrossMapNorm(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.CrossMapLRN2d(5, alpha=1.0)
+
+    def features(self, x):
+        return self.relu(self.conv2(self.norm(self.relu(self.conv1(x)))))
+
+    def twin(self):
+        def features(net, x):
+            h = F.relu(net.conv1(x))
+            return F.relu(net.conv2(F.local_response_norm(h, 5, alpha=1.0)))
+
+        return Twin(self, features)
 
 
 class SqueezeAndExcitation(Net):
@@ -334,9 +352,7 @@ class DenseConcat(Net):
 
 
 DIFFICULT = [
-    net
-    for net in list(globals().values())
-    if isinstance(net, type) and issubclass(net, Net) and net is not Net
+    net for net in list(globals().values()) if isinstance(net, type) and issubclass(net, Net) and net is not Net
 ]
 
 

@@ -32,6 +32,10 @@ def project(model: nn.Module, inputs: tuple[Tensor, ...], start: Tensor) -> list
     return [signals.get(leaf, torch.zeros_like(value)) for leaf, value in zip(leaves, inputs, strict=True)]
 
 
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return ((found - expected).norm() / expected.norm()).item()
+
+
 def project_class(model: nn.Module, inputs: tuple[Tensor, ...], target: int, others: tuple = ()) -> list[Tensor]:
     """Start with 1 at one class of (N, C)."""
     with torch.no_grad():
@@ -95,9 +99,11 @@ def backward(model, node, values, signal):
 
 
 def module_arguments(module: nn.Module) -> dict:
-    return {key: value for key, value in vars(module).items() if not key.startswith("_")} | dict(
-        module.named_parameters(recurse=False)
-    ) | dict(module.named_buffers(recurse=False))
+    return (
+        {key: value for key, value in vars(module).items() if not key.startswith("_")}
+        | dict(module.named_parameters(recurse=False))
+        | dict(module.named_buffers(recurse=False))
+    )
 
 
 # ------------------------------------------------------------------------------------------ the rules
@@ -117,7 +123,9 @@ def transposed_convolution(x, y, signal, given):
     padding = given["padding"]
     if padding in ("same", "valid"):
         assert padding == "valid" or all(k % 2 for k in weight.shape[2:])
-        padding = [d * (k - 1) // 2 if padding == "same" else 0 for k, d in zip(weight.shape[2:], dilation, strict=True)]
+        padding = [
+            d * (k - 1) // 2 if padding == "same" else 0 for k, d in zip(weight.shape[2:], dilation, strict=True)
+        ]
     # What a stride leaves undetermined of the input's size.
     output_padding = [
         n - ((o - 1) * s - 2 * p + d * (k - 1) + 1)
@@ -187,7 +195,9 @@ def switches_of(x: Tensor, tables: list[np.ndarray]) -> np.ndarray:
     flat = np.zeros((*outputs, *kernel), dtype=np.int64)
     inside = np.ones((*outputs, *kernel), dtype=bool)
     for dim, (table, length) in enumerate(zip(tables, shape, strict=True)):
-        placed = table.reshape([len(table) if i == dim else table.shape[1] if i == dim + dims else 1 for i in range(2 * dims)])
+        placed = table.reshape(
+            [len(table) if i == dim else table.shape[1] if i == dim + dims else 1 for i in range(2 * dims)]
+        )
         flat = flat * length + placed
         inside &= (placed >= 0) & (placed < length)
     flat = np.where(inside, flat, 0).reshape(math.prod(outputs), -1)
@@ -219,7 +229,9 @@ def max_pool(dims: int) -> Callable:
 
 def adaptive_max_pool(dims: int) -> Callable:
     def rule(x, y, signal, given):
-        return unpool(x, signal, [adaptive_windows(n, o) for n, o in zip(x.shape[-dims:], signal.shape[-dims:], strict=True)])
+        return unpool(
+            x, signal, [adaptive_windows(n, o) for n, o in zip(x.shape[-dims:], signal.shape[-dims:], strict=True)]
+        )
 
     return rule
 
@@ -291,13 +303,16 @@ def reshaped(x, y, signal, given):
 
 RULES: dict[str, Callable] = {
     **dict.fromkeys(
-        "relu relu6 clamp clip clamp_min threshold _threshold hardtanh maximum ReLU ReLU6 Threshold Hardtanh".split(), rectified
+        "relu relu6 clamp clip clamp_min threshold _threshold hardtanh maximum ReLU ReLU6 Threshold Hardtanh".split(),
+        rectified,
     ),
     **dict.fromkeys(("Conv1d", "Conv2d", "Conv3d"), transposed_convolution),
     **dict.fromkeys(("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"), plain_convolution),
     "Linear": lambda x, y, signal, given: signal @ given["weight"].detach(),
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), batch_norm),
-    **dict.fromkeys("LocalResponseNorm local_response_norm Dropout Dropout2d dropout Identity clone contiguous".split(), unchanged),
+    **dict.fromkeys(
+        "LocalResponseNorm local_response_norm Dropout Dropout2d dropout Identity clone contiguous".split(), unchanged
+    ),
     **dict.fromkeys("flatten Flatten view reshape squeeze unsqueeze".split(), reshaped),
     **{name: rule(d) for d in (1, 2, 3) for name, rule in ((f"MaxPool{d}d", max_pool), (f"max_pool{d}d", max_pool))},
     **{f"AdaptiveMaxPool{d}d": adaptive_max_pool(d) for d in (1, 2, 3)},
@@ -334,8 +349,7 @@ def _name(model, node) -> tuple[str, object]:
         module = model.get_submodule(node.target)
         return type(module).__name__, module
     name = node.target if isinstance(node.target, str) else node.target.__name__
-    name = name.rstrip("_").removesuffix("_with_indices").split(".")[0]
-    return {"boolean_dispatch": node.kwargs.get("name", name)}.get(name, name), None
+    return name.rstrip("_").removesuffix("_with_indices"), None
 
 
 def _reduce_to(signal: Tensor, shape) -> Tensor:

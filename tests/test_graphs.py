@@ -7,14 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from nets import DIFFICULT, Net, Twin, build
-from oracle import project, project_class
+from oracle import project, project_class, relative_error
 from torch import nn
 
 from deconv_attr import ZFDeconv, coverage
-
-
-def relative_error(found, expected):
-    return ((found - expected).norm() / expected.norm()).item()
 
 
 def captums_map(model, x, **kwargs):

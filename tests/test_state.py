@@ -1,0 +1,272 @@
+"""After any exit the model, the tensors and the other threads are as they were."""
+
+import sys
+import threading
+
+import pytest
+import torch
+from nets import DIFFICULT, FunctionalRelu, PlainModules, SharedPoolAndConvolution, build
+from oracle import project_class, relative_error
+from state import snapshot
+from torch import nn
+
+from deconv_attr import DeconvError, ZFDeconv, coverage
+
+SHAPE = (2, 3, 9, 9)
+
+
+def images(seed=0):
+    torch.manual_seed(seed)
+    return torch.randn(SHAPE, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", DIFFICULT, ids=lambda kind: kind.__name__)
+def test_success_changes_nothing(kind, training):
+    net, x = build(kind).train(training), images()
+    net.head.weight.grad = torch.ones_like(net.head.weight)
+    net.conv1.requires_grad_(False)
+    before = snapshot(net, x)
+    ZFDeconv(net).attribute(x, target=1)
+    coverage(net, x)
+    assert snapshot(net, x) == before
+
+
+class Stopped(PlainModules):
+    """Runs into an exception between two rectifiers."""
+
+    error: BaseException = RuntimeError("in the middle")
+
+    def features(self, x):
+        h = self.relu(self.conv1(x))
+        if self.error is not None:
+            raise self.error
+        return self.relu2(self.conv2(h))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("in the middle"), KeyboardInterrupt(), SystemExit(1)], ids=repr)
+def test_a_failing_forward_changes_nothing(error):
+    net, x = build(Stopped), images()
+    net.error = error
+    before = snapshot(net, x)
+    with pytest.raises(type(error)):
+        ZFDeconv(net).attribute(x, target=1)
+    assert snapshot(net, x) == before
+    net.error = None
+    (expected,) = project_class(build(PlainModules), (x,), 1)
+    assert relative_error(ZFDeconv(net).attribute(x, target=1), expected) < 1e-10
+
+
+def test_an_interrupt_during_the_backward_pass_changes_nothing():
+    net, x = build(PlainModules), images()
+
+    def interrupt(signal):
+        raise KeyboardInterrupt
+
+    def forward(module, args, output):
+        output.register_hook(interrupt)
+
+    net.conv1.register_forward_hook(forward)
+    before = snapshot(net, x)
+    with pytest.raises(KeyboardInterrupt):
+        ZFDeconv(net).attribute(x, target=1)
+    assert snapshot(net, x) == before
+
+
+def test_a_bad_target_changes_nothing():
+    net, x = build(FunctionalRelu), images().requires_grad_()
+    before = snapshot(net, x)
+    with pytest.raises(DeconvError):
+        ZFDeconv(net).attribute(x, target=99)
+    assert snapshot(net, x) == before
+
+
+def test_an_operation_without_a_rule_changes_nothing():
+    net, x = build(FunctionalRelu), images()
+    net.conv2 = nn.Sequential(net.conv2, nn.GELU())
+    before = snapshot(net, x)
+    with pytest.raises(DeconvError):
+        ZFDeconv(net).attribute(x, target=1)
+    assert snapshot(net, x) == before
+
+
+def test_a_module_that_fails_inside_a_model_that_goes_on():
+    class Fails(nn.Module):
+        def forward(self, x):
+            raise ValueError
+
+    class GoesOn(PlainModules):
+        def __init__(self):
+            super().__init__()
+            self.fails = nn.Sequential(nn.ReLU(), Fails())
+
+        def features(self, x):
+            h = self.conv1(x)
+            try:
+                h = self.fails(h)
+            except ValueError:
+                h = self.relu(h)
+            return self.relu2(self.conv2(h))
+
+    net, x = build(GoesOn), images()
+    before = snapshot(net, x)
+    (expected,) = project_class(build(PlainModules), (x,), 1)
+    assert relative_error(ZFDeconv(net).attribute(x, target=1), expected) < 1e-10
+    assert snapshot(net, x) == before
+
+
+class Statistics(PlainModules):
+    """Everything a forward pass may write: batch-norm statistics of each kind, a counter, a cache, an argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(12)
+        self.cumulative = nn.BatchNorm2d(12, momentum=None)
+        self.instance = nn.InstanceNorm2d(12, track_running_stats=True)
+        self.register_buffer("runs", torch.zeros(()))
+        self.plain = torch.zeros(3)
+
+    def forward(self, x, scale=None):
+        self.runs += 1
+        self.plain.add_(1)
+        if scale is not None:
+            scale.mul_(2)
+        h = self.instance(self.cumulative(self.norm(self.conv1(x))))
+        return self.head(self.relu2(self.conv2(self.relu(h))).mean((2, 3))) * self.runs
+
+
+def test_statistics_do_not_move_in_training_mode():
+    net, x, scale = build(Statistics).train(), images(), torch.ones(3)
+    before = snapshot(net, x, scale)
+    ZFDeconv(net).attribute(x, target=1, additional_forward_args=scale)
+    assert snapshot(net, x, scale) == before
+    net(x, scale)
+    assert snapshot(net, x, scale) != before
+
+
+def test_what_the_model_wrote_it_reads_again():
+    """`runs` is 1 within the pass, as in a run without us: the map is scaled by it."""
+    net, x = build(Statistics).eval(), images()
+    map_at_one = ZFDeconv(net).attribute(x, target=1)
+    net.runs.fill_(2)
+    assert relative_error(ZFDeconv(net).attribute(x, target=1), 3 * map_at_one) < 1e-12
+
+
+def test_training_mode_scales_by_the_batch_statistics():
+    norm = nn.BatchNorm2d(2).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([2.0, 3.0]))
+    net = nn.Sequential(nn.ReLU(), norm, nn.Flatten()).double().train()
+    x = torch.randn(4, 2, 3, 3, dtype=torch.float64)
+    variance = x.clamp(min=0).var((0, 2, 3), correction=0)
+    expected = torch.zeros(4, 2, 9, dtype=torch.float64)
+    expected[:, 1, 4] = 3 / torch.sqrt(variance[1] + norm.eps)
+    assert torch.allclose(ZFDeconv(net).attribute(x, target=13), expected.view_as(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("choice", "factor"), [("scale", 3 / 2), ("pass through", 1.0), ("gradient", 3 / 2)])
+def test_batch_norm_by_choice(choice, factor):
+    norm = nn.BatchNorm1d(1, eps=0).double().eval()
+    with torch.no_grad():
+        norm.weight.fill_(3)
+        norm.running_var.fill_(4)
+    net = nn.Sequential(nn.ReLU(), norm)
+    found = ZFDeconv(net, batch_norm=choice).attribute(torch.ones(1, 1, dtype=torch.float64), target=0)
+    assert found.item() == pytest.approx(factor, rel=1e-12)
+
+
+def test_other_hooks_stay_and_see_the_signal():
+    net, x = build(PlainModules), images()
+    seen = []
+    net.relu.register_forward_pre_hook(lambda module, args: seen.append("before"))
+    net.relu.register_forward_hook(lambda module, args, output: seen.append(output.requires_grad))
+    net.head.register_full_backward_hook(lambda module, below, above: seen.append("back"))
+    before = snapshot(net, x)
+    (expected,) = project_class(build(PlainModules), (x,), 1)
+    assert relative_error(ZFDeconv(net).attribute(x, target=1), expected) < 1e-10
+    assert seen == ["before", True, "back"]
+    assert snapshot(net, x) == before
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_callers_grad_mode_does_not_matter_and_stays(mode):
+    net = build(PlainModules)
+    with mode():
+        x = images()
+        before = snapshot(net, x)
+        found = ZFDeconv(net).attribute(x, target=1)
+        assert snapshot(net, x) == before
+    assert relative_error(found, project_class(net, (images(),), 1)[0]) < 1e-10
+
+
+def test_nothing_is_kept_alive():
+    """The graph, its switches and activations go with the call, without waiting for the garbage collector."""
+    import gc
+    import weakref
+
+    net, x = build(SharedPoolAndConvolution), images()
+    alive = []
+    net.conv1.register_forward_hook(lambda module, args, output: alive.append(weakref.ref(output)))
+    gc.disable()
+    try:
+        ZFDeconv(net).attribute(x, target=1)
+        assert [ref() for ref in alive] == [None]
+    finally:
+        gc.enable()
+
+
+def test_two_threads_explain_and_run_one_model_at_once():
+    net = build(FunctionalRelu)
+    net.pool, net.extra = nn.MaxPool2d(2), nn.ReLU(inplace=True)
+    net.head = nn.Sequential(net.extra, net.head)
+    inputs = [images(seed) for seed in range(4)]
+    expected = [ZFDeconv(net).attribute(x, target=1) for x in inputs]
+    leaf = [x.clone().requires_grad_() for x in inputs]
+    outputs = [net(x) for x in leaf]
+    gradients = [torch.autograd.grad(y[:, 1].sum(), x)[0] for x, y in zip(leaf, outputs, strict=True)]
+    before = snapshot(net)
+    failures = []
+
+    def repeatedly(work):
+        def loop():
+            try:
+                for _ in range(25):
+                    work()
+            except BaseException as error:
+                failures.append(error)
+
+        return threading.Thread(target=loop)
+
+    def explain(i):
+        assert torch.equal(ZFDeconv(net).attribute(inputs[i], target=1), expected[i])
+
+    def run(i):
+        x = inputs[i].clone().requires_grad_()
+        y = net(x)
+        assert torch.equal(y, outputs[i])
+        assert torch.equal(torch.autograd.grad(y[:, 1].sum(), x)[0], gradients[i])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [repeatedly(lambda i=i, work=work: work(i)) for i, work in enumerate([explain, explain, run, run])]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert failures == []
+    assert snapshot(net) == before
+
+
+def test_a_compiled_model_runs_eagerly_and_right():
+    net, x = build(FunctionalRelu), images()
+    expected = ZFDeconv(net).attribute(x, target=1)
+    compiled = torch.compile(net, backend="eager")
+    assert torch.equal(ZFDeconv(compiled).attribute(x, target=1), expected)
+    compiled(x)  # and it still compiles
+    assert torch.equal(ZFDeconv(compiled).attribute(x, target=1), expected)
+    inside = build(FunctionalRelu)
+    inside.conv2.compile(backend="eager")
+    assert torch.equal(ZFDeconv(inside).attribute(x, target=1), expected)
