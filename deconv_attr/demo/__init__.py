@@ -1,0 +1,17 @@
+"""The embedded default: generated pictures of eight shapes, and a miniature ZFNet that knows them.
+
+>>> from deconv_attr.demo import CLASS_NAMES, Shapes, load_model, normalise
+>>> image, label = Shapes(1, seed=1)[0]
+>>> scores = load_model()(normalise(image)[None])
+>>> CLASS_NAMES[scores.argmax()] == CLASS_NAMES[label]
+True
+
+``outlines`` and ``shapes`` draw, ``zfnet`` is the model with its weights, ``train`` makes the weights
+(``python -m deconv_attr.demo.train``).
+"""
+
+from deconv_attr.demo.outlines import CLASS_NAMES, SIZE
+from deconv_attr.demo.shapes import Sample, Shapes
+from deconv_attr.demo.zfnet import MEAN, STD, MiniZFNet, load_model, normalise
+
+__all__ = ["CLASS_NAMES", "MEAN", "SIZE", "STD", "MiniZFNet", "Sample", "Shapes", "load_model", "normalise"]
