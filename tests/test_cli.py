@@ -1,0 +1,301 @@
+import os
+import re
+import runpy
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from deconv_attr import DeadSignalWarning, cli
+from deconv_attr.cli import main
+from deconv_attr.compare import attributions
+from deconv_attr.models import load_classifier
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+NETS = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, functional=False, softmax=False, dead=False, gelu=False):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 5, 4), nn.Linear(4, 6)
+        self.relu = nn.GELU() if gelu else nn.ReLU()
+        self.functional, self.softmax = functional, softmax
+        if dead:
+            self.second.weight.data.abs_().neg_()
+
+    def forward(self, x):
+        x = self.first(x)
+        x = F.relu(x) if self.functional else self.relu(x)
+        x = self.second(x.mean((2, 3)))
+        return x.softmax(1) if self.softmax else x
+
+def plain(): return Net()
+def functional(): return Net(functional=True)
+def softmax(): return Net(softmax=True)
+def dead(): return Net(dead=True)
+def gelu(): return Net(gelu=True)
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory with a module of nets, three photographs and a file that is none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cli_nets.py").write_text(NETS)
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.jpg", "c.png"):
+        Image.fromarray(rng.integers(0, 256, (256, 300, 3), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "text.jpg").write_text("not a photograph")
+    yield tmp_path
+    sys.modules.pop("cli_nets", None)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the command gave to the picture: images, columns, labels. The picture itself stays empty, to save time."""
+    seen = []
+    monkeypatch.setattr(cli, "comparison_figure", lambda *given: seen.append(given) or Figure())
+    return seen
+
+
+def run(capsys, *arguments):
+    status = main(["compare", *arguments])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def load_classifier_here(name):
+    sys.path.insert(0, os.getcwd())
+    try:
+        return load_classifier(name)
+    finally:
+        sys.path.remove(os.getcwd())
+
+
+def test_picture_shows_what_the_methods_answer(here, capsys, drawn):
+    names = ["a.png", "b.jpg", "c.png"]
+    status, _, err = run(capsys, "--model", "cli_nets:plain", "--image", *names)
+    assert (status, err) == (0, "")
+    assert (here / "compare.png").read_bytes().startswith(b"\x89PNG")
+    (images, columns, labels) = drawn[0]
+    classifier = load_classifier_here("cli_nets:plain")
+    inputs = torch.stack([classifier.preprocessing.transform(Image.open(f).convert("RGB")) for f in names])
+    scores = classifier.scores(inputs)
+    maps = attributions(classifier.model, inputs, scores.argmax(1))
+    torch.testing.assert_close(images, classifier.preprocessing.picture(inputs))
+    assert [column.title for column in columns] == list(maps)
+    for column in columns:
+        torch.testing.assert_close(column.maps, maps[column.title])
+    chances, top = scores.softmax(1).max(1)
+    assert labels == [f"class {k}\n{p:.1%}" for k, p in zip(top.tolist(), chances.tolist(), strict=True)]
+
+
+def test_terminal_says_what_was_done(here, capsys):
+    status, out, _ = run(capsys, "--model", "cli_nets:plain", "--image", "a.png", "b.jpg", "--output", "seen.pdf")
+    assert status == 0
+    assert "model    cli_nets:plain\nweights  as the factory made it, seed 0\n" in out
+    assert "shorter side to 256, centre 224 x 224, mean (0.485, 0.456, 0.406), std (0.229, 0.224, 0.225)" in out
+    assert "image 0  a.png" in out
+    assert "image 1  b.jpg" in out
+    assert out.endswith("wrote seen.pdf\n")
+    assert (here / "seen.pdf").exists()
+    assert not (here / "compare.png").exists()
+    rows = re.findall(r"^  (->|  ) +([\d.]+)%  class (\d) \((\d)\)$", out, flags=re.MULTILINE)
+    assert len(rows) == 10  # the five most likely classes of each
+    for image in (rows[:5], rows[5:]):
+        chances = [float(chance) for _, chance, _, _ in image]
+        assert chances == sorted(chances, reverse=True)
+        assert [mark for mark, *_ in image] == ["->", "  ", "  ", "  ", "  "]
+
+
+def test_one_target_serves_all_images_and_is_marked(here, capsys, drawn):
+    status, out, _ = run(capsys, "--model", "cli_nets:plain", "--image", "a.png", "b.jpg", "--target", "3")
+    assert status == 0
+    assert [label.splitlines()[0] for label in drawn[0][2]] == ["class 3", "class 3"]
+    assert len(re.findall(r"^  -> .* class 3 \(3\)$", out, flags=re.MULTILINE)) == 2
+
+
+def test_each_image_can_have_its_own_target(here, capsys, drawn):
+    arguments = ["--model", "cli_nets:plain", "--image", "a.png", "b.jpg", "--target"]
+    run(capsys, *arguments, "5", "0")
+    run(capsys, *arguments, "5")
+    run(capsys, *arguments, "0")
+    (_, both, labels), (_, fives, _), (_, zeros, _) = drawn
+    assert [label.splitlines()[0] for label in labels] == ["class 5", "class 0"]
+    for column, five, zero in zip(both, fives, zeros, strict=True):
+        torch.testing.assert_close(column.maps[0], five.maps[0])
+        torch.testing.assert_close(column.maps[1], zero.maps[1])
+        assert not torch.equal(five.maps, zero.maps)
+
+
+def test_file_weights_and_random_weights(here, capsys, drawn):
+    state = load_classifier_here("cli_nets:plain").model.state_dict()
+    torch.save({key: 2 * value for key, value in state.items()}, here / "state.pt")
+    arguments = ["--model", "cli_nets:plain", "--image", "a.png", "--target", "1", "--weights"]
+    assert run(capsys, *arguments, "random")[0] == 0
+    status, out, _ = run(capsys, *arguments, "state.pt")
+    assert status == 0
+    assert "weights  state.pt\n" in out
+    saliency = [columns[2].maps for _, columns, _ in drawn]
+    assert not torch.equal(saliency[0], saliency[1])
+
+
+def test_probabilities_are_not_squashed_twice(here, capsys, drawn):
+    _, plain, _ = run(capsys, "--model", "cli_nets:plain", "--image", "a.png")
+    _, softmax, _ = run(capsys, "--model", "cli_nets:softmax", "--image", "a.png")
+    assert re.findall("%.*", plain) == re.findall("%.*", softmax)
+    assert re.findall(r"[\d.]+%", plain) == re.findall(r"[\d.]+%", softmax)
+
+
+def test_dead_signal_is_a_readable_line(here, capsys, drawn):
+    status, out, err = run(capsys, "--model", "cli_nets:dead", "--image", "a.png", "b.jpg")
+    assert status == 0
+    (line,) = err.splitlines()
+    assert line.startswith("warning: The signal died for 2 of 2 examples (0, 1)")
+    assert "'relu' in module 'relu'" in line
+    assert "wrote compare.png" in out
+    assert not drawn[0][1][0].maps.any()
+
+
+def test_other_warnings_pass(here, capsys, drawn, monkeypatch):
+    def warns(model, inputs, target):
+        warnings.warn("dead", DeadSignalWarning, stacklevel=1)
+        warnings.warn("look at me", RuntimeWarning, stacklevel=1)
+        return attributions(model, inputs, target)
+
+    monkeypatch.setattr(cli, "attributions", warns)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _, _, err = run(capsys, "--model", "cli_nets:plain", "--image", "a.png")
+    assert err == "warning: dead\n"
+    assert [str(warning.message) for warning in caught] == ["look at me"]
+
+
+def test_rectifiers_that_captum_misses_are_noted_once(here, capsys, drawn):
+    _, out, _ = run(capsys, "--model", "cli_nets:functional", "--image", "a.png", "b.jpg")
+    assert out.count("note: Captum's GuidedBackprop knows nn.ReLU modules only") == 1
+    assert "cli_nets.py:17" in out
+    _, out, _ = run(capsys, "--model", "cli_nets:plain", "--image", "a.png")
+    assert "note:" not in out
+
+
+def test_import_path_is_as_before(here, capsys, drawn):
+    before = list(sys.path)
+    assert run(capsys, "--model", "cli_nets:plain", "--image", "a.png")[0] == 0
+    assert sys.path == before
+
+
+GOOD = ["--model", "cli_nets:plain", "--image", "a.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "cli_nets:plain"], "--model cli_nets:plain needs --image"),
+        (["--weights", "random"], "--weights random needs --model"),
+        (["--model", "resnet19", "--image", "a.png"], "no classification model 'resnet19'; the nearest are"),
+        (["--model", "cli_nets:gone", "--image", "a.png"], "module 'cli_nets' has no 'gone'"),
+        (["--model", "cli_nets:plain", "--image", "gone.png"], "cannot read the image gone.png: No such file"),
+        (["--model", "cli_nets:plain", "--image", "a.png", "text.jpg"], "cannot read the image text.jpg"),
+        (["--model", "cli_nets:plain", "--image", *["a.png"] * 33], "at most 32 images, got 33"),
+        ([*GOOD, "--weights", "gone.pt"], "there is no file gone.pt"),
+        ([*GOOD, "--weights", "text.jpg"], "text.jpg must be a file that torch.load"),
+        ([*GOOD, "--target", "6"], "a class from 0 to 5, got 6"),
+        ([*GOOD, "--target", "-1"], "a class from 0 to 5, got -1"),
+        ([*GOOD, "--target", "cat"], "have no names: give an index, not 'cat'"),
+        ([*GOOD, "--target", "1", "2"], "1 class for all images or 1 for each of 1, got 2"),
+        ([*GOOD, "--output", "gone/a.png"], "cannot write gone/a.png: there is no folder gone"),
+        ([*GOOD, "--output", "a"], "must end in .png, .jpg, .pdf, .svg; got a"),
+        (["--model", "cli_nets:gelu", "--image", "a.png"], "no rule for 'gelu'"),
+    ],
+    ids=lambda value: None if isinstance(value, list) else value[:40],
+)
+def test_bad_input_is_one_sentence_and_nothing_is_written(arguments, message, here, capsys):
+    before = sorted(here.rglob("*.p*"))
+    status, out, err = run(capsys, *arguments)
+    assert status == 2
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert "wrote" not in out
+    assert [path for path in sorted(here.rglob("*.p*")) if "__pycache__" not in path.parts] == before
+
+
+def test_place_for_the_picture_is_checked_before_any_work(here, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_classifier", lambda *given: pytest.fail("the model was loaded"))
+    assert run(capsys, *GOOD, "--output", "gone/a.png")[0] == 2
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    status, _, err = run(capsys, *GOOD)
+    assert (status, err) == (2, "error: cannot write compare.png: permission denied\n")
+
+
+def test_interrupt_ends_with_130(here, capsys, monkeypatch):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "attributions", interrupted)
+    status, _, err = run(capsys, *GOOD)
+    assert (status, err) == (130, "")
+    assert not (here / "compare.png").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"]], ids=" ".join)
+def test_help_names_every_option(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    out = capsys.readouterr().out
+    assert left.value.code == 0
+    for option in ["compare"] if len(arguments) == 1 else ["--model", "--weights", "--image", "--target", "--output"]:
+        assert option in out
+
+
+def test_module_runs_as_a_command(here, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["-m", "compare", "--model", "cli_nets:gone", "--image", "a.png"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module("deconv_attr", run_name="__main__")
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "error: module 'cli_nets' has no 'gone'\n"
+
+
+def test_without_arguments_the_embedded_model_explains_embedded_images(here, capsys, drawn):
+    status, out, _ = run(capsys)
+    assert status == 0
+    assert "model    MiniZFNet\n" in out
+    assert (here / "compare.png").exists()
+    images, columns, labels = drawn[0]
+    assert images.shape == (6, 3, 96, 96)
+    shown = re.findall(r"^image \d  a generated (\w+)$", out, flags=re.MULTILINE)
+    named = [label.splitlines()[0] for label in labels]
+    assert sum(one == other for one, other in zip(shown, named, strict=True)) >= 5  # it is a trained model
+    for column in columns[1:]:
+        assert column.maps.flatten(1).any(1).all()
+
+
+def test_embedded_model_explains_a_photograph_by_class_name(here, capsys, drawn):
+    status, _, _ = run(capsys, "--image", "a.png", "--target", "Star")
+    assert status == 0
+    assert drawn[0][2][0].startswith("star\n")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs the trained SqueezeNet and photographs beside the project")
+def test_trained_squeezenet_knows_its_photographs(here, capsys, drawn):
+    photographs = [str(DATA / "imagenet_sample" / name) for name in ("0254_pug.jpg", "0856_thresher.jpg")]
+    weights = str(DATA / "squeezenet1_0_imagenet.pt")
+    status, out, err = run(
+        capsys, "--model", "squeezenet1_0", "--weights", weights, "--image", *photographs, "--target", "pug", "thresher"
+    )
+    assert status == 0
+    assert re.search(r"^  ->  78\.\d%  pug \(254\)\n +17\.\d%  Pekinese \(154\)$", out, flags=re.MULTILINE)
+    assert re.search(r"^  ->  95\.\d%  thresher \(856\)$", out, flags=re.MULTILINE)
+    assert drawn[0][2][0].startswith("pug\n78.")
+    assert err.startswith("warning: The signal died for 2 of 2 examples (0, 1)")
+    assert "features.9" in err

@@ -1,0 +1,311 @@
+import ast
+import pkgutil
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+import deconv_attr
+from deconv_attr.errors import InputError
+from deconv_attr.visualize import (
+    Column,
+    comparison_figure,
+    heat,
+    picture_path,
+    robust_scale,
+    save_figure,
+    signed_rgb,
+)
+
+
+def random_maps(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# ------------------------------------------------------------------------------------------------ one map
+
+
+def test_scale_is_the_percentile_of_magnitudes_rounded_down_to_a_value():
+    values = torch.arange(1.0, 1001.0) * torch.tensor([1.0, -1.0]).repeat(500)
+    assert robust_scale(values) == 995  # floor(0.995 * 999) = 994 values lie below
+    assert robust_scale(values, percentile=50) == 500
+    assert robust_scale(values, percentile=100) == 1000
+
+
+def test_scale_ignores_zeros_and_a_single_outlier():
+    sparse = torch.zeros(100, 100)
+    sparse[3, 4] = -3.0
+    assert robust_scale(sparse) == 3
+    outlier = torch.ones(500)
+    outlier[7] = 1e9
+    assert robust_scale(outlier) == 1
+    assert robust_scale(torch.zeros(4)) == 0
+
+
+def test_signed_map_is_drawn_around_mid_grey_channel_by_channel():
+    red, green, blue = [[2.0, -2.0]], [[1.0, 0.0]], [[-1.0, 9.0]]
+    picture = signed_rgb(torch.tensor([red, green, blue]), scale=2)
+    np.testing.assert_array_equal(picture, [[[1, 0.75, 0.25], [0, 0.5, 1]]])
+
+
+def test_signed_map_turns_into_its_negative_and_ignores_units():
+    attribution = random_maps(3, 9, 7)
+    np.testing.assert_allclose(signed_rgb(-attribution), 1 - signed_rgb(attribution), atol=1e-15)
+    np.testing.assert_allclose(signed_rgb(1e-6 * attribution), signed_rgb(attribution), atol=1e-12)
+
+
+def test_one_outlier_does_not_flatten_the_rest():
+    attribution = random_maps(3, 32, 32)
+    before = signed_rgb(attribution)
+    attribution[1, 5, 5] = 1e6
+    after = signed_rgb(attribution)
+    assert after[5, 5, 1] == 1
+    after[5, 5, 1] = before[5, 5, 1]
+    np.testing.assert_allclose(after, before, atol=0.01)
+
+
+def test_map_of_zeros_is_plain_mid_grey_and_cold():
+    assert (signed_rgb(torch.zeros(3, 4, 5)) == 0.5).all()
+    assert (signed_rgb(torch.ones(3, 4, 5), scale=0.0) == 0.5).all()
+    assert (heat(torch.zeros(3, 4, 5)) == 0).all()
+
+
+def test_single_channel_is_drawn_in_greys():
+    picture = signed_rgb(torch.tensor([[[4.0, -1.0]]]), scale=4)
+    np.testing.assert_array_equal(picture, [[[1, 1, 1], [0.375, 0.375, 0.375]]])
+
+
+def test_heat_is_the_largest_magnitude_over_channels():
+    attribution = torch.tensor([[[3.0, 0.0]], [[-4.0, 1.0]]])
+    np.testing.assert_array_equal(heat(attribution, scale=4), [[1, 0.25]])
+    np.testing.assert_array_equal(heat(attribution, scale=2), [[1, 0.5]])
+    np.testing.assert_array_equal(heat(-attribution.flip(0), scale=4), heat(attribution, scale=4))
+
+
+def test_heat_takes_its_scale_of_the_strengths():
+    # 7 pixels of 1000 are strong in one channel of three: 0.7 % of the strengths, 0.23 % of the values.
+    attribution = torch.ones(3, 20, 50)
+    attribution[1, 0, :7] = -10
+    expected = np.full((20, 50), 0.1)
+    expected[0, :7] = 1
+    np.testing.assert_array_equal(heat(attribution), expected)
+    assert robust_scale(attribution) == 1
+
+
+def test_maps_that_require_grad_are_drawn_and_left_alone():
+    attribution = random_maps(3, 4, 4).requires_grad_()
+    before = attribution.detach().clone()
+    signed_rgb(attribution)
+    heat(attribution)
+    assert torch.equal(attribution, before)
+    assert attribution.requires_grad
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4), (4, 4), (1, 3, 4, 4)], ids=str)
+def test_shape_that_is_no_picture_is_named(shape):
+    with pytest.raises(InputError, match=r"needs the shape \(3, H, W\) or \(1, H, W\), got \(" + str(shape)[1:-1]):
+        signed_rgb(torch.ones(shape))
+
+
+def test_map_that_is_not_finite_is_an_error():
+    attribution = torch.ones(3, 2, 2)
+    attribution[0, 0, 0], attribution[1, 1, 1] = torch.nan, torch.inf
+    for draw in (signed_rgb, heat):
+        with pytest.raises(InputError, match="finite, got 2 values"):
+            draw(attribution)
+
+
+# ------------------------------------------------------------------------------------------------ the grid
+
+
+def tiles(figure):
+    """The pictures of the grid by (row, column), read from their places."""
+    drawn = [axes for axes in figure.axes if axes.images]
+    tops = sorted({round(axes.get_position().y1, 6) for axes in drawn}, reverse=True)
+    lefts = sorted({round(axes.get_position().x0, 6) for axes in drawn})
+    return {(tops.index(round(a.get_position().y1, 6)), lefts.index(round(a.get_position().x0, 6))): a for a in drawn}
+
+
+def texts(figure):
+    """All texts that are drawn: an axis that is off keeps ticks, which are not."""
+    for axes in figure.axes:
+        yield from [*axes.texts, axes.title]
+        if not axes.images:
+            yield from [*axes.get_xticklabels(), axes.xaxis.label]
+
+
+def words(figure):
+    return [text.get_text() for text in texts(figure)]
+
+
+def bar_ticks(figure):
+    bars = [axes for axes in figure.axes if not axes.images]
+    return [[tick.get_text() for tick in bar.get_xticklabels()] for bar in bars]
+
+
+@pytest.fixture
+def columns():
+    maps = random_maps(2, 3, 8, 8)
+    maps[1] *= 100
+    return [Column("first", maps), Column("second", -3 * maps, "heat")]
+
+
+@pytest.fixture
+def images():
+    return torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_rows_are_images_and_columns_methods(images, columns):
+    grid = tiles(comparison_figure(images, columns, ["a", "b"]))
+    assert set(grid) == {(row, column) for row in range(2) for column in range(3)}
+    for row in range(2):
+        expected = [
+            images[row].permute(1, 2, 0).numpy(),
+            signed_rgb(columns[0].maps[row]),
+            heat(columns[1].maps[row]),
+        ]
+        for column, picture in enumerate(expected):
+            np.testing.assert_array_equal(grid[row, column].images[0].get_array(), picture)
+
+
+def test_shared_scale_is_that_of_all_rows_and_stands_at_the_bar(images, columns):
+    figure = comparison_figure(images, columns, ["a", "b"], shared_scale=True)
+    scale = robust_scale(columns[0].maps)
+    hottest = robust_scale((3 * columns[0].maps).abs().amax(1))
+    for row in range(2):
+        grid = tiles(figure)
+        np.testing.assert_array_equal(grid[row, 1].images[0].get_array(), signed_rgb(columns[0].maps[row], scale))
+        np.testing.assert_array_equal(grid[row, 2].images[0].get_array(), heat(columns[1].maps[row], hottest))
+    assert bar_ticks(figure) == [[f"{-scale:.2g}", "0", f"{scale:.2g}"], ["0", f"{hottest:.2g}"]]
+    assert not any(text.startswith("s = ") for text in words(figure))
+
+
+def test_own_scales_stand_below_their_maps(images, columns):
+    figure = comparison_figure(images, columns, ["a", "b"])
+    assert bar_ticks(figure) == [["-s", "0", "s"], ["0", "s"]]
+    for row in range(2):
+        assert f"s = {robust_scale(columns[0].maps[row]):.2g}" in words(figure)
+        assert f"s = {robust_scale(columns[1].maps[row].abs().amax(0)):.2g}" in words(figure)
+
+
+@pytest.mark.parametrize("shared_scale", [True, False])
+def test_map_of_zeros_says_so(images, columns, shared_scale):
+    columns[0].maps[0] = 0
+    columns[1].maps[:] = 0
+    figure = comparison_figure(images, columns, ["a", "b"], shared_scale)
+    grid = tiles(figure)
+    marked = {place for place, axes in grid.items() if "zero everywhere" in [t.get_text() for t in axes.texts]}
+    assert marked == {(0, 1), (0, 2), (1, 2)}
+    if shared_scale:
+        assert bar_ticks(figure)[1] == ["0"]
+
+
+@pytest.mark.parametrize("label", ["x", "W" * 40 + "\n1.0%", "black and gold garden spider\n41.6%", "$x^$ a_b\\frac"])
+@pytest.mark.parametrize(("rows", "shared_scale"), [(1, False), (3, False), (3, True)])
+def test_nothing_is_cut_and_nothing_lies_on_anything_else(label, rows, shared_scale):
+    maps = 1e-4 * random_maps(rows, 3, 8, 8)
+    columns = [Column("Guided backprop", maps), Column("Saliency", maps, "heat")]
+    figure = comparison_figure(torch.rand(rows, 3, 8, 8), columns, [label] * rows, shared_scale)
+    figure.draw_without_rendering()
+    extents = {text: text.get_window_extent() for text in texts(figure) if text.get_text()}
+    frames = [axes.get_window_extent() for axes in figure.axes]
+    for text, extent in extents.items():
+        assert min(extent.x0, extent.y0) >= 0, text.get_text()
+        assert extent.x1 <= figure.bbox.x1, text.get_text()
+        assert extent.y1 <= figure.bbox.y1, text.get_text()
+        assert not any(frame.overlaps(extent) for frame in frames), text.get_text()
+    for frame in frames:
+        assert not any(frame.overlaps(other) for other in frames if other is not frame)
+    for text, extent in extents.items():
+        others = [other for key, other in extents.items() if key is not text]
+        assert not any(extent.overlaps(other) for other in others), text.get_text()
+
+
+@pytest.mark.parametrize(
+    ("maps", "labels", "message"),
+    [(2, 1, "needs 2 labels, got 1"), (3, 2, "needs 2 first maps, got 3")],
+)
+def test_numbers_of_images_maps_and_labels_must_agree(images, maps, labels, message):
+    with pytest.raises(InputError, match=message):
+        comparison_figure(images, [Column("first", torch.ones(maps, 3, 8, 8))], ["a"] * labels)
+
+
+# ------------------------------------------------------------------------------------------------ the file
+
+
+def test_saved_picture_shows_the_figure(tmp_path, images):
+    dark = torch.zeros(1, 3, 8, 8)
+    figure = comparison_figure(dark, [Column("first", torch.zeros(1, 1, 8, 8))], ["a"])
+    save_figure(figure, tmp_path / "picture.png")
+    pixels = imread(tmp_path / "picture.png")
+    width, height = figure.get_size_inches() * figure.dpi
+    assert pixels.shape[:2] == (int(height), int(width))
+    box = tiles(figure)[0, 0].get_position()
+    middle = pixels[int(height * (1 - (box.y0 + box.y1) / 2)), int(width * (box.x0 + box.x1) / 2), :3]
+    assert (middle == 0).all()
+    assert (pixels[1, 1, :3] == 1).all()
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".pdf", ".svg", ".PNG"])
+def test_every_promised_format_can_be_written(tmp_path, ending):
+    path = tmp_path / f"picture{ending}"
+    save_figure(comparison_figure(torch.rand(1, 3, 8, 8), [], ["a"]), path)
+    start = {".jpg": b"\xff\xd8", ".pdf": b"%PDF", ".svg": b"<?xml", ".PNG": b"\x89PNG"}[ending]
+    assert path.read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("picture", "must end in .png, .jpg, .pdf, .svg; got .*picture"),
+        ("picture.gif", "must end in .png"),
+        ("nowhere/picture.png", "there is no folder .*nowhere"),
+        ("folder.png", "it is a folder"),
+    ],
+)
+def test_place_that_cannot_be_written_is_an_error(tmp_path, name, message):
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(InputError, match=message):
+        picture_path(tmp_path / name)
+    with pytest.raises(InputError, match=message):
+        save_figure(comparison_figure(torch.rand(1, 3, 8, 8), [], ["a"]), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
+
+
+def test_folder_without_permission_is_an_error(tmp_path, monkeypatch):
+    # Permissions do not bind root, so the system's answer is put in its mouth.
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InputError, match=r"cannot write .*picture\.png: permission denied"):
+        picture_path(tmp_path / "picture.png")
+
+
+def test_write_that_fails_is_an_error(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"cannot write .*picture\.png: No space left on device"):
+        save_figure(comparison_figure(torch.rand(1, 3, 8, 8), [], ["a"]), tmp_path / "picture.png")
+
+
+def test_drawing_leaves_the_users_matplotlib_alone(tmp_path, images, columns):
+    from matplotlib import _pylab_helpers
+
+    before = dict(matplotlib.rcParams), _pylab_helpers.Gcf.get_all_fig_managers()
+    save_figure(comparison_figure(images, columns, ["a", "b"]), tmp_path / "picture.png")
+    assert (dict(matplotlib.rcParams), _pylab_helpers.Gcf.get_all_fig_managers()) == before
+
+
+def test_only_this_module_imports_matplotlib():
+    importers = set()
+    for module in pkgutil.walk_packages(deconv_attr.__path__, "deconv_attr."):
+        spec = module.module_finder.find_spec(module.name)
+        for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0] == "matplotlib" for name in names):
+                importers.add(module.name)
+    assert importers == {"deconv_attr.visualize"}
