@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from captum.attr import GradientAttribution, LayerAttribution
+from captum.attr import Attribution, GradientAttribution, LayerAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
@@ -32,7 +32,20 @@ from .rules import DECONVNET, Table, choose
 __all__ = ["LayerZFDeconv", "ZFDeconv", "coverage"]
 
 
-class ZFDeconv(GradientAttribution):
+class _Face(Attribution):
+    """What both methods answer to Captum."""
+
+    @classmethod
+    def get_name(cls) -> str:
+        """Name the method in Captum's reports."""
+        return cls.__name__
+
+    def attribute_future(self) -> None:
+        """Refuse: there is no asynchronous version."""
+        raise NotImplementedError(f"attribute_future is not implemented for {self.get_name()}")
+
+
+class ZFDeconv(_Face, GradientAttribution):
     """The deconvnet of Zeiler and Fergus as a Captum attribution method.
 
     Parameters
@@ -74,15 +87,6 @@ class ZFDeconv(GradientAttribution):
         self.model = model
         self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
         self.gradient_func: Callable[..., tuple[Tensor, ...]] = signal_to_inputs
-
-    @classmethod
-    def get_name(cls) -> str:
-        """Name the method in Captum's reports."""
-        return cls.__name__
-
-    def attribute_future(self) -> None:
-        """Refuse: there is no asynchronous version."""
-        raise NotImplementedError(f"attribute_future is not implemented for {self.get_name()}")
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -141,7 +145,7 @@ class ZFDeconv(GradientAttribution):
         return (attributions, report) if return_coverage else attributions
 
 
-class LayerZFDeconv(LayerAttribution):
+class LayerZFDeconv(_Face, LayerAttribution):
     """The signal of a target's score, read at a layer on its way down.
 
     Parameters
@@ -173,11 +177,6 @@ class LayerZFDeconv(LayerAttribution):
         self.model = model
         self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
 
-    @classmethod
-    def get_name(cls) -> str:
-        """Name the method in Captum's reports."""
-        return cls.__name__
-
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
         self,
@@ -206,29 +205,32 @@ class LayerZFDeconv(LayerAttribution):
             The layer did not run, or ran more than once.
         """
         tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
-        shape: list[Any] = []
+
+        tap = _Tap(self.layer, attribute_to_layer_input)
 
         def send(path: SignalPath) -> tuple[Tensor, ...]:
-            with _Tap(self.layer, attribute_to_layer_input) as tap:
+            with tap:
                 output = path.run(self.model, _leaves(tensors), others)
-            shape[:] = [tap.value]
             scores = select_scores(output, target)
-            return torch.autograd.grad(scores, tap.tensors, torch.ones_like(scores))
+            return tap.signals(scores)
 
         signals, _ = _explain(self.model, self.rules, others, send)
-        return signals[0] if isinstance(shape[0], Tensor) else signals
+        return signals[0] if tap.is_single else signals
 
 
 class _Tap:
-    """Keeps the output (or input) of a layer, and hands copies on, which later in-place calls may overwrite."""
+    """Keeps the output (or input) of a layer, and hands on copies, which later in-place calls may overwrite."""
 
     def __init__(self, layer: nn.Module, at_input: bool) -> None:
+        if not isinstance(layer, nn.Module):
+            raise InputError(f"expected the layer as one of the model's modules, got {type(layer).__name__}")
         self._layer, self._at_input = layer, at_input
         self._values: list[Any] = []
 
     def __enter__(self) -> _Tap:
+        self._values.clear()
         if self._at_input:
-            self._handle = self._layer.register_forward_pre_hook(lambda _, args: self._keep(args), prepend=True)
+            self._handle = self._layer.register_forward_pre_hook(self._keep_input, prepend=True, with_kwargs=True)
         else:
             self._handle = self._layer.register_forward_hook(lambda _, __, output: self._keep(output))
         return self
@@ -236,22 +238,43 @@ class _Tap:
     def __exit__(self, *exception: Any) -> None:
         self._handle.remove()
 
-    def _keep(self, value: Any) -> Any:
-        self._values.append(value)
-        if isinstance(value, Tensor):
-            return value.clone()
-        return type(value)(item.clone() if isinstance(item, Tensor) else item for item in value)
+    @property
+    def is_single(self) -> bool:
+        """Whether the layer has one tensor there, not a tuple."""
+        return isinstance(self._value, Tensor)
+
+    def signals(self, scores: Tensor) -> tuple[Tensor, ...]:
+        """Send 1 from each score down to the layer."""
+        tensors = [tensor for tensor in tensors_in(self._value) if tensor.requires_grad]
+        if not tensors:
+            raise InputError("the layer does not depend on the inputs, so no signal reaches it from them")
+        signals = torch.autograd.grad(scores, tensors, torch.ones_like(scores), allow_unused=True)
+        if all(signal is None for signal in signals):
+            raise InputError("the target does not depend on the layer, so no signal reaches it")
+        return tuple(torch.zeros_like(t) if s is None else s for s, t in zip(signals, tensors, strict=True))
 
     @property
-    def value(self) -> Any:
+    def _value(self) -> Any:
         if len(self._values) != 1:
             raise InputError(f"expected the layer to run once in a forward pass, it ran {len(self._values)} times")
-        value = self._values[0]
-        return value[0] if self._at_input and len(value) == 1 else value
+        return self._values[0]
 
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return tuple(tensors_in(self.value))
+    def _keep(self, value: Any) -> Any:
+        self._values.append(value)
+        return _cloned(value)
+
+    def _keep_input(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        given = (*args, *kwargs.values())
+        self._values.append(given[0] if len(given) == 1 else given)
+        return _cloned(args), _cloned(kwargs)
+
+
+def _cloned(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _cloned(item) for key, item in value.items()}
+    return type(value)(_cloned(item) for item in value) if type(value) in (list, tuple) else value
 
 
 def _explain(

@@ -79,7 +79,7 @@ def select_scores(output: Any, target: Target) -> Tensor:
     Raises
     ------
     ModelError
-        The model did not return a tensor, or one that does not depend on the inputs.
+        The model did not return a tensor, or a single number.
     TargetError
         The target is missing, out of range, of the wrong length or type.
     """
@@ -92,22 +92,21 @@ def select_scores(output: Any, target: Target) -> Tensor:
         )
     if output.dim() == 0:
         raise ModelError("expected the model to return one score an example (N, ...), got a single number")
-    if not output.requires_grad:
-        raise ModelError("the model's output does not depend on its inputs (is it computed under no_grad?)")
     if target is None:
         if output[0].numel() != 1:
             raise TargetError(f"no target given, and the output {_shape(output)} has more than one score an example")
         return output.reshape(len(output))
-    units = _units(output, target)
-    while output.dim() > 1 + len(units[0]) and output.shape[-1] == 1:  # (N, C, 1, 1) is as good as (N, C)
-        output = output.squeeze(-1)
+    scores: Tensor = output
+    units = _units(scores, target)
+    while scores.dim() > 1 + len(units[0]) and scores.shape[-1] == 1:  # (N, C, 1, 1) is as good as (N, C)
+        scores = scores.squeeze(-1)
     for example, unit in enumerate(units):
-        _check_unit(output, unit, f"target {target!r}" if len(units) == 1 else f"target {example}, {unit!r},")
+        _check_unit(scores, unit, f"target {target!r}" if len(units) == 1 else f"target {example}, {unit!r},")
     if len(units) == 1:
         everyone: tuple[slice | int, ...] = (slice(None), *units[0])
-        return output[everyone]
-    examples = torch.arange(len(output), device=output.device)
-    return output[(examples, *torch.tensor(units, device=output.device).unbind(1))]
+        return scores[everyone]
+    examples = torch.arange(len(scores), device=scores.device)
+    return scores[(examples, *torch.tensor(units, device=scores.device).unbind(1))]
 
 
 def _units(output: Tensor, target: Any) -> list[tuple[int, ...]]:

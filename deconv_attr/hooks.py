@@ -54,11 +54,22 @@ class _Frame:
     kept: Any = None
 
 
-class SignalPath(TorchFunctionMode):
+class _FunctionalCalls(TorchFunctionMode):
+    """Hands every call that reaches torch in this thread to a function."""
+
+    def __init__(self, handle: Callable[[Any, Any, Any], Any]) -> None:
+        super().__init__()
+        self._handle = handle
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._handle(func, args, kwargs or {})
+
+
+class SignalPath:
     """The way back through one forward pass of a model.
 
     Use it as a context: inside, :meth:`run` runs the model, and a backward pass from its output to the given
-    inputs follows the rules. On exit, however it comes, the model is as it was.
+    inputs follows the rules. The model carries hooks while it runs and no longer.
 
     Parameters
     ----------
@@ -90,7 +101,6 @@ class SignalPath(TorchFunctionMode):
         strict: bool = True,
         watch_numbers: bool = False,
     ) -> None:
-        super().__init__()
         self.calls: list[Call] = []
         self.rectified: list[Call] = []
         self._model = model
@@ -99,7 +109,6 @@ class SignalPath(TorchFunctionMode):
         self._graph = SignalGraph(watch_numbers)
         self._belongings = Belongings(model, others, self._graph.carries)
         self._frames = [_Frame(model, "")]
-        self._running = False
         self._has_rectifier = False
         self._thread = threading.get_ident()
         self._undo = ExitStack()
@@ -113,47 +122,16 @@ class SignalPath(TorchFunctionMode):
         """Give the calls as a coverage report."""
         return Coverage(self.calls, tuple(notes))
 
-    # ------------------------------------------------------------------------ installing and removing
-
     def __enter__(self) -> SignalPath:
         with ExitStack() as undo:
             undo.callback(self._graph.clear)  # its nodes know this path, and this path them: let both go
             undo.enter_context(torch.inference_mode(False))
             undo.enter_context(torch.enable_grad())
-            if any(_is_compiled(module) for module in self._model.modules()):
-                undo.enter_context(torch.compiler.set_stance("force_eager"))
-            for path, module in self._model.named_modules():
-                self._install(undo, module, path)
-            super().__enter__()  # type: ignore[no-untyped-call]
-            undo.push(super().__exit__)
             self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self._undo.__exit__(*exception)
-
-    def _install(self, undo: ExitStack, module: nn.Module, path: str) -> None:
-        # The hooks are on a model that other threads may run: there they do nothing. Such a thread may call
-        # a hook without kwargs if it is just being removed.
-        def before(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
-            return self._aside(self._enter_module, module, path, args, kwargs or {}) if self._acts() else None
-
-        def after(module: nn.Module, args: Any, output: Any) -> Any:
-            return self._aside(self._leave_module, module, output) if self._acts() else None
-
-        undo.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-        undo.callback(module.register_forward_hook(after, prepend=True).remove)
-
-    def _acts(self) -> bool:
-        return self._running and threading.get_ident() == self._thread
-
-    def _aside(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Do work of our own during the forward pass; its calls are not the model's."""
-        self._running = False
-        try:
-            return work(*args)
-        finally:
-            self._running = True
 
     # ------------------------------------------------------------------------ the forward pass
 
@@ -174,22 +152,46 @@ class SignalPath(TorchFunctionMode):
         RuleError
             The table has no rule for a call.
         ModelError
-            No rectifier ran.
+            The output does not depend on the inputs, or no rectifier ran.
         """
         entered = enter(inputs)
         self._graph.adopt(entered[:1])
-        self._running = True
-        try:
+        with ExitStack() as undo:
+            if any(_is_compiled(module) for module in self._model.modules()):
+                undo.enter_context(torch.compiler.set_stance("force_eager"))
+            for path, module in self._model.named_modules():
+                self._install(undo, module, path)
+            undo.enter_context(_FunctionalCalls(self._functional_call))
             output = forward(*entered, *others)
-            self._meet_strangers(tensors_in(output))
-        finally:
-            self._running = False
-        if self._strict and self._rules[Kind.RECTIFIER].rectifies and not self._has_rectifier:
+        self._meet_strangers(tensors_in(output))
+        if self._strict:
+            self._check(output)
+        return output
+
+    def _install(self, undo: ExitStack, module: nn.Module, path: str) -> None:
+        # The model may be running in other threads: there our hooks do nothing. Such a thread may call a hook
+        # that is just being removed without its kwargs.
+        def before(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
+            return self._enter_module(module, path, args, kwargs or {}) if self._is_ours() else None
+
+        def after(module: nn.Module, args: Any, output: Any) -> Any:
+            return self._leave_module(module, output) if self._is_ours() else None
+
+        undo.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+        undo.callback(module.register_forward_hook(after, prepend=True).remove)
+
+    def _is_ours(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def _check(self, output: Any) -> None:
+        tensors = list(tensors_in(output))
+        if tensors and not any(self._graph.carries(tensor) for tensor in tensors):
+            raise ModelError("the model's output does not depend on its inputs (is it computed under no_grad?)")
+        if self._rules[Kind.RECTIFIER].rectifies and not self._has_rectifier:
             raise ModelError(
                 "the model ran no rectifier (ReLU), so this map would be the plain gradient: "
                 "use captum.attr.Saliency, or see deconv_attr.coverage(model, inputs) for what it ran"
             )
-        return output
 
     def _enter_module(self, module: nn.Module, path: str, args: Any, kwargs: Any) -> Any:
         frame = _Frame(module, path)
@@ -215,10 +217,9 @@ class SignalPath(TorchFunctionMode):
         call = self._record(*frame.ruled, frame.path, "", frame.kept)
         return self._attach(call, frame.source, frame.detached, output, frame.ruled[1], frame.kept)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def _functional_call(self, func: Any, args: Any, kwargs: Any) -> Any:
         name = operation_name(func)
-        if name is None or not self._running:
+        if name is None:
             return func(*args, **kwargs)
         self._meet_strangers(tensors_in((args, kwargs)))
         self._belongings.protect(writes_to(func, name, args, kwargs))

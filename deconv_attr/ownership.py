@@ -37,7 +37,7 @@ class Belongings:
         self._carries = carries
 
     def protect(self, written: Iterable[Tensor]) -> None:
-        """Make copies of those tensors about to be written that are the caller's."""
+        """Make copies of those tensors, about to be written, that are the caller's."""
         for tensor in written:
             if id(tensor) in self._owned and id(tensor) not in self._copies:
                 self._copies[id(tensor)] = tensor.detach().clone()
@@ -45,6 +45,8 @@ class Belongings:
     def stand_in(self, value: Any) -> Any:
         """Replace, inside lists, tuples and dicts too, written tensors by their copies and parameters by their data."""
         if isinstance(value, Tensor):
+            if value.is_inference():  # autograd would refuse to keep it
+                self.protect([value])
             copy = self._copies.get(id(value))
             if copy is not None:
                 return copy

@@ -65,10 +65,7 @@ def backward(model, node, values, signal):
     """Yield (argument, its signal) for one operation."""
     name, op = _name(model, node)
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
-    if node.op == "call_module":
-        given = module_arguments(op)
-    else:
-        given = {"args": args[1:], **kwargs}
+    given = module_arguments(op) if node.op == "call_module" else {"args": args[1:], **kwargs}
     below = node.args[0] if node.args else node.kwargs["input"]
     x = values[below] if isinstance(below, fx.Node) else None
     if name in ("add", "iadd", "sub"):

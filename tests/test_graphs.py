@@ -1,4 +1,4 @@
-"""ZFDeconv against the oracle on the difficult graphs; and Captum's error on them, so that we notice if it is mended."""
+"""ZFDeconv against the oracle on the difficult graphs; and Captum's error there, so that we notice if it is mended."""
 
 import warnings
 

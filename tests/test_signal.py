@@ -191,7 +191,7 @@ def test_a_custom_autograd_function_is_an_error():
             return CustomRelu.apply(h)
 
     net, x = OneActivation(Custom()), torch.randn(1, 1, 9, 9)
-    with pytest.raises(RuleError, match="no rule for 'CustomReluBackward'.*unknown='gradient'"):
+    with pytest.raises(RuleError, match=r"no rule for 'CustomReluBackward'.*unknown='gradient'"):
         ZFDeconv(net).attribute(x, target=0)
     ZFDeconv(net, unknown="gradient").attribute(x, target=0)
     assert [call.operation for call in coverage(net, x).uncovered] == ["CustomReluBackward"]

@@ -1,0 +1,23 @@
+"""The examples run, and the README's snippet, and the two ways to one map agree."""
+
+import runpy
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_map_by_hand_is_the_map_of_one_call(capsys):
+    in_one_call = runpy.run_path(str(ROOT / "examples" / "one_call.py"))["main"]()
+    by_hand = runpy.run_path(str(ROOT / "examples" / "by_hand.py"))["main"]()
+    assert by_hand.any()
+    assert torch.allclose(in_one_call, by_hand, rtol=1e-4, atol=1e-6 * float(by_hand.abs().max()))
+    assert "features.0" in capsys.readouterr().out
+
+
+def test_the_snippet_of_the_readme_runs(capsys):
+    readme = (ROOT / "README.md").read_text()
+    snippet = readme.split("```python\n", 1)[1].split("```", 1)[0]
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert "rectify" in capsys.readouterr().out
