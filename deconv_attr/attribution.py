@@ -192,12 +192,13 @@ class LayerZFDeconv(_Face, LayerAttribution):
         inputs, target, additional_forward_args
             As for :meth:`ZFDeconv.attribute`, which also lists the errors.
         attribute_to_layer_input : bool
-            Whether to read the signal below the layer instead of above it.
+            Whether to read the signal at the layer's input instead: all of it, also what reaches that tensor
+            past the layer, by a skip connection.
 
         Returns
         -------
         Tensor or tuple of Tensor
-            Shaped as the layer's output (or input): a tuple if that is one.
+            Shaped as the layer's output (or input); a tuple of its tensors if that is not a single one.
 
         Raises
         ------

@@ -38,7 +38,7 @@ def check_inputs(inputs: Any, model: nn.Module) -> tuple[Tensor, ...]:
     Raises
     ------
     InputError
-        Not a tensor or a tuple of tensors; not floating point; empty; NaN; on another device than the model.
+        Not a tensor or a tuple of tensors; not floating point; empty; not finite; on another device than the model.
     """
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     if not tensors:
@@ -55,8 +55,9 @@ def check_inputs(inputs: Any, model: nn.Module) -> tuple[Tensor, ...]:
         if devices and tensor.device not in devices:
             here = ", ".join(sorted(str(device) for device in devices))
             raise InputError(f"expected {name} on the model's device ({here}), got {tensor.device}")
-        if bool(tensor.detach().isnan().any()):
-            raise InputError(f"{name} holds NaN")
+        lost = int((~tensor.detach().isfinite()).sum())
+        if lost:
+            raise InputError(f"expected {name} finite, got {lost} values that are NaN or infinite")
     return tensors
 
 
@@ -111,27 +112,27 @@ def select_scores(output: Any, target: Target) -> Tensor:
 
 def _units(output: Tensor, target: Any) -> list[tuple[int, ...]]:
     """Reduce every spelling of a target to a list of index tuples: one for all examples, or one for each."""
-    if isinstance(target, Tensor) and not target.is_floating_point() and target.dtype != torch.bool:
-        if target.numel() == 1:
-            return [(int(target.item()),)]
-        if target.dim() == 1:
-            target = target.tolist()
-    if isinstance(target, Integral) and not isinstance(target, bool):
-        return [(int(target),)]
-    if isinstance(target, tuple) and all(isinstance(index, Integral) for index in target):
-        return [tuple(int(index) for index in target)]
+    if isinstance(target, Tensor) and target.dim() == 1 and _holds_indices(target):
+        target = target.tolist() if len(target) > 1 else int(target)
     if not isinstance(target, list):
-        shown = f"a tensor {_shape(target)} of {target.dtype}" if isinstance(target, Tensor) else repr(target)
-        raise TargetError(f"expected the target as int, tuple, list or a 1-D tensor of int, got {shown}")
+        return [_unit(target)]
     if len(target) != len(output):
         raise TargetError(f"expected one target for each of the {len(output)} examples, got {len(target)}")
-    return [unit for item in target for unit in _units(output, _not_a_list(item))]
+    return [_unit(item) for item in target]
 
 
-def _not_a_list(item: Any) -> Any:
-    if isinstance(item, list):
-        raise TargetError(f"expected an int or a tuple of int for each example, got the list {item!r}")
-    return item
+def _unit(index: Any) -> tuple[int, ...]:
+    if isinstance(index, Tensor) and index.numel() == 1 and _holds_indices(index):
+        index = int(index)
+    indices = index if isinstance(index, tuple) else (index,)
+    if not all(isinstance(i, Integral) and not isinstance(i, bool) for i in indices):
+        found = f"a tensor {_shape(index)} of {index.dtype}" if isinstance(index, Tensor) else repr(index)
+        raise TargetError(f"expected the target as int, tuple, list or a 1-D tensor of int, got {found}")
+    return tuple(int(i) for i in indices)
+
+
+def _holds_indices(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() and not tensor.is_complex() and tensor.dtype != torch.bool
 
 
 def _check_unit(output: Tensor, unit: Sequence[int], name: str) -> None:

@@ -10,8 +10,8 @@ True
 (``python -m deconv_attr.demo.train``).
 """
 
-from deconv_attr.demo.outlines import CLASS_NAMES, SIZE
-from deconv_attr.demo.shapes import Sample, Shapes
-from deconv_attr.demo.zfnet import MEAN, STD, MiniZFNet, load_model, normalise
+from .outlines import CLASS_NAMES, SIZE
+from .shapes import Sample, Shapes
+from .zfnet import MEAN, STD, MiniZFNet, load_model, normalise
 
 __all__ = ["CLASS_NAMES", "MEAN", "SIZE", "STD", "MiniZFNet", "Sample", "Shapes", "load_model", "normalise"]

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deconv_attr.demo.outlines import CLASS_NAMES, SIZE, Grid, cover, turn
-from deconv_attr.errors import InputError
+from ..errors import InputError
+from .outlines import CLASS_NAMES, SIZE, Grid, cover, turn
 
 __all__ = ["Sample", "Scene", "Shapes", "draw_scene"]
 

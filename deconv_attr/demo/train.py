@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deconv_attr.demo.outlines import SIZE
-from deconv_attr.demo.shapes import Shapes
-from deconv_attr.demo.zfnet import WEIGHTS, MiniZFNet, normalise
+from .outlines import SIZE
+from .shapes import Shapes
+from .zfnet import WEIGHTS, MiniZFNet, normalise
 
 __all__ = ["accuracy", "main", "train"]
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deconv_attr.demo.outlines import CLASS_NAMES
-from deconv_attr.errors import InputError
+from ..errors import InputError
+from .outlines import CLASS_NAMES
 
 __all__ = ["MEAN", "STD", "WEIGHTS", "MiniZFNet", "load_model", "normalise"]
 
