@@ -225,7 +225,7 @@ class SignalPath:
         self._belongings.protect(writes_to(func, name, args, kwargs))
         args, kwargs = self._belongings.stand_in(args), self._belongings.stand_in(kwargs)
         frame = self._frames[-1]
-        if frame.ruled is not None and any(tensor is frame.detached for tensor in tensors_in(args)):
+        if frame.ruled is not None and frame.ruled[0].name == name and args and args[0] is frame.detached:
             output, frame.kept = self._perform(*frame.ruled, func, args, kwargs)
             return output
         carriers = [tensor for tensor in tensors_in((args, kwargs)) if tensor.requires_grad]

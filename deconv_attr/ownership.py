@@ -31,7 +31,10 @@ class Belongings:
     """
 
     def __init__(self, model: nn.Module, others: tuple[Any, ...], carries: Callable[[Tensor], bool]) -> None:
-        held = [(m._parameters, m._buffers, list(vars(m).values())) for m in model.modules()]
+        held = [
+            (module._parameters, module._buffers, [v for k, v in vars(module).items() if not k.startswith("_")])
+            for module in model.modules()
+        ]
         self._owned = {id(tensor): tensor for tensor in tensors_in((held, others))}
         self._copies: dict[int, Tensor] = {}
         self._carries = carries
