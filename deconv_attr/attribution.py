@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from .checks import Target, check_inputs, check_model, select_scores
-from .coverage import Call, Coverage
-from .errors import DeadSignalWarning, InputError, ModelError, SignalError
+from .coverage import Coverage
+from .diagnosis import deaths, lost_numbers
+from .errors import DeadSignalWarning, ModelError, SignalError
 from .hooks import SignalPath
-from .operations import tensors_in
+from .layer_tap import LayerTap
 from .rules import DECONVNET, Table, choose
 
 __all__ = ["LayerZFDeconv", "ZFDeconv", "coverage"]
@@ -140,7 +141,7 @@ class ZFDeconv(_Face, GradientAttribution):
 
             return self.gradient_func(forward, leaves, target, others)
 
-        signals, report = _explain(self.model, self.rules, others, send)
+        signals, report = _explain(self.model, self.rules, len(tensors[0]), others, send)
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
 
@@ -207,7 +208,7 @@ class LayerZFDeconv(_Face, LayerAttribution):
         """
         tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
 
-        tap = _Tap(self.layer, attribute_to_layer_input)
+        tap = LayerTap(self.layer, attribute_to_layer_input)
 
         def send(path: SignalPath) -> tuple[Tensor, ...]:
             with tap:
@@ -215,73 +216,18 @@ class LayerZFDeconv(_Face, LayerAttribution):
             scores = select_scores(output, target)
             return tap.signals(scores)
 
-        signals, _ = _explain(self.model, self.rules, others, send)
+        signals, _ = _explain(self.model, self.rules, len(tensors[0]), others, send)
         return signals[0] if tap.is_single else signals
 
 
-class _Tap:
-    """Keeps the output (or input) of a layer, and hands on copies, which later in-place calls may overwrite."""
-
-    def __init__(self, layer: nn.Module, at_input: bool) -> None:
-        if not isinstance(layer, nn.Module):
-            raise InputError(f"expected the layer as one of the model's modules, got {type(layer).__name__}")
-        self._layer, self._at_input = layer, at_input
-        self._values: list[Any] = []
-
-    def __enter__(self) -> _Tap:
-        self._values.clear()
-        if self._at_input:
-            self._handle = self._layer.register_forward_pre_hook(self._keep_input, prepend=True, with_kwargs=True)
-        else:
-            self._handle = self._layer.register_forward_hook(lambda _, __, output: self._keep(output))
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._handle.remove()
-
-    @property
-    def is_single(self) -> bool:
-        """Whether the layer has one tensor there, not a tuple."""
-        return isinstance(self._value, Tensor)
-
-    def signals(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Send 1 from each score down to the layer."""
-        tensors = [tensor for tensor in tensors_in(self._value) if tensor.requires_grad]
-        if not tensors:
-            raise InputError("the layer does not depend on the inputs, so no signal reaches it from them")
-        signals = torch.autograd.grad(scores, tensors, torch.ones_like(scores), allow_unused=True)
-        if all(signal is None for signal in signals):
-            raise InputError("the target does not depend on the layer, so no signal reaches it")
-        return tuple(torch.zeros_like(t) if s is None else s for s, t in zip(signals, tensors, strict=True))
-
-    @property
-    def _value(self) -> Any:
-        if len(self._values) != 1:
-            raise InputError(f"expected the layer to run once in a forward pass, it ran {len(self._values)} times")
-        return self._values[0]
-
-    def _keep(self, value: Any) -> Any:
-        self._values.append(value)
-        return _cloned(value)
-
-    def _keep_input(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        given = (*args, *kwargs.values())
-        self._values.append(given[0] if len(given) == 1 else given)
-        return _cloned(args), _cloned(kwargs)
-
-
-def _cloned(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {key: _cloned(item) for key, item in value.items()}
-    return type(value)(_cloned(item) for item in value) if type(value) in (list, tuple) else value
-
-
 def _explain(
-    model: nn.Module, rules: Table, others: tuple[Any, ...], send: Callable[[SignalPath], tuple[Tensor, ...]]
+    model: nn.Module,
+    rules: Table,
+    count: int,
+    others: tuple[Any, ...],
+    send: Callable[[SignalPath], tuple[Tensor, ...]],
 ) -> tuple[tuple[Tensor, ...], Coverage]:
-    """Send a signal down a model and judge what arrives."""
+    """Send the signals of `count` examples down a model and judge what arrives."""
     try:
         with SignalPath(model, rules, others=others) as path:
             signals = tuple(signal.contiguous() for signal in send(path))
@@ -293,8 +239,8 @@ def _explain(
     if not all(bool(signal.isfinite().all()) for signal in signals):
         with SignalPath(model, rules, others=others, watch_numbers=True) as path:
             send(path)
-        raise SignalError(_lost_numbers(path.culprit))
-    notes = _deaths(signals, path.rectified)
+        raise SignalError(lost_numbers(path.culprit))
+    notes = deaths(signals, count, path.rectified)
     for note in notes:
         warnings.warn(note, DeadSignalWarning, stacklevel=4)
     return signals, path.report(notes)
@@ -350,38 +296,3 @@ def _as_tuple(arguments: Any) -> tuple[Any, ...]:
     if arguments is None:
         return ()
     return arguments if isinstance(arguments, tuple) else (arguments,)
-
-
-def _lost_numbers(culprit: Call | None) -> str:
-    where = f"from {culprit.place} on" if culprit is not None else "somewhere in the model"
-    return f"the signal is NaN or infinite {where}: look at the weights and activations there"
-
-
-def _deaths(signals: tuple[Tensor, ...], rectified: list[Call]) -> list[str]:
-    """Say for which examples every map is zero, and at which rectifier their signal ended."""
-    count = len(signals[0])
-    alive = torch.stack([s.reshape(len(s), -1).any(1) for s in signals if len(s) == count]).any(0)
-    places: dict[str, list[int]] = {}
-    for example in (~alive).nonzero().flatten().tolist():
-        places.setdefault(_last_seen(example, count, rectified), []).append(example)
-    return [
-        f"The signal died for {len(examples)} of {count} examples ({_some(examples)}), their maps are zero: {place}. "
-        "Start from a single unit instead, as the paper does: ZFDeconv of the part of the model up to a "
-        "convolution, with target=(map, row, column)."
-        for place, examples in places.items()
-    ]
-
-
-def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
-    for call in reversed(rectified):  # from the pixels up: the first that a signal reached at all
-        if call.lowest is None or call.highest is None or len(call.lowest) != count:
-            continue
-        if call.highest[example] > 0:
-            return f"it was last seen below {call.place}"
-        if call.lowest[example] < 0:
-            return f"it was rectified away at {call.place}"
-    return "it reached no rectifier"
-
-
-def _some(examples: list[int]) -> str:
-    return ", ".join(map(str, examples[:8])) + (", ..." if len(examples) > 8 else "")

@@ -1,0 +1,63 @@
+"""What arrived at the inputs: is it a number, did it live, and if not, where did it end."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .coverage import Call
+
+__all__ = ["deaths", "lost_numbers"]
+
+
+def lost_numbers(culprit: Call | None) -> str:
+    """Say from which call on the signal is no number."""
+    where = f"from {culprit.place} on" if culprit is not None else "somewhere in the model"
+    return f"the signal is NaN or infinite {where}: look at the weights and activations there"
+
+
+def deaths(signals: tuple[Tensor, ...], count: int, rectified: list[Call]) -> list[str]:
+    """Say for which examples every map is zero, and at which rectifier their signal ended.
+
+    Parameters
+    ----------
+    signals : tuple of Tensor
+        What arrived, (N, ...) each.
+    count : int
+        N.
+    rectified : list of Call
+        The rectifiers in the order in which the signal came to them.
+
+    Returns
+    -------
+    list of str
+        A sentence for each place at which signals ended; empty if all live.
+    """
+    maps = [signal.reshape(count, -1) for signal in signals if signal.dim() > 0 and len(signal) == count]
+    if not maps:
+        return []  # a layer that mixes the examples
+    alive = torch.stack([signal.any(1) for signal in maps]).any(0)
+    places: dict[str, list[int]] = {}
+    for example in (~alive).nonzero().flatten().tolist():
+        places.setdefault(_last_seen(example, count, rectified), []).append(example)
+    return [
+        f"The signal died for {len(examples)} of {count} examples ({_some(examples)}), their maps are zero: {place}. "
+        "Start from a single unit instead, as the paper does: ZFDeconv of the part of the model up to a "
+        "convolution, with target=(map, row, column)."
+        for place, examples in places.items()
+    ]
+
+
+def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
+    for call in reversed(rectified):  # from the pixels up: the first that a signal reached at all
+        if call.lowest is None or call.highest is None or len(call.lowest) != count:
+            continue
+        if call.highest[example] > 0:
+            return f"it was last seen below {call.place}"
+        if call.lowest[example] < 0:
+            return f"it was rectified away at {call.place}"
+    return "it reached no rectifier"
+
+
+def _some(examples: list[int]) -> str:
+    return ", ".join(map(str, examples[:8])) + (", ..." if len(examples) > 8 else "")
