@@ -103,11 +103,10 @@ def select_scores(output: Any, target: Target) -> Tensor:
         scores = scores.squeeze(-1)
     for example, unit in enumerate(units):
         _check_unit(scores, unit, f"target {target!r}" if len(units) == 1 else f"target {example}, {unit!r},")
-    if len(units) == 1:
-        everyone: tuple[slice | int, ...] = (slice(None), *units[0])
-        return scores[everyone]
+    each = units * len(scores) if len(units) == 1 else units
     examples = torch.arange(len(scores), device=scores.device)
-    return scores[(examples, *torch.tensor(units, device=scores.device).unbind(1))]
+    index = (examples, *torch.tensor(each, device=scores.device).unbind(1))
+    return scores[index]
 
 
 def _units(output: Tensor, target: Any) -> list[tuple[int, ...]]:
