@@ -177,6 +177,8 @@ class SignalPath:
         def after(module: nn.Module, args: Any, output: Any) -> Any:
             return self._leave_module(module, output) if self._is_ours() else None
 
+        for table in (module._parameters, module._buffers):
+            undo.callback(_rebind, table, dict(table))
         undo.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
         undo.callback(module.register_forward_hook(after, prepend=True).remove)
 
@@ -344,6 +346,14 @@ def _replace(value: Any, old: Tensor, new: Tensor) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_replace(item, old, new) for item in value)
     return {key: _replace(item, old, new) for key, item in value.items()} if type(value) is dict else value
+
+
+def _rebind(table: dict[str, Any], before: dict[str, Any]) -> None:
+    """Undo assignments such as ``self.count = self.count + 1``, where `count` is a buffer."""
+    same = len(table) == len(before) and all(table.get(name) is value for name, value in before.items())
+    if not same:
+        table.clear()
+        table.update(before)
 
 
 def _is_compiled(module: nn.Module) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, UntypedStorage, nn
 
 from .operations import tensors_in
 
@@ -17,7 +18,7 @@ __all__ = ["Belongings"]
 
 
 class Belongings:
-    """Copy-on-write for the caller's tensors.
+    """Copy-on-write for the caller's memory, whichever view of it is written.
 
     Parameters
     ----------
@@ -35,25 +36,23 @@ class Belongings:
             (module._parameters, module._buffers, [v for k, v in vars(module).items() if not k.startswith("_")])
             for module in model.modules()
         ]
-        self._owned = {id(tensor): tensor for tensor in tensors_in((held, others))}
-        self._copies: dict[int, Tensor] = {}
+        self._owned = {_address(tensor) for tensor in tensors_in((held, others))} - {0}
+        self._copies: dict[int, UntypedStorage] = {}
+        self._stand_ins: dict[int, tuple[Tensor, Tensor]] = {}  # by id: the tensor and what stands in for it
         self._carries = carries
 
     def protect(self, written: Iterable[Tensor]) -> None:
-        """Make copies of those tensors, about to be written, that are the caller's."""
+        """Copy the memory of those tensors, about to be written, that are the caller's."""
         for tensor in written:
-            if id(tensor) in self._owned and id(tensor) not in self._copies:
-                self._copies[id(tensor)] = tensor.detach().clone()
+            address = _address(tensor)
+            if address in self._owned and address not in self._copies:
+                memory = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
+                self._copies[address] = memory.clone().untyped_storage()
 
     def stand_in(self, value: Any) -> Any:
         """Replace, inside lists, tuples and dicts too, written tensors by their copies and parameters by their data."""
         if isinstance(value, Tensor):
-            if value.is_inference():  # autograd would refuse to keep it
-                self.protect([value])
-            copy = self._copies.get(id(value))
-            if copy is not None:
-                return copy
-            return value.detach() if value.requires_grad and not self._carries(value) else value
+            return self._stand_in(value)
         if type(value) in (list, tuple):
             return type(value)(self.stand_in(item) for item in value)
         if type(value) is dict:
@@ -61,8 +60,26 @@ class Belongings:
         return value
 
     def original(self, result: Any) -> Any:
-        """Give back the caller's tensor where an in-place call returned its copy."""
-        for identity, copy in self._copies.items():
-            if result is copy:
-                return self._owned[identity]
-        return result
+        """Give back the caller's tensor where an in-place call returned what stood in for it."""
+        return next((tensor for tensor, copy in self._stand_ins.values() if result is copy), result)
+
+    def _stand_in(self, tensor: Tensor) -> Tensor:
+        known = self._stand_ins.get(id(tensor))
+        if known is not None:
+            return known[1]
+        if tensor.is_inference():  # autograd would refuse to keep it
+            copy = tensor.clone()
+        elif self._copies and _address(tensor) in self._copies:
+            with torch.no_grad():
+                copy = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+                memory = self._copies[_address(tensor)]
+                copy.set_(memory, tensor.storage_offset(), tensor.size(), tensor.stride())
+        else:
+            return tensor.detach() if tensor.requires_grad and not self._carries(tensor) else tensor
+        self._stand_ins[id(tensor)] = (tensor, copy)
+        return copy
+
+
+def _address(tensor: Tensor) -> int:
+    """Give the address of a tensor's memory; 0 where it has none of its own (sparse, meta, empty)."""
+    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0

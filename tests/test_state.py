@@ -136,13 +136,21 @@ class Statistics(PlainModules):
         self.cumulative = nn.BatchNorm2d(12, momentum=None)
         self.instance = nn.InstanceNorm2d(12, track_running_stats=True)
         self.register_buffer("runs", torch.zeros(()))
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("average", torch.ones(2, 12))
         self.plain = torch.zeros(3)
 
     def forward(self, x, scale=None):
         self.runs += 1
+        self.count = self.count + 1
+        self.register_buffer("late", torch.zeros(1))
         self.plain.add_(1)
         if scale is not None:
-            scale.mul_(2)
+            scale[1:].mul_(2)
+        self.average.data.mul_(0.5).add_(1)
+        self.average[0].add_(1)
+        self.average.view(-1)[:2] = 7
+        self.head.weight.data.clamp_(-1e-3, 1e-3)
         h = self.instance(self.cumulative(self.norm(self.conv1(x))))
         return self.head(self.relu2(self.conv2(self.relu(h))).mean((2, 3))) * self.runs
 
@@ -154,6 +162,40 @@ def test_statistics_do_not_move_in_training_mode():
     assert snapshot(net, x, scale) == before
     net(x, scale)
     assert snapshot(net, x, scale) != before
+
+
+def test_what_it_wrote_by_one_view_it_reads_by_another():
+    class Moves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("factors", torch.ones(2, 2, dtype=torch.float64))
+
+        def forward(self, x):
+            self.factors[0].mul_(3)
+            self.factors.data.view(-1)[3:] += 4
+            return torch.relu(x) @ self.factors.T
+
+    net, x = Moves(), torch.ones(1, 2, dtype=torch.float64)
+    before = snapshot(net, x)
+    assert ZFDeconv(net).attribute(x, target=0).tolist() == [[3, 3]]
+    assert ZFDeconv(net).attribute(x, target=1).tolist() == [[1, 5]]
+    assert snapshot(net, x) == before
+
+
+def test_the_signal_passes_through_a_buffer_that_was_written():
+    class Caches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("cache", torch.zeros(1, 2, dtype=torch.float64))
+
+        def forward(self, x):
+            self.cache[:] = torch.relu(x)
+            return self.cache * 2
+
+    net, x = Caches(), torch.ones(1, 2, dtype=torch.float64)
+    before = snapshot(net, x)
+    assert ZFDeconv(net).attribute(x, target=1).tolist() == [[0, 2]]
+    assert snapshot(net, x) == before
 
 
 def test_what_the_model_wrote_it_reads_again():
