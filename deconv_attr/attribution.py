@@ -283,8 +283,7 @@ def coverage(
     others = _as_tuple(additional_forward_args)
     with SignalPath(model, rules, others=others, strict=False) as path:
         path.run(model, _leaves(tensors), others)
-    report = path.report()
-    return report if report.rectifiers else path.report(["No rectifier ran: the map would be the plain gradient."])
+    return path.report(["No rectifier ran: the map would be the plain gradient."] if path.lacks_rectifier else [])
 
 
 def _leaves(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -118,6 +118,12 @@ class SignalPath:
         """The call at which the signal stopped being finite, with ``watch_numbers``."""
         return self._graph.culprit
 
+    @property
+    def lacks_rectifier(self) -> bool:
+        """Whether the table rectifies the signal, and no call of the model did."""
+        rule = self._rules.get(Kind.RECTIFIER)
+        return rule is not None and rule.rectifies and not self._has_rectifier
+
     def report(self, notes: Iterable[str] = ()) -> Coverage:
         """Give the calls as a coverage report."""
         return Coverage(self.calls, tuple(notes))
@@ -189,7 +195,7 @@ class SignalPath:
         tensors = list(tensors_in(output))
         if tensors and not any(self._graph.carries(tensor) for tensor in tensors):
             raise ModelError("the model's output does not depend on its inputs (is it computed under no_grad?)")
-        if self._rules[Kind.RECTIFIER].rectifies and not self._has_rectifier:
+        if self.lacks_rectifier:
             raise ModelError(
                 "the model ran no rectifier (ReLU), so this map would be the plain gradient: "
                 "use captum.attr.Saliency, or see deconv_attr.coverage(model, inputs) for what it ran"

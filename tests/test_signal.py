@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from deconv_attr import DeadSignalWarning, ZFDeconv, coverage
+from deconv_attr import DECONVNET, GRADIENT, DeadSignalWarning, ZFDeconv, coverage
 from deconv_attr.errors import ModelError, RuleError, SignalError
+from deconv_attr.rules import choose
 
 
 def killer(bias=-1.0):
@@ -254,8 +255,10 @@ def test_no_rectifier_is_an_error():
         ZFDeconv(net).attribute(torch.randn(1, 1, 9, 9), target=0)
     report = coverage(net, torch.randn(1, 1, 9, 9))
     assert "No rectifier" in str(report)
+    assert coverage(net, torch.randn(1, 1, 9, 9), rules=GRADIENT).notes == ()
 
 
 def test_a_model_whose_activations_are_rectified_by_choice_has_a_rectifier():
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GELU(), nn.Flatten())
+    assert coverage(net, torch.randn(1, 1, 9, 9), rules=choose(DECONVNET, activations="rectify")).notes == ()
     assert ZFDeconv(net, activations="rectify").attribute(torch.randn(1, 1, 9, 9), target=0).any()
