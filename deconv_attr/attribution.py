@@ -20,12 +20,11 @@ import torch
 from captum.attr import Attribution, GradientAttribution, LayerAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
-from torch.utils.checkpoint import CheckpointError
 
 from .checks import Target, check_inputs, check_model, select_scores
 from .coverage import Coverage
 from .diagnosis import deaths, lost_numbers
-from .errors import DeadSignalWarning, ModelError, SignalError
+from .errors import DeadSignalWarning, SignalError
 from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .rules import DECONVNET, Table, choose
@@ -228,14 +227,8 @@ def _explain(
     send: Callable[[SignalPath], tuple[Tensor, ...]],
 ) -> tuple[tuple[Tensor, ...], Coverage]:
     """Send the signals of `count` examples down a model and judge what arrives."""
-    try:
-        with SignalPath(model, rules, others=others) as path:
-            signals = tuple(signal.contiguous() for signal in send(path))
-    except CheckpointError as error:
-        raise ModelError(
-            "the model uses activation checkpointing (torch.utils.checkpoint), which computes the forward pass again "
-            "where no rule can reach it: switch it off"
-        ) from error
+    with SignalPath(model, rules, others=others) as path:
+        signals = tuple(signal.contiguous() for signal in send(path))
     if not all(bool(signal.isfinite().all()) for signal in signals):
         with SignalPath(model, rules, others=others, watch_numbers=True) as path:
             send(path)

@@ -20,7 +20,7 @@ __all__ = ["SignalGraph", "attach", "enter"]
 
 # Made by autograd itself when the base of a view has changed, or by a user's own full backward hook. All linear.
 _HARMLESS = (
-    "AccumulateGrad AliasBackward AsStridedBackward BackwardHookFunction CopySlices DiagonalBackward ExpandBackward "
+    "AccumulateGrad AliasBackward AsStridedBackward BackwardHookFunction DiagonalBackward ExpandBackward "
     "PermuteBackward SelectBackward SliceBackward SplitBackward SqueezeBackward TBackward TransposeBackward "
     "UnbindBackward UnsafeViewBackward UnsqueezeBackward ViewBackward"
 )

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from .coverage import NO_RULE, Call, Coverage
@@ -40,6 +41,12 @@ __all__ = ["SignalPath"]
 
 _NOT_THE_SOURCE = (str(Path(torch.__file__).parent) + os.sep, __file__)
 _TORCH_BATCH_NORM = "input weight bias running_mean running_var training momentum eps cudnn_enabled"
+
+
+_RECOMPUTES = (
+    "the model uses activation checkpointing (torch.utils.checkpoint) or other hooks on saved tensors, which run "
+    "parts of it again where no rule can reach them: switch them off"
+)
 
 
 @dataclass
@@ -158,7 +165,7 @@ class SignalPath:
         RuleError
             The table has no rule for a call.
         ModelError
-            The output does not depend on the inputs, or no rectifier ran.
+            The output does not depend on the inputs, no rectifier ran, or activations are checkpointed.
         """
         entered = enter(inputs)
         self._graph.adopt(entered[:1])
@@ -167,8 +174,14 @@ class SignalPath:
                 undo.enter_context(torch.compiler.set_stance("force_eager"))
             for path, module in self._model.named_modules():
                 self._install(undo, module, path)
-            undo.enter_context(_FunctionalCalls(self._functional_call))
-            output = forward(*entered, *others)
+            try:
+                undo.enter_context(disable_saved_tensors_hooks(_RECOMPUTES))
+                undo.enter_context(_FunctionalCalls(self._functional_call))
+                output = forward(*entered, *others)
+            except RuntimeError as error:
+                if _RECOMPUTES in str(error):
+                    raise ModelError(_RECOMPUTES) from error
+                raise
         self._meet_strangers(tensors_in(output))
         if self._strict:
             self._check(output)

@@ -230,6 +230,23 @@ class InPlaceReluOfASlice(Net):
         return Twin(self, features)
 
 
+class InPlaceReluSeenThroughAView(Net):
+    """The view was taken before its base was rectified in place."""
+
+    def features(self, x):
+        h = self.conv1(x)
+        upper, turned = h[:, 6:], h.transpose(2, 3)
+        F.relu_(h)
+        return self.relu(self.conv2(torch.cat([upper, turned.transpose(2, 3)[:, :6]], 1)))
+
+    def twin(self):
+        def features(net, x):
+            h = F.relu(net.conv1(x))
+            return F.relu(net.conv2(torch.cat([h[:, 6:], h[:, :6]], 1)))
+
+        return Twin(self, features)
+
+
 class AssignedSlice(Net):
     def features(self, x):
         h = self.conv1(x)

@@ -4,9 +4,11 @@ import warnings
 
 import pytest
 import torch
+from state import snapshot
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from deconv_attr import DECONVNET, GRADIENT, DeadSignalWarning, ZFDeconv, coverage
+from deconv_attr import DECONVNET, GRADIENT, DeadSignalWarning, DeconvError, ZFDeconv, coverage
 from deconv_attr.errors import ModelError, RuleError, SignalError
 from deconv_attr.rules import choose
 
@@ -221,6 +223,41 @@ def test_a_scripted_function_inside_the_model_is_an_error():
 
     with pytest.raises(RuleError, match="no rule for"):
         ZFDeconv(OneActivation(Scripted())).attribute(torch.randn(1, 1, 9, 9), target=0)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize(
+    "block",
+    [
+        nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()),
+        nn.Sequential(nn.BatchNorm2d(1), nn.ReLU(), nn.Conv2d(1, 4, 3)),
+        nn.Sequential(
+            nn.ReLU(), nn.Sigmoid()
+        ),  # its second pass saves another call's output in the place of this one's
+    ],
+    ids=["conv first", "norm first", "sigmoid last"],
+)
+def test_activation_checkpointing_is_refused(block, reentrant):
+    """Its second forward pass runs during the backward pass, out of the rules' reach."""
+
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = block
+
+        def forward(self, x):
+            return checkpoint(self.block, torch.relu(x), use_reentrant=reentrant).mean((2, 3))
+
+    net = Checkpointed().eval()
+    before = snapshot(net)
+    with pytest.raises(DeconvError, match="heckpoint"):
+        ZFDeconv(net).attribute(torch.randn(1, 1, 8, 8), target=0)
+    assert snapshot(net) == before
+
+
+def test_hooks_on_saved_tensors_around_a_healthy_call_are_refused_by_name():
+    with torch.autograd.graph.save_on_cpu(), pytest.raises(ModelError, match="hooks on saved tensors"):
+        ZFDeconv(killer()).attribute(torch.rand(1, 1, 4, 4), target=1)
 
 
 def test_an_operation_that_is_not_listed_is_an_error():

@@ -9,9 +9,8 @@ import pytest
 import torch
 import torchvision
 from oracle import project_class, relative_error
-from torch.utils.checkpoint import checkpoint
 
-from deconv_attr import DESALINET, GRADIENT, GUIDED_BACKPROP, DeconvError, Kind, ZFDeconv, coverage
+from deconv_attr import DESALINET, GRADIENT, GUIDED_BACKPROP, Kind, ZFDeconv, coverage
 
 RIGHT_IN_CAPTUM = ["alexnet", "vgg11", "squeezenet1_1", "resnet18"]
 WRONG_IN_CAPTUM = {"googlenet": 57, "inception_v3": 94, "densenet121": 121, "mobilenet_v2": 35}
@@ -100,22 +99,6 @@ def test_guided_backprop_with_ceilings_is_the_gradient_with_a_rectified_signal()
     x.requires_grad_()
     (expected,) = torch.autograd.grad(model(x)[:, 3].sum(), x)
     assert relative_error(found, expected) < 1e-10
-
-
-@pytest.mark.parametrize("reentrant", [True, False])
-def test_activation_checkpointing_is_refused(reentrant):
-    """Its second forward pass runs during the backward pass, out of the rules' reach."""
-
-    class Checkpointed(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.block = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.ReLU(), torch.nn.Conv2d(3, 8, 3))
-
-        def forward(self, x):
-            return checkpoint(self.block, x, use_reentrant=reentrant).mean((2, 3))
-
-    with pytest.raises(DeconvError, match="heckpoint"):
-        ZFDeconv(Checkpointed().eval()).attribute(torch.randn(1, 3, 8, 8), target=0)
 
 
 def test_shufflenet_with_its_chunks_runs_and_is_covered():
