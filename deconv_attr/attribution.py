@@ -140,7 +140,7 @@ class ZFDeconv(_Face, GradientAttribution):
 
             return self.gradient_func(forward, leaves, target, others)
 
-        signals, report = _explain(self.model, self.rules, len(tensors[0]), others, send)
+        signals, report = _explain(self.model, self.rules, len(tensors[0]), send)
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
 
@@ -206,7 +206,6 @@ class LayerZFDeconv(_Face, LayerAttribution):
             The layer did not run, or ran more than once.
         """
         tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
-
         tap = LayerTap(self.layer, attribute_to_layer_input)
 
         def send(path: SignalPath) -> tuple[Tensor, ...]:
@@ -215,7 +214,7 @@ class LayerZFDeconv(_Face, LayerAttribution):
             scores = select_scores(output, target)
             return tap.signals(scores)
 
-        signals, _ = _explain(self.model, self.rules, len(tensors[0]), others, send)
+        signals, _ = _explain(self.model, self.rules, len(tensors[0]), send)
         return signals[0] if tap.is_single else signals
 
 
@@ -223,14 +222,13 @@ def _explain(
     model: nn.Module,
     rules: Table,
     count: int,
-    others: tuple[Any, ...],
     send: Callable[[SignalPath], tuple[Tensor, ...]],
 ) -> tuple[tuple[Tensor, ...], Coverage]:
     """Send the signals of `count` examples down a model and judge what arrives."""
-    with SignalPath(model, rules, others=others) as path:
+    with SignalPath(model, rules) as path:
         signals = tuple(signal.contiguous() for signal in send(path))
     if not all(bool(signal.isfinite().all()) for signal in signals):
-        with SignalPath(model, rules, others=others, watch_numbers=True) as path:
+        with SignalPath(model, rules, watch_numbers=True) as path:
             send(path)
         raise SignalError(lost_numbers(path.culprit))
     notes = deaths(signals, count, path.rectified)
@@ -274,7 +272,7 @@ def coverage(
     check_model(model)
     tensors = check_inputs(inputs, model)
     others = _as_tuple(additional_forward_args)
-    with SignalPath(model, rules, others=others, strict=False) as path:
+    with SignalPath(model, rules, strict=False) as path:
         path.run(model, _leaves(tensors), others)
     return path.report(["No rectifier ran: the map would be the plain gradient."] if path.lacks_rectifier else [])
 

@@ -106,8 +106,11 @@ class SignalGraph:
         return len(self._nodes) > before
 
     def carries(self, tensor: Tensor) -> bool:
-        """Say whether a tensor carries the signal: whether its graph leads down to the inputs."""
-        return tensor.requires_grad and (tensor.grad_fn in self._nodes or self._reaches(tensor.grad_fn)[0])
+        """Say whether a tensor carries the signal: whether its graph leads down to the inputs.
+
+        Its :meth:`strangers` must have been met before.
+        """
+        return tensor.requires_grad and tensor.grad_fn in self._nodes
 
     def strangers(self, tensors: Iterable[Tensor]) -> Iterator[str]:
         """Give the names of nodes below signal-carrying tensors that no call has added, and adopt them."""

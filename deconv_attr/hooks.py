@@ -35,14 +35,12 @@ from .graph import SignalGraph, attach, enter
 from .operations import HOOKED_MODULES, Kind, Operation, identify, operation_name, tensors_in, writes_to
 from .ownership import Belongings
 from .rules import Forward, Rule, Table
-from .switches import Switches, pool_with_switches
+from .switches import Switches, gives_indices, pool_with_switches
 
 __all__ = ["SignalPath"]
 
 _NOT_THE_SOURCE = (str(Path(torch.__file__).parent) + os.sep, __file__)
 _TORCH_BATCH_NORM = "input weight bias running_mean running_var training momentum eps cudnn_enabled"
-
-
 _RECOMPUTES = (
     "the model uses activation checkpointing (torch.utils.checkpoint) or other hooks on saved tensors, which run "
     "parts of it again where no rule can reach them: switch them off"
@@ -84,8 +82,6 @@ class SignalPath:
         The model.
     rules : Table
         Which rule serves which kind of operation.
-    others : tuple
-        Further arguments that the model will be given, protected from in-place writes.
     strict : bool
         Whether a call without a rule is an error, or only noted in :attr:`calls`, with autograd's gradient.
     watch_numbers : bool
@@ -104,7 +100,6 @@ class SignalPath:
         model: nn.Module,
         rules: Table,
         *,
-        others: tuple[Any, ...] = (),
         strict: bool = True,
         watch_numbers: bool = False,
     ) -> None:
@@ -114,7 +109,7 @@ class SignalPath:
         self._rules = rules
         self._strict = strict
         self._graph = SignalGraph(watch_numbers)
-        self._belongings = Belongings(model, others, self._graph.carries)
+        self._belongings: Belongings  # of the model and of what `run` gives it
         self._frames = [_Frame(model, "")]
         self._has_rectifier = False
         self._thread = threading.get_ident()
@@ -158,7 +153,7 @@ class SignalPath:
         inputs : sequence of Tensor
             Tensors that require grad.
         others : sequence
-            Further arguments.
+            Further arguments; what the model writes into them goes to copies.
 
         Raises
         ------
@@ -167,6 +162,7 @@ class SignalPath:
         ModelError
             The output does not depend on the inputs, no rectifier ran, or activations are checkpointed.
         """
+        self._belongings = Belongings(self._model, others, self._graph.carries)
         entered = enter(inputs)
         self._graph.adopt(entered[:1])
         with ExitStack() as undo:
@@ -177,7 +173,7 @@ class SignalPath:
             try:
                 undo.enter_context(disable_saved_tensors_hooks(_RECOMPUTES))
                 undo.enter_context(_FunctionalCalls(self._functional_call))
-                output = forward(*entered, *others)
+                output = self._belongings.stand_in(forward(*entered, *others))
             except RuntimeError as error:
                 if _RECOMPUTES in str(error):
                     raise ModelError(_RECOMPUTES) from error
@@ -241,7 +237,7 @@ class SignalPath:
     def _functional_call(self, func: Any, args: Any, kwargs: Any) -> Any:
         name = operation_name(func)
         if name is None:
-            return func(*args, **kwargs)
+            return self._belongings.attribute(func, args)
         self._meet_strangers(tensors_in((args, kwargs)))
         self._belongings.protect(writes_to(func, name, args, kwargs))
         args, kwargs = self._belongings.stand_in(args), self._belongings.stand_in(kwargs)
@@ -251,8 +247,10 @@ class SignalPath:
             return output
         carriers = [tensor for tensor in tensors_in((args, kwargs)) if tensor.requires_grad]
         if carriers and torch.is_grad_enabled():
-            return self._call(name, func, args, kwargs, carriers)
-        return self._belongings.original(func(*args, **kwargs))
+            output = self._call(name, func, args, kwargs, carriers)
+        else:
+            output = func(*args, **kwargs)
+        return self._belongings.original(output)
 
     def _call(self, name: str, func: Any, args: Any, kwargs: Any, carriers: list[Tensor]) -> Any:
         """Run one functional call through which the signal goes back, under its rule."""
@@ -284,8 +282,7 @@ class SignalPath:
         switches, arguments = None, kwargs
         if operation.kind is Kind.MAX_POOL:
             first, switches = pool_with_switches(operation.name, *args, **kwargs)
-            gives_indices = func.__name__.endswith("_with_indices") or func is torch.adaptive_max_pool1d
-            output = (first, switches.indices) if gives_indices else first
+            output = (first, switches.indices) if gives_indices(func, operation.name) else first
         else:
             first = output = func(*args, **kwargs)
         if operation.kind is Kind.BATCH_NORM:

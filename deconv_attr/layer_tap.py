@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -14,20 +15,24 @@ __all__ = ["LayerTap"]
 
 
 class LayerTap:
-    """Keeps the output (or input) of a layer, and hands on copies, which later in-place calls may overwrite."""
+    """Keeps the output (or input) of a layer, and hands on copies, which later in-place calls may overwrite.
+
+    Like every hook of ours, it acts in the thread that made it only.
+    """
 
     def __init__(self, layer: nn.Module, at_input: bool) -> None:
         if not isinstance(layer, nn.Module):
             raise InputError(f"expected the layer as one of the model's modules, got {type(layer).__name__}")
         self._layer, self._at_input = layer, at_input
         self._values: list[Any] = []
+        self._thread = threading.get_ident()
 
     def __enter__(self) -> LayerTap:
         self._values.clear()
         if self._at_input:
             self._handle = self._layer.register_forward_pre_hook(self._keep_input, prepend=True, with_kwargs=True)
         else:
-            self._handle = self._layer.register_forward_hook(lambda _, __, output: self._keep(output))
+            self._handle = self._layer.register_forward_hook(self._keep_output)
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -54,11 +59,15 @@ class LayerTap:
             raise InputError(f"expected the layer to run once in a forward pass, it ran {len(self._values)} times")
         return self._values[0]
 
-    def _keep(self, value: Any) -> Any:
-        self._values.append(value)
-        return _cloned(value)
+    def _keep_output(self, layer: nn.Module, args: Any, output: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            return None
+        self._values.append(output)
+        return _cloned(output)
 
-    def _keep_input(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _keep_input(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        if threading.get_ident() != self._thread or kwargs is None:  # None: another thread, while we are removed
+            return None
         given = (*args, *kwargs.values())
         self._values.append(given[0] if len(given) == 1 else given)
         return _cloned(args), _cloned(kwargs)

@@ -158,21 +158,29 @@ def operation_name(function: Callable[..., Any]) -> str | None:
 def _is_in_place(function: Callable[..., Any]) -> bool:
     name: str = getattr(function, "__name__", "").split(".")[0]
     if name.startswith("__"):
-        return name == "__setitem__" or (name[2] == "i" and name.strip("_")[1:] in (_KINDS | _ALIASES))
+        return name == "__setitem__" or _is_augmented(name)
     return name.endswith("_")
+
+
+def _is_augmented(name: str) -> bool:
+    """Tell ``__iadd__``, which has an ``__add__`` beside it, from ``__index__``."""
+    return name.startswith("__i") and hasattr(Tensor, f"__{name[3:]}")
 
 
 def writes_to(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """List the tensor arguments that a call may change: in-place targets, ``out=``, running statistics."""
     targets: list[Any] = []
     if _is_in_place(function) or kwargs.get("inplace"):
-        targets += [args[0]] if args else [kwargs.get("input")]
-    targets += tensors_in(kwargs.get("out"))
+        targets.append(args[0] if args else kwargs.get("input"))
+    if kwargs.get("max_norm") is not None:  # an embedding renormalises its table
+        targets.append(args[1])
     if name in ("batch_norm", "instance_norm"):
-        # F.batch_norm has the statistics at 1 and 2, torch.batch_norm at 3 and 4: weight and bias beside
-        # them are never written, so copying all four is safe.
-        targets += [*args[1:5], kwargs.get("running_mean"), kwargs.get("running_var")]
-    return [target for target in targets if isinstance(target, Tensor)]
+        flag = kwargs.get("training", kwargs.get("use_input_stats", name == "instance_norm"))
+        if args[5] if len(args) > 5 else flag:
+            # F.batch_norm has the statistics at 1 and 2, torch.batch_norm at 3 and 4: weight and bias beside
+            # them are never written, so copying all four is safe.
+            targets += [*args[1:5], kwargs.get("running_mean"), kwargs.get("running_var")]
+    return list(tensors_in((targets, kwargs.get("out"))))
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ lives as long as the pass; a parameter takes part as its bare data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -24,21 +24,22 @@ class Belongings:
     ----------
     model : nn.Module
         All tensors of its modules: parameters, buffers, plain attributes.
-    others : tuple
+    others : sequence
         Further arguments of the model.
     carries : callable
         Whether a tensor carries the signal. One that requires grad and does not is a parameter, or comes from
         a computation of the caller's.
     """
 
-    def __init__(self, model: nn.Module, others: tuple[Any, ...], carries: Callable[[Tensor], bool]) -> None:
+    def __init__(self, model: nn.Module, others: Sequence[Any], carries: Callable[[Tensor], bool]) -> None:
         held = [
             (module._parameters, module._buffers, [v for k, v in vars(module).items() if not k.startswith("_")])
             for module in model.modules()
         ]
-        self._owned = {_address(tensor) for tensor in tensors_in((held, others))} - {0}
+        self._owned = {_address(tensor) for tensor in tensors_in((held, list(others)))} - {0}
         self._copies: dict[int, UntypedStorage] = {}
         self._stand_ins: dict[int, tuple[Tensor, Tensor]] = {}  # by id: the tensor and what stands in for it
+        self._originals: dict[int, Tensor] = {}  # by the id of what stands in: the other way round
         self._carries = carries
 
     def protect(self, written: Iterable[Tensor]) -> None:
@@ -61,7 +62,16 @@ class Belongings:
 
     def original(self, result: Any) -> Any:
         """Give back the caller's tensor where an in-place call returned what stood in for it."""
-        return next((tensor for tensor, copy in self._stand_ins.values() if result is copy), result)
+        return self._originals.get(id(result), result)
+
+    def attribute(self, access: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """Read or assign an attribute, such as ``.data``, of a tensor or of what stands in for it."""
+        tensor, *assigned = args
+        if assigned and access.__name__ == "__set__":
+            self.protect([tensor])
+            return access(self._stand_in(tensor), *self.stand_in(assigned))
+        known = self._stand_ins.get(id(tensor))
+        return access(tensor if known is None else known[1], *assigned)
 
     def _stand_in(self, tensor: Tensor) -> Tensor:
         known = self._stand_ins.get(id(tensor))
@@ -77,6 +87,7 @@ class Belongings:
         else:
             return tensor.detach() if tensor.requires_grad and not self._carries(tensor) else tensor
         self._stand_ins[id(tensor)] = (tensor, copy)
+        self._originals[id(copy)] = tensor
         return copy
 
 

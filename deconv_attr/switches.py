@@ -13,7 +13,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Size, Tensor
 
-__all__ = ["OVERLAPS", "Switches", "pool_with_switches"]
+__all__ = ["OVERLAPS", "Switches", "gives_indices", "pool_with_switches"]
 
 OVERLAPS = ("sum", "mean", "overwrite")
 
@@ -82,3 +82,13 @@ def pool_with_switches(name: str, *args: Any, **kwargs: Any) -> tuple[Tensor, Sw
     source: Tensor = args[0] if args else kwargs["input"]
     output, indices = function(*args, **kwargs)
     return output, Switches(indices, source.shape, dims=int(name[-2]))
+
+
+def gives_indices(function: Callable[..., Any], name: str) -> bool:
+    """Say whether a spelling of the max-pool `name` returns its switches too.
+
+    Below ``torch.nn.functional``, adaptive and fractional pools always do.
+    """
+    if function.__name__.split(".")[0].endswith("_with_indices"):
+        return True
+    return not name.startswith("max_pool") and function is not getattr(F, name)

@@ -123,6 +123,56 @@ def test_average_pools_batch_norm_and_dropout_go_back_by_their_adjoint(dims):
     )
 
 
+def spelled(dims, pool):
+    """A net around one spelling of a max-pool."""
+
+    class Spelled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = CONV[dims - 1](4, 8, 3)
+
+        def forward(self, x):
+            return pool(nn.functional.relu(self.conv(x))).flatten(1)
+
+    torch.manual_seed(0)
+    return Spelled().double()
+
+
+@pytest.mark.parametrize(
+    ("dims", "spelling", "plain"),
+    [
+        (1, lambda h: torch.max_pool1d(h, 3, 2), lambda h: nn.functional.max_pool1d(h, 3, 2)),
+        (1, lambda h: torch.max_pool1d_with_indices(h, 3, 2)[0], lambda h: nn.functional.max_pool1d(h, 3, 2)),
+        (1, lambda h: torch.adaptive_max_pool1d(h, 4)[0], lambda h: nn.functional.adaptive_max_pool1d(h, 4)),
+        (2, lambda h: torch.max_pool2d(h, 3, 2), lambda h: nn.functional.max_pool2d(h, 3, 2)),
+        (
+            2,
+            lambda h: torch.ops.aten.max_pool2d_with_indices.default(h, [3, 3], [2, 2])[0],
+            lambda h: nn.functional.max_pool2d(h, 3, 2),
+        ),
+        (
+            2,
+            lambda h: torch.ops.aten.adaptive_max_pool2d(h, [2, 3])[0],
+            lambda h: nn.functional.adaptive_max_pool2d(h, (2, 3)),
+        ),
+        (
+            2,
+            lambda h: nn.functional.adaptive_max_pool2d(h, (2, 3), return_indices=True)[0],
+            lambda h: nn.functional.adaptive_max_pool2d(h, (2, 3)),
+        ),
+    ],
+)
+def test_every_spelling_of_a_pool_goes_back_by_its_switches(dims, spelling, plain):
+    x = torch.randn(2, 4, *SIDES[dims], dtype=torch.float64)
+    units = spelled(dims, plain)(x).shape[1]
+    start = torch.zeros(2, units, dtype=torch.float64)
+    start[:, units // 2] = 1
+    (expected,) = project(spelled(dims, plain), (x,), start)
+    net = spelled(dims, spelling)
+    assert relative_error(ZFDeconv(net).attribute(x, target=units // 2), expected) < 1e-10
+    assert len(coverage(net, x).switches) == 1
+
+
 def test_ties_are_broken_as_the_pooling_kernel_breaks_them():
     x = torch.randint(0, 3, (2, 3, 9, 9)).double()  # many equal values
     _, switches = pool_with_switches("max_pool2d", x, 3, 2, 1)

@@ -11,7 +11,7 @@ from oracle import project_class, relative_error
 from state import snapshot
 from torch import nn
 
-from deconv_attr import DeconvError, Switches, ZFDeconv, coverage
+from deconv_attr import DeconvError, LayerZFDeconv, Switches, ZFDeconv, coverage
 from deconv_attr.hooks import SignalPath
 
 SHAPE = (2, 3, 9, 9)
@@ -196,6 +196,98 @@ def test_the_signal_passes_through_a_buffer_that_was_written():
     before = snapshot(net, x)
     assert ZFDeconv(net).attribute(x, target=1).tolist() == [[0, 2]]
     assert snapshot(net, x) == before
+
+
+class Writer(nn.Module):
+    """Writes on what it owns, then returns relu(x) times `factor`, shaped (N, 2)."""
+
+    def __init__(self, write):
+        super().__init__()
+        self.write = write
+        self.weight = nn.Parameter(torch.full((2,), 5.0, dtype=torch.float64))
+        self.table = nn.Embedding(1, 2, max_norm=1.0, dtype=torch.float64)
+        self.register_buffer("cache", torch.zeros(1, 2, dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(2, dtype=torch.bool))
+        self.plain = torch.zeros(1, 2, dtype=torch.float64)
+        with torch.no_grad():
+            self.table.weight.copy_(torch.tensor([[3.0, 4.0]]))
+
+    def forward(self, x):
+        return self.write(self, torch.relu(x))
+
+
+def augmented_attribute(net, h):
+    net.plain += h
+    return net.plain
+
+
+def augmented_mask(net, h):
+    net.seen |= torch.ones(2, dtype=torch.bool)
+    return h * net.seen
+
+
+def assigned_data(net, h):
+    net.weight.data = net.weight.data.clamp(max=2)
+    return h * net.weight
+
+
+def returned_buffer(net, h):
+    net.cache[:] = h
+    return net.cache
+
+
+def renormalised_table(net, h):
+    return h * net.table(torch.tensor([0]))
+
+
+def many_at_once(net, h):
+    torch._foreach_add_([net.cache, net.plain], 2.0)
+    return h * net.cache
+
+
+@pytest.mark.parametrize(
+    ("write", "factors"),
+    [
+        (augmented_attribute, [1, 1]),
+        (augmented_mask, [1, 1]),
+        (assigned_data, [2, 2]),
+        (returned_buffer, [1, 1]),
+        (renormalised_table, [0.6, 0.8]),
+        (many_at_once, [2, 2]),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_every_way_to_write_goes_to_a_copy_which_is_read_again(write, factors):
+    net, x = Writer(write), torch.ones(1, 2, dtype=torch.float64)
+    before = snapshot(net, x)
+    for target, factor in enumerate(factors):
+        assert ZFDeconv(net).attribute(x, target=target)[0, target].item() == pytest.approx(factor, rel=1e-6)
+    assert snapshot(net, x) == before
+
+
+def test_a_layer_is_read_in_our_own_thread_only():
+    net, x = build(PlainModules), images()
+    expected = LayerZFDeconv(net, net.conv1).attribute(x, target=1)
+    y, failures, done = images(1), [], threading.Event()
+
+    def run():
+        while not done.is_set():
+            try:
+                net(y)
+            except BaseException as error:
+                failures.append(error)
+
+    other = threading.Thread(target=run)
+    other.start()
+    try:
+        for _ in range(40):
+            assert torch.equal(LayerZFDeconv(net, net.conv1).attribute(x, target=1), expected)
+            found = LayerZFDeconv(net, net.relu).attribute(x, target=1, attribute_to_layer_input=True)
+            assert torch.equal(found, expected)
+    finally:
+        done.set()
+        other.join()
+    assert failures == []
 
 
 def test_what_the_model_wrote_it_reads_again():
