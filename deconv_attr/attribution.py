@@ -1,4 +1,4 @@
-"""The Captum face: ``ZFDeconv(model).attribute(x, target=...)``, and ``coverage(model, x)``.
+"""The Captum face: ``ZFDeconv(model).attribute(x, target=...)``, its neuron and layer forms, ``coverage(model, x)``.
 
 >>> attributions = ZFDeconv(model).attribute(x, target=5)   # doctest: +SKIP
 >>> attributions.shape == x.shape                           # doctest: +SKIP
@@ -14,22 +14,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
-from captum.attr import Attribution, GradientAttribution, LayerAttribution
+from captum.attr import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from .checks import Target, check_inputs, check_model, select_scores
+from .checks import Selector, Target, check_inputs, check_model, first_signal, select_scores, select_units
 from .coverage import Coverage
 from .diagnosis import deaths, lost_numbers
 from .errors import DeadSignalWarning, SignalError
 from .hooks import SignalPath
 from .layer_tap import LayerTap
+from .layers import Layer, find_layer
 from .rules import DECONVNET, Table, choose
+from .survey import NotSurveyedError, survey
 
-__all__ = ["LayerZFDeconv", "ZFDeconv", "coverage"]
+__all__ = ["LayerZFDeconv", "NeuronZFDeconv", "ZFDeconv", "coverage"]
 
 
 class _Face(Attribution):
@@ -140,30 +143,18 @@ class ZFDeconv(_Face, GradientAttribution):
 
             return self.gradient_func(forward, leaves, target, others)
 
-        signals, report = _explain(self.model, self.rules, len(tensors[0]), send)
+        signals, report = _explain(self.model, self.rules, len(tensors[0]), send, _SINGLE_UNIT)
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
 
 
-class LayerZFDeconv(_Face, LayerAttribution):
-    """The signal of a target's score, read at a layer on its way down.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model; it is never changed.
-    layer : nn.Module
-        One of its modules.
-    device_ids : list of int or None
-        Accepted for Captum's sake; one device is used.
-    rules, activations, unknown, batch_norm, overlap
-        As for :class:`ZFDeconv`.
-    """
+class _AtLayer(_Face):
+    """What a method that looks at one layer is made of; its arguments are :class:`NeuronZFDeconv`'s."""
 
     def __init__(
         self,
         model: nn.Module,
-        layer: nn.Module,
+        layer: nn.Module | str,
         device_ids: list[int] | None = None,
         *,
         rules: Table = DECONVNET,
@@ -173,27 +164,130 @@ class LayerZFDeconv(_Face, LayerAttribution):
         overlap: str = "sum",
     ) -> None:
         check_model(model)
-        super().__init__(model, layer, device_ids)
+        find_layer(model, layer)
+        super().__init__(model, layer, device_ids)  # type: ignore[call-arg]  # Captum's neuron or layer class
         self.model = model
         self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
+
+    def _settled(self, layer: Any, tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> Layer:
+        """Find a layer and, by a dry run, its only call; leave that open if the model cannot run dry."""
+        found = find_layer(self.model, layer)
+        if found.call is None:
+            with suppress(NotSurveyedError):
+                found = found.settled(len(survey(self.model, tensors, others, found)))
+        return found
+
+
+class NeuronZFDeconv(_AtLayer, NeuronAttribution):
+    """Which pixels caused the activation of one unit of a layer: the paper's own question.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model; it is never changed.
+    layer : nn.Module or str
+        One of its modules, or its dotted name; ``"relu#2"`` for the second call of one that runs several times.
+    device_ids : list of int or None
+        Accepted for Captum's sake; one device is used.
+    rules, activations, unknown, batch_norm, overlap
+        As for :class:`ZFDeconv`.
+
+    Raises
+    ------
+    ModelError
+        As for :class:`ZFDeconv`.
+    InputError
+        A choice or a layer that does not exist.
+    """
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
         self,
         inputs: Tensor | tuple[Tensor, ...],
-        target: Target = None,
+        neuron_selector: Selector,
         additional_forward_args: Any = None,
-        attribute_to_layer_input: bool = False,
+        attribute_to_neuron_input: bool = False,
+        *,
+        start: str = "one",
+        return_coverage: bool = False,
     ) -> Any:
-        """Send the target's score down to the layer.
+        """Project units of the layer down to the inputs. The forward pass ends at the layer.
 
         Parameters
         ----------
-        inputs, target, additional_forward_args
+        inputs, additional_forward_args, return_coverage
             As for :meth:`ZFDeconv.attribute`, which also lists the errors.
+        neuron_selector : int, tuple, list, Tensor or callable
+            int: of a layer of feature maps that map's strongest unit in each example, of a layer of vectors that
+            unit. tuple of int: (map, row, column). tuple with slices: the sum of the units. callable: a function
+            of the layer's output that returns (N,). list or 1-D tensor: an int or a tuple for each example.
+        attribute_to_neuron_input : bool
+            Whether the units are those of the layer's input instead.
+        start : {"one", "activation"}
+            What the signal starts with: 1, as everywhere in Captum, or the unit's activation, as in the paper.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            As for :meth:`ZFDeconv.attribute`; with ``start="activation"`` in units of activation squared per input.
+
+        Raises
+        ------
+        InputError
+            The layer does not run, or several times; it does not return one tensor.
+        TargetError
+            The selector is out of range, or of a wrong type or length.
+        """
+        tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
+        layer = self._settled(self.layer, tensors, others)
+        tap = LayerTap(layer, attribute_to_neuron_input, last=layer.call is not None)
+
+        def send(path: SignalPath) -> tuple[Tensor, ...]:
+            leaves = _leaves(tensors)
+            scores = select_units(path.run(tap.until(self.model), leaves, others, whole=False), neuron_selector)
+            return torch.autograd.grad(scores, leaves, first_signal(scores, start))
+
+        signals, report = _explain(self.model, self.rules, len(tensors[0]), send, _OTHER_UNIT)
+        attributions = signals if isinstance(inputs, tuple) else signals[0]
+        return (attributions, report) if return_coverage else attributions
+
+
+class LayerZFDeconv(_AtLayer, LayerAttribution):
+    """The signal of a score, or of units of a layer further up, read at a layer on its way down.
+
+    Parameters
+    ----------
+    model, layer, device_ids, rules, activations, unknown, batch_norm, overlap
+        As for :class:`NeuronZFDeconv`.
+    """
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Any = None,
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+        *,
+        from_layer: nn.Module | str | None = None,
+        start: str = "one",
+    ) -> Any:
+        """Send a signal down to the layer.
+
+        Parameters
+        ----------
+        inputs, additional_forward_args
+            As for :meth:`ZFDeconv.attribute`, which also lists the errors.
+        target
+            Where the signal starts: as for :meth:`ZFDeconv.attribute`, or with `from_layer` as the
+            ``neuron_selector`` of :meth:`NeuronZFDeconv.attribute`.
         attribute_to_layer_input : bool
             Whether to read the signal at the layer's input instead: all of it, also what reaches that tensor
             past the layer, by a skip connection.
+        from_layer : nn.Module, str or None
+            The layer further up at which the signal starts, and the forward pass ends; None: the model's output.
+        start : {"one", "activation"}
+            As for :meth:`NeuronZFDeconv.attribute`.
 
         Returns
         -------
@@ -203,19 +297,32 @@ class LayerZFDeconv(_Face, LayerAttribution):
         Raises
         ------
         InputError
-            The layer did not run, or ran more than once.
+            A layer does not run, or several times; the signal does not come by the layer.
         """
         tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
-        tap = LayerTap(self.layer, attribute_to_layer_input)
+        tap = LayerTap(find_layer(self.model, self.layer), attribute_to_layer_input)
+        top = None
+        if from_layer is not None:
+            tap = LayerTap(self._settled(self.layer, tensors, others), attribute_to_layer_input)
+            upper = self._settled(from_layer, tensors, others)
+            top = LayerTap(upper, last=upper.call is not None)
 
         def send(path: SignalPath) -> tuple[Tensor, ...]:
             with tap:
-                output = path.run(self.model, _leaves(tensors), others)
-            scores = select_scores(output, target)
-            return tap.signals(scores)
+                forward = self.model if top is None else top.until(self.model)
+                output = path.run(forward, _leaves(tensors), others, whole=top is None)
+            scores = select_scores(output, target) if top is None else select_units(output, target)
+            return tap.signals(scores, first_signal(scores, start))
 
-        signals, _ = _explain(self.model, self.rules, len(tensors[0]), send)
+        signals, _ = _explain(self.model, self.rules, len(tensors[0]), send, _SINGLE_UNIT)
         return signals[0] if tap.is_single else signals
+
+
+_SINGLE_UNIT = (
+    "Start from a single unit instead, as the paper does: "
+    "NeuronZFDeconv(model, layer).attribute(inputs, neuron_selector=feature_map), or project(...)."
+)
+_OTHER_UNIT = "Choose another unit, or a layer further down."
 
 
 def _explain(
@@ -223,6 +330,7 @@ def _explain(
     rules: Table,
     count: int,
     send: Callable[[SignalPath], tuple[Tensor, ...]],
+    advice: str,
 ) -> tuple[tuple[Tensor, ...], Coverage]:
     """Send the signals of `count` examples down a model and judge what arrives."""
     with SignalPath(model, rules) as path:
@@ -231,7 +339,7 @@ def _explain(
         with SignalPath(model, rules, watch_numbers=True) as path:
             send(path)
         raise SignalError(lost_numbers(path.culprit))
-    notes = deaths(signals, count, path.rectified)
+    notes = [f"{note} {advice}" for note in deaths(signals, count, path.rectified)]
     for note in notes:
         warnings.warn(note, DeadSignalWarning, stacklevel=4)
     return signals, path.report(notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from .errors import InputError, ModelError, TargetError
 
-__all__ = ["Target", "check_inputs", "check_model", "select_scores"]
+__all__ = ["Selector", "Target", "check_inputs", "check_model", "first_signal", "select_scores", "select_units"]
 
 Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+Selector = int | tuple[int | slice, ...] | list[int] | list[tuple[int, ...]] | Tensor | Callable[[Any], Tensor]
 
 
 def check_model(model: object) -> None:
@@ -97,36 +98,123 @@ def select_scores(output: Any, target: Target) -> Tensor:
         if output[0].numel() != 1:
             raise TargetError(f"no target given, and the output {_shape(output)} has more than one score an example")
         return output.reshape(len(output))
-    scores: Tensor = output
-    units = _units(scores, target)
+    return _pick(output, _units(output, target, "target"), "target")
+
+
+def select_units(output: Any, selector: Selector) -> Tensor:
+    """Pick the units of a layer that Captum's ``neuron_selector`` names.
+
+    Parameters
+    ----------
+    output : Tensor
+        (N, ...), what the layer returned; a callable may be given anything.
+    selector
+        int: on a layer of feature maps (N, maps, ...) that map's strongest unit in each example; on one of vectors
+        (N, C) that unit. tuple of int: that unit. tuple with slices: all the units that it covers. list or 1-D
+        tensor: one of these for each example. callable: ``selector(output)`` gives (N,).
+
+    Returns
+    -------
+    Tensor
+        (N,), or with slices (N, units).
+
+    Raises
+    ------
+    InputError
+        The layer's output is not one tensor.
+    TargetError
+        The selector is out of range, of the wrong length or type, or the callable gives another shape.
+    """
+    if callable(selector):
+        scores = selector(output)
+        if not isinstance(scores, Tensor) or scores.dim() != 1:
+            found = _shape(scores) if isinstance(scores, Tensor) else type(scores).__name__
+            raise TargetError(f"expected the neuron_selector to return one number an example (N,), got {found}")
+        return scores
+    if not isinstance(output, Tensor):
+        raise InputError(
+            f"expected the layer to return one tensor (N, ...), got a {type(output).__name__}: "
+            "give a neuron_selector that is a function of it"
+        )
+    if isinstance(selector, tuple) and any(isinstance(index, slice) for index in selector):
+        return _slices(output, selector)
+    units = _units(output, selector, "neuron_selector")
+    if output.dim() > 2 and all(len(unit) == 1 for unit in units):
+        return _strongest(output, units)
+    return _pick(output, units, "neuron_selector")
+
+
+def first_signal(scores: Tensor, start: str) -> Tensor:
+    """Give the signal that starts at some scores: 1, or as the paper has it the activation.
+
+    Raises
+    ------
+    InputError
+        `start` is neither "one" nor "activation".
+    """
+    if start not in ("one", "activation"):
+        raise InputError(f"start must be one of 'one', 'activation', not {start!r}")
+    return torch.ones_like(scores) if start == "one" else scores.detach()
+
+
+def _slices(output: Tensor, selector: tuple[int | slice, ...]) -> Tensor:
+    if len(selector) > output.dim() - 1:
+        raise TargetError(
+            f"neuron_selector {selector!r} has {len(selector)} indices, the output {_shape(output)} has "
+            f"{output.dim() - 1}"
+        )
+    for index, size in zip(selector, output.shape[1:], strict=False):
+        if not isinstance(index, slice) and not -size <= index < size:
+            raise TargetError(
+                f"neuron_selector {selector!r} is out of range: the output has the shape {_shape(output)}"
+            )
+    selected = output[(slice(None), *selector)].flatten(1)
+    if selected.shape[1] == 0:
+        raise TargetError(f"neuron_selector {selector!r} covers no unit of the output {_shape(output)}")
+    return selected
+
+
+def _strongest(output: Tensor, maps: list[tuple[int, ...]]) -> Tensor:
+    """Find each example's strongest unit of its map; the first of equals."""
+    each = maps * len(output) if len(maps) == 1 else maps
+    for (feature_map,) in each:
+        if not -output.shape[1] <= feature_map < output.shape[1]:
+            raise TargetError(f"feature map {feature_map} is out of range: the output has the shape {_shape(output)}")
+    examples = torch.arange(len(output), device=output.device)
+    planes = output[examples, torch.tensor(each, device=output.device).flatten()].flatten(1)
+    return planes[examples, planes.detach().argmax(1)]
+
+
+def _pick(scores: Tensor, units: list[tuple[int, ...]], name: str) -> Tensor:
     while scores.dim() > 1 + len(units[0]) and scores.shape[-1] == 1:  # (N, C, 1, 1) is as good as (N, C)
         scores = scores.squeeze(-1)
     for example, unit in enumerate(units):
-        _check_unit(scores, unit, f"target {target!r}" if len(units) == 1 else f"target {example}, {unit!r},")
+        shown = unit[0] if len(unit) == 1 else unit
+        _check_unit(scores, unit, f"{name} {shown!r}" if len(units) == 1 else f"{name} {example}, {unit!r},")
     each = units * len(scores) if len(units) == 1 else units
     examples = torch.arange(len(scores), device=scores.device)
     index = (examples, *torch.tensor(each, device=scores.device).unbind(1))
     return scores[index]
 
 
-def _units(output: Tensor, target: Any) -> list[tuple[int, ...]]:
+def _units(output: Tensor, target: Any, name: str) -> list[tuple[int, ...]]:
     """Reduce every spelling of a target to a list of index tuples: one for all examples, or one for each."""
     if isinstance(target, Tensor) and target.dim() == 1 and _holds_indices(target):
         target = target.tolist() if len(target) > 1 else int(target)
     if not isinstance(target, list):
-        return [_unit(target)]
+        return [_unit(target, name)]
     if len(target) != len(output):
-        raise TargetError(f"expected one target for each of the {len(output)} examples, got {len(target)}")
-    return [_unit(item) for item in target]
+        raise TargetError(f"expected one {name} for each of the {len(output)} examples, got {len(target)}")
+    return [_unit(item, name) for item in target]
 
 
-def _unit(index: Any) -> tuple[int, ...]:
+def _unit(index: Any, name: str) -> tuple[int, ...]:
     if isinstance(index, Tensor) and index.numel() == 1 and _holds_indices(index):
         index = int(index)
     indices = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(i, Integral) and not isinstance(i, bool) for i in indices):
         found = f"a tensor {_shape(index)} of {index.dtype}" if isinstance(index, Tensor) else repr(index)
-        raise TargetError(f"expected the target as int, tuple, list or a 1-D tensor of int, got {found}")
+        raise TargetError(f"expected the {name} as int, tuple, list or a 1-D tensor of int, got {found}")
     return tuple(int(i) for i in indices)
 
 

@@ -41,9 +41,7 @@ def deaths(signals: tuple[Tensor, ...], count: int, rectified: list[Call]) -> li
     for example in (~alive).nonzero().flatten().tolist():
         places.setdefault(_last_seen(example, count, rectified), []).append(example)
     return [
-        f"The signal died for {len(examples)} of {count} examples ({_some(examples)}), their maps are zero: {place}. "
-        "Start from a single unit instead, as the paper does: ZFDeconv of the part of the model up to a "
-        "convolution, with target=(map, row, column)."
+        f"The signal died for {len(examples)} of {count} examples ({_some(examples)}), their maps are zero: {place}."
         for place, examples in places.items()
     ]
 

@@ -4,6 +4,9 @@ All errors are a :class:`DeconvError`; catch that one. The kinds also derive fro
 exception that a user of Captum or PyTorch would expect in the same place.
 """
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 __all__ = [
     "DeadSignalWarning",
     "DeconvError",
@@ -12,6 +15,7 @@ __all__ = [
     "RuleError",
     "SignalError",
     "TargetError",
+    "nearest",
 ]
 
 
@@ -41,3 +45,9 @@ class SignalError(DeconvError, ArithmeticError):
 
 class DeadSignalWarning(UserWarning):
     """The signal was rectified away before it reached the pixels: the map is zero everywhere."""
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Offer the known words that are most like a wrong one, as the end of a sentence."""
+    near = get_close_matches(word, known, n=3)
+    return f"; the nearest are {', '.join(near)}" if near else ""

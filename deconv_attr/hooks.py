@@ -13,14 +13,11 @@ a hooked module sees a detached input, so nothing is applied twice.
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,13 +30,13 @@ from .coverage import NO_RULE, Call, Coverage
 from .errors import ModelError, RuleError
 from .graph import SignalGraph, attach, enter
 from .operations import HOOKED_MODULES, Kind, Operation, identify, operation_name, tensors_in, writes_to
-from .ownership import Belongings
+from .ownership import Belongings, undisturbed
+from .places import source_line
 from .rules import Forward, Rule, Table
 from .switches import Switches, gives_indices, pool_with_switches
 
 __all__ = ["SignalPath"]
 
-_NOT_THE_SOURCE = (str(Path(torch.__file__).parent) + os.sep, __file__)
 _TORCH_BATCH_NORM = "input weight bias running_mean running_var training momentum eps cudnn_enabled"
 _RECOMPUTES = (
     "the model uses activation checkpointing (torch.utils.checkpoint) or other hooks on saved tensors, which run "
@@ -143,7 +140,9 @@ class SignalPath:
 
     # ------------------------------------------------------------------------ the forward pass
 
-    def run(self, forward: Callable[..., Any], inputs: Sequence[Tensor], others: Sequence[Any] = ()) -> Any:
+    def run(
+        self, forward: Callable[..., Any], inputs: Sequence[Tensor], others: Sequence[Any] = (), whole: bool = True
+    ) -> Any:
         """Run a forward function on copies of the inputs, at which the signal will arrive.
 
         Parameters
@@ -154,6 +153,8 @@ class SignalPath:
             Tensors that require grad.
         others : sequence
             Further arguments; what the model writes into them goes to copies.
+        whole : bool
+            Whether all of the model runs. Below a layer there may be no rectifier: its filters are the map.
 
         Raises
         ------
@@ -166,8 +167,7 @@ class SignalPath:
         entered = enter(inputs)
         self._graph.adopt(entered[:1])
         with ExitStack() as undo:
-            if any(_is_compiled(module) for module in self._model.modules()):
-                undo.enter_context(torch.compiler.set_stance("force_eager"))
+            undo.enter_context(undisturbed(self._model))
             for path, module in self._model.named_modules():
                 self._install(undo, module, path)
             try:
@@ -180,7 +180,7 @@ class SignalPath:
                 raise
         self._meet_strangers(tensors_in(output))
         if self._strict:
-            self._check(output)
+            self._check(output, whole)
         return output
 
     def _install(self, undo: ExitStack, module: nn.Module, path: str) -> None:
@@ -192,19 +192,17 @@ class SignalPath:
         def after(module: nn.Module, args: Any, output: Any) -> Any:
             return self._leave_module(module, output) if self._is_ours() else None
 
-        for table in (module._parameters, module._buffers):
-            undo.callback(_rebind, table, dict(table))
         undo.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
         undo.callback(module.register_forward_hook(after, prepend=True).remove)
 
     def _is_ours(self) -> bool:
         return threading.get_ident() == self._thread
 
-    def _check(self, output: Any) -> None:
+    def _check(self, output: Any, whole: bool) -> None:
         tensors = list(tensors_in(output))
         if tensors and not any(self._graph.carries(tensor) for tensor in tensors):
             raise ModelError("the model's output does not depend on its inputs (is it computed under no_grad?)")
-        if self.lacks_rectifier:
+        if whole and self.lacks_rectifier:
             raise ModelError(
                 "the model ran no rectifier (ReLU), so this map would be the plain gradient: "
                 "use captum.attr.Saliency, or see deconv_attr.coverage(model, inputs) for what it ran"
@@ -313,7 +311,7 @@ class SignalPath:
         """Give the path of the running module, and for a functional call its source line."""
         frame = self._frames[-1]
         stock = type(frame.module).__module__.startswith("torch.nn.")
-        return frame.path, "" if stock else _source_line()
+        return frame.path, "" if stock else source_line()
 
     def _describe(self, operation: Operation, rule: Rule | None, path: str, source: str, kept: Any = None) -> Call:
         switches = kept if isinstance(kept, Switches) else None
@@ -362,23 +360,3 @@ def _replace(value: Any, old: Tensor, new: Tensor) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_replace(item, old, new) for item in value)
     return {key: _replace(item, old, new) for key, item in value.items()} if type(value) is dict else value
-
-
-def _rebind(table: dict[str, Any], before: dict[str, Any]) -> None:
-    """Undo assignments such as ``self.count = self.count + 1``, where `count` is a buffer."""
-    same = len(table) == len(before) and all(table.get(name) is value for name, value in before.items())
-    if not same:
-        table.clear()
-        table.update(before)
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
-
-
-def _source_line() -> str:
-    """Give ``file:line`` of the innermost frame outside torch and this file."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_SOURCE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

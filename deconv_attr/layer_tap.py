@@ -1,76 +1,117 @@
-"""Reads a layer's output or input while a model runs, and the signal that comes down to it."""
+"""Reads a layer's output or input while a model runs, and the signal that comes down to it; or ends the run there."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .errors import InputError
+from .layers import Layer
 from .operations import tensors_in
 
 __all__ = ["LayerTap"]
 
 
-class LayerTap:
-    """Keeps the output (or input) of a layer, and hands on copies, which later in-place calls may overwrite.
+class _LayerReached(BaseException):
+    """Ends a forward pass; no ``except Exception`` of the model's may stop it."""
 
-    Like every hook of ours, it acts in the thread that made it only.
+
+class LayerTap:
+    """Keeps the output (or input) of one call of a layer.
+
+    It hands on copies, which later in-place calls may overwrite. Like every hook of ours, it acts in the thread that
+    made it only.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer; without a call it must run once.
+    at_input : bool
+        Whether to keep its input.
+    last : bool
+        Whether the forward pass ends there; the layer's call must then be named.
     """
 
-    def __init__(self, layer: nn.Module, at_input: bool) -> None:
-        if not isinstance(layer, nn.Module):
-            raise InputError(f"expected the layer as one of the model's modules, got {type(layer).__name__}")
-        self._layer, self._at_input = layer, at_input
-        self._values: list[Any] = []
+    def __init__(self, layer: Layer, at_input: bool = False, last: bool = False) -> None:
+        self._layer, self._at_input, self._last = layer, at_input, last
+        self._runs = 0
+        self._kept: Any = None
         self._thread = threading.get_ident()
 
     def __enter__(self) -> LayerTap:
-        self._values.clear()
+        self._runs, self._kept = 0, None
+        module = self._layer.module
         if self._at_input:
-            self._handle = self._layer.register_forward_pre_hook(self._keep_input, prepend=True, with_kwargs=True)
+            self._handle = module.register_forward_pre_hook(self._keep_input, prepend=True, with_kwargs=True)
         else:
-            self._handle = self._layer.register_forward_hook(self._keep_output)
+            self._handle = module.register_forward_hook(self._keep_output)
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self._handle.remove()
 
+    def until(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Make of a forward function one that ends at the layer and returns what is there."""
+
+        def shorter(*args: Any) -> Any:
+            with self, suppress(_LayerReached):
+                forward(*args)
+            return self.value
+
+        return shorter
+
+    @property
+    def value(self) -> Any:
+        """What the layer returned or received.
+
+        Raises
+        ------
+        InputError
+            It did not run as often as was expected.
+        """
+        self._layer.settled(self._runs)
+        return self._kept
+
     @property
     def is_single(self) -> bool:
         """Whether the layer has one tensor there, not a tuple."""
-        return isinstance(self._value, Tensor)
+        return isinstance(self.value, Tensor)
 
-    def signals(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Send 1 from each score down to the layer."""
-        tensors = [tensor for tensor in tensors_in(self._value) if tensor.requires_grad]
+    def signals(self, scores: Tensor, start: Tensor) -> tuple[Tensor, ...]:
+        """Send a signal from the scores down to the layer."""
+        tensors = [tensor for tensor in tensors_in(self.value) if tensor.requires_grad]
         if not tensors:
             raise InputError("the layer does not depend on the inputs, so no signal reaches it from them")
-        signals = torch.autograd.grad(scores, tensors, torch.ones_like(scores), allow_unused=True)
+        signals = torch.autograd.grad(scores, tensors, start, allow_unused=True)
         if all(signal is None for signal in signals):
             raise InputError("the target does not depend on the layer, so no signal reaches it")
         return tuple(torch.zeros_like(t) if s is None else s for s, t in zip(signals, tensors, strict=True))
 
-    @property
-    def _value(self) -> Any:
-        if len(self._values) != 1:
-            raise InputError(f"expected the layer to run once in a forward pass, it ran {len(self._values)} times")
-        return self._values[0]
-
     def _keep_output(self, layer: nn.Module, args: Any, output: Any) -> Any:
         if threading.get_ident() != self._thread:
             return None
-        self._values.append(output)
-        return _cloned(output)
+        return _cloned(output) if self._keep(output) else None
 
     def _keep_input(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         if threading.get_ident() != self._thread or kwargs is None:  # None: another thread, while we are removed
             return None
         given = (*args, *kwargs.values())
-        self._values.append(given[0] if len(given) == 1 else given)
-        return _cloned(args), _cloned(kwargs)
+        return (_cloned(args), _cloned(kwargs)) if self._keep(given[0] if len(given) == 1 else given) else None
+
+    def _keep(self, value: Any) -> bool:
+        """Count a run; say whether it is the one to keep, and whether the pass goes on."""
+        self._runs += 1
+        if self._runs != (self._layer.call or 1):
+            return False
+        self._kept = value
+        if self._last:
+            raise _LayerReached
+        return True
 
 
 def _cloned(value: Any) -> Any:

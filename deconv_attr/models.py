@@ -6,9 +6,8 @@ Each becomes a :class:`Classifier`: the model in eval mode, its preprocessing, t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from http.client import HTTPException
 from operator import attrgetter
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from torchvision import models as untyped_zoo
 
 from .demo import CLASS_NAMES, MEAN, SIZE, STD, load_model
-from .errors import InputError, ModelError, TargetError
+from .errors import InputError, ModelError, TargetError, nearest
 from .images import Preprocessing, standard_preprocessing
 from .weights import fill, read_state
 
@@ -102,7 +101,7 @@ class Classifier:
         if len(found) > 1:
             raise TargetError(f"{len(found)} classes are named {word!r}: give one of the indices {found}")
         if not found:
-            raise TargetError(f"{self.name} has no class {word!r}{_nearest(word.casefold(), names)}")
+            raise TargetError(f"{self.name} has no class {word!r}{nearest(word.casefold(), names)}")
         return found[0]
 
 
@@ -141,7 +140,7 @@ def _from_torchvision(name: str, weights: str) -> Classifier:
     known = zoo.list_models(module=zoo)
     if name not in known:
         raise InputError(
-            f"torchvision has no classification model {name!r}{_nearest(name.lower(), known)}"
+            f"torchvision has no classification model {name!r}{nearest(name.lower(), known)}"
             " (a model of your own is module:factory)"
         )
     default = zoo.get_model_weights(name).DEFAULT
@@ -179,7 +178,7 @@ def _made(name: str) -> nn.Module:
     try:
         factory = attrgetter(attribute)(module)
     except AttributeError as error:
-        near = _nearest(attribute, [word for word in dir(module) if not word.startswith("_")])
+        near = nearest(attribute, [word for word in dir(module) if not word.startswith("_")])
         raise InputError(f"module {module_name!r} has no {attribute!r}{near}") from error
     if not callable(factory):
         raise InputError(f"{name} must be a function that returns a Module, got a {type(factory).__name__}")
@@ -218,11 +217,6 @@ def _downloaded(name: str, weights: object) -> nn.Module:
             f"cannot download {weights}: {_reason(error)} (or give --weights random, or a file)"
         ) from error
     return model
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = get_close_matches(word, known, n=3)
-    return f"; the nearest are {', '.join(near)}" if near else ""
 
 
 def _reason(error: BaseException) -> str:

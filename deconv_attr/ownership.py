@@ -6,7 +6,8 @@ lives as long as the pass; a parameter takes part as its bare data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, UntypedStorage, nn
 
 from .operations import tensors_in
 
-__all__ = ["Belongings"]
+__all__ = ["Belongings", "undisturbed"]
 
 
 class Belongings:
@@ -94,3 +95,35 @@ class Belongings:
 def _address(tensor: Tensor) -> int:
     """Give the address of a tensor's memory; 0 where it has none of its own (sparse, meta, empty)."""
     return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
+
+
+@contextmanager
+def undisturbed(model: nn.Module, attributes: bool = False) -> Iterator[None]:
+    """Undo assignments such as ``self.count = self.count + 1``, where `count` is a buffer; compiled parts run eagerly.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that runs inside.
+    attributes : bool
+        Whether to undo assignments of plain attributes too.
+    """
+    tables: list[dict[str, Any]] = []
+    for module in model.modules():
+        tables += [module._parameters, module._buffers, *([vars(module)] if attributes else [])]
+    held = [(table, dict(table)) for table in tables]
+    compiled = any(_is_compiled(module) for module in model.modules())
+    eagerly = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    try:
+        with eagerly:
+            yield
+    finally:
+        for table, entries in held:
+            same = len(table) == len(entries) and all(table.get(name) is value for name, value in entries.items())
+            if not same:
+                table.clear()
+                table.update(entries)
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None

@@ -455,12 +455,11 @@ def refused(model: nn.Module, layer: Any, error: type[Exception], says: str, at_
 @pytest.mark.parametrize("at_input", [False, True], ids=["output", "input"])
 def test_a_layer_that_does_not_run_or_runs_twice_is_refused(at_input):
     idle = Rerouted(lambda self, x: self.stack(x))
-    refused(idle, idle.spare, InputError, "expected the layer to run once in a forward pass, it ran 0 times", at_input)
+    refused(idle, idle.spare, InputError, "layer 'spare' does not run in a forward pass of these inputs", at_input)
     twice = Rerouted(lambda self, x: self.stack(self.spare(self.spare(x))))
-    refused(
-        twice, twice.spare, InputError, "expected the layer to run once in a forward pass, it ran 2 times", at_input
-    )
-    refused(twice, nn.Linear(5, 5), InputError, "it ran 0 times", at_input)
+    says = "layer 'spare' runs 2 times in one forward pass: name the call, 'spare#1' to 'spare#2'"
+    refused(twice, twice.spare, InputError, says, at_input)
+    refused(twice, nn.Linear(5, 5), InputError, "one of the model's modules, got another Linear", at_input)
 
 
 def test_a_layer_whose_output_is_not_used_is_refused_by_name():

@@ -36,7 +36,7 @@ def test_a_dead_signal_warns_where_and_gives_zeros():
     message = str(caught[0].message)
     assert "2 of 3 examples (0, 2)" in message
     assert "rectified away at 'relu' in module 'early_relu'" in message
-    assert "target=(map, row, column)" in message
+    assert "NeuronZFDeconv(model, layer)" in message
     assert attributions.flatten(1).any(1).tolist() == [False, True, False]
     assert report.notes == (message,)
     assert message in str(report)
