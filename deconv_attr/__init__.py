@@ -4,10 +4,11 @@
 >>> attributions = ZFDeconv(model).attribute(x, target=5)   # doctest: +SKIP
 """
 
-from .attribution import LayerZFDeconv, ZFDeconv, coverage
+from .attribution import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage
 from .coverage import Coverage
 from .errors import DeadSignalWarning, DeconvError
 from .operations import Kind
+from .receptive_field import ReceptiveField, receptive_field
 from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
 from .switches import Switches
 
@@ -21,7 +22,10 @@ __all__ = [
     "DeconvError",
     "Kind",
     "LayerZFDeconv",
+    "NeuronZFDeconv",
+    "ReceptiveField",
     "Switches",
     "ZFDeconv",
     "coverage",
+    "receptive_field",
 ]
