@@ -8,6 +8,7 @@ from .attribution import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage
 from .coverage import Coverage
 from .errors import DeadSignalWarning, DeconvError
 from .operations import Kind
+from .projection import Projection, project
 from .receptive_field import ReceptiveField, receptive_field
 from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
 from .switches import Switches
@@ -23,9 +24,11 @@ __all__ = [
     "Kind",
     "LayerZFDeconv",
     "NeuronZFDeconv",
+    "Projection",
     "ReceptiveField",
     "Switches",
     "ZFDeconv",
     "coverage",
+    "project",
     "receptive_field",
 ]

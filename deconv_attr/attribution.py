@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .checks import Selector, Target, check_inputs, check_model, first_signal, select_scores, select_units
 from .coverage import Coverage
-from .diagnosis import deaths, lost_numbers
+from .diagnosis import deaths, lost_numbers, some
 from .errors import DeadSignalWarning, SignalError
 from .hooks import SignalPath
 from .layer_tap import LayerTap
@@ -339,7 +339,11 @@ def _explain(
         with SignalPath(model, rules, watch_numbers=True) as path:
             send(path)
         raise SignalError(lost_numbers(path.culprit))
-    notes = [f"{note} {advice}" for note in deaths(signals, count, path.rectified)]
+    notes = [
+        f"The signal died for {len(examples)} of {count} examples ({some(examples)}), their maps are zero: {place}. "
+        f"{advice}"
+        for place, examples in deaths(signals, count, path.rectified).items()
+    ]
     for note in notes:
         warnings.warn(note, DeadSignalWarning, stacklevel=4)
     return signals, path.report(notes)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .coverage import Call
 
-__all__ = ["deaths", "lost_numbers"]
+__all__ = ["deaths", "lost_numbers", "some"]
 
 
 def lost_numbers(culprit: Call | None) -> str:
@@ -16,8 +16,8 @@ def lost_numbers(culprit: Call | None) -> str:
     return f"the signal is NaN or infinite {where}: look at the weights and activations there"
 
 
-def deaths(signals: tuple[Tensor, ...], count: int, rectified: list[Call]) -> list[str]:
-    """Say for which examples every map is zero, and at which rectifier their signal ended.
+def deaths(signals: tuple[Tensor, ...], count: int, rectified: list[Call]) -> dict[str, list[int]]:
+    """Find the examples whose maps are all zero, and the rectifier at which their signals ended.
 
     Parameters
     ----------
@@ -30,20 +30,17 @@ def deaths(signals: tuple[Tensor, ...], count: int, rectified: list[Call]) -> li
 
     Returns
     -------
-    list of str
-        A sentence for each place at which signals ended; empty if all live.
+    dict of str to list of int
+        The examples by the place at which their signals ended, in words; empty if all live.
     """
     maps = [signal.reshape(count, -1) for signal in signals if signal.dim() > 0 and len(signal) == count]
     if not maps:
-        return []  # a layer that mixes the examples
+        return {}  # a layer that mixes the examples
     alive = torch.stack([signal.any(1) for signal in maps]).any(0)
     places: dict[str, list[int]] = {}
     for example in (~alive).nonzero().flatten().tolist():
         places.setdefault(_last_seen(example, count, rectified), []).append(example)
-    return [
-        f"The signal died for {len(examples)} of {count} examples ({_some(examples)}), their maps are zero: {place}."
-        for place, examples in places.items()
-    ]
+    return places
 
 
 def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
@@ -57,5 +54,6 @@ def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
     return "it reached no rectifier"
 
 
-def _some(examples: list[int]) -> str:
-    return ", ".join(map(str, examples[:8])) + (", ..." if len(examples) > 8 else "")
+def some(numbers: list[int]) -> str:
+    """List the first few of many numbers."""
+    return ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")

@@ -28,6 +28,7 @@ from torch.overrides import TorchFunctionMode
 
 from .coverage import NO_RULE, Call, Coverage
 from .errors import ModelError, RuleError
+from .filtering import CONVOLUTION_ARGUMENTS, FILTER_CONE, is_convolution
 from .graph import SignalGraph, attach, enter
 from .operations import HOOKED_MODULES, Kind, Operation, identify, operation_name, tensors_in, writes_to
 from .ownership import Belongings, undisturbed
@@ -83,6 +84,8 @@ class SignalPath:
         Whether a call without a rule is an error, or only noted in :attr:`calls`, with autograd's gradient.
     watch_numbers : bool
         Whether to find the call at which the signal stops being finite (slow).
+    narrow : bool
+        Whether the signal starts at single units, so that convolutions need to send back only a part of it.
 
     Attributes
     ----------
@@ -99,12 +102,14 @@ class SignalPath:
         *,
         strict: bool = True,
         watch_numbers: bool = False,
+        narrow: bool = False,
     ) -> None:
         self.calls: list[Call] = []
         self.rectified: list[Call] = []
         self._model = model
         self._rules = rules
         self._strict = strict
+        self._narrow = narrow
         self._graph = SignalGraph(watch_numbers)
         self._belongings: Belongings  # of the model and of what `run` gives it
         self._frames = [_Frame(model, "")]
@@ -255,6 +260,8 @@ class SignalPath:
         operation = identify(name, args, kwargs, carriers)
         rule = self._rules.get(operation.kind)
         path, source = self._where()
+        if self._narrow and rule is not None and rule.back is None and is_convolution(name, args, kwargs, carriers):
+            rule = FILTER_CONE
         if rule is None or rule.back is None:
             output = func(*args, **kwargs)
             call = self._describe(operation, rule, path, source)
@@ -285,6 +292,8 @@ class SignalPath:
             first = output = func(*args, **kwargs)
         if operation.kind is Kind.BATCH_NORM:
             arguments = _batch_norm_arguments(func, args, kwargs)
+        elif rule is FILTER_CONE:
+            arguments = {**dict(zip(CONVOLUTION_ARGUMENTS, args, strict=False)), **kwargs}
         source = next(tensors_in((args, kwargs)))
         return output, rule.keep(Forward(operation, source, first, arguments, switches))
 

@@ -66,6 +66,11 @@ class LayerTap:
         return shorter
 
     @property
+    def layer(self) -> Layer:
+        """The layer with its call, once the model has run."""
+        return self._layer.settled(self._runs)
+
+    @property
     def value(self) -> Any:
         """What the layer returned or received.
 

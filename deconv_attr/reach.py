@@ -164,18 +164,20 @@ def _window(geometry: Callable[[Step, int, int, int], Tensor]) -> Rule:
     def rule(step: Step) -> list[Reach]:
         source, output = step.source, step.outputs[0]
         dims = _windowed_dims(step)
-        reach, mixes = _known(step, source), False
+        reach, mixes, resized = _known(step, source), False, step.name.startswith(("adaptive", "interpolate"))
         for dim in range(-dims, 0):
             before, after = source.shape[dim], output.shape[dim]
             table = geometry(step, dim + dims, before, after)
             mixes |= step.name.startswith("adaptive") and after == 1 < before and _varies(reach, dim)
             two_rows = table if after > 1 else geometry(step, dim + dims, before, 2)
-            reach = _read(reach, dim, before, table, dims, _advance(two_rows))
+            advance = _advance(two_rows)
+            resized |= advance < 1 and _varies(reach, dim)  # aligned to the coarser grid is not aligned to the finer
+            reach = _read(reach, dim, before, table, dims, advance)
         extents = tuple(replace(extent, bounds=_over_channels(extent.bounds, dims)) for extent in reach.extents)
         reach = replace(reach, extents=extents)
         if mixes:
             reach = replace(reach, mixer=reach.mixer or step.place())
-        elif step.name.startswith(("adaptive", "interpolate")):  # another size of image, another window
+        elif resized:
             reach = _with_obstacle(reach, step)
         return [reach] * len(step.outputs)
 
@@ -313,7 +315,11 @@ def _moved(step: Step) -> list[Reach]:
     reaches = [reach for tensor in step.tensors if (reach := step.known(tensor)) is not None]
     mixer = next((reach.mixer for reach in reaches if reach.mixer), "")
     obstacle = next((reach.obstacle for reach in reaches if reach.obstacle), "")
-    return [Reach(extents, mixer, obstacle) for extents in zip(*moved, strict=True)]
+    found = []
+    for extents in zip(*moved, strict=True):
+        finer = any(new.stride < old.stride for new, old in zip(extents, first.extents, strict=True))
+        found.append(Reach(extents, mixer, obstacle or (step.place() if finer else "")))
+    return found
 
 
 def _moved_axis(step: Step, axis: int) -> list[Extent]:

@@ -1,0 +1,112 @@
+"""The adjoint of a convolution, computed only where the signal is not zero.
+
+A signal that starts at one unit fills a cone: at each layer a small window of the map. With stride s, padding p and
+dilation d, the elements a to b of the output have read the elements from ``a s - p`` to ``b s - p + d (k - 1)``.
+
+Source: Zeiler and Fergus 2014, section 2.1, "filtering".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
+
+from .rules import Forward, Rule
+
+__all__ = ["CONVOLUTION_ARGUMENTS", "FILTER_CONE", "is_convolution"]
+
+CONVOLUTION_ARGUMENTS = "input weight bias stride padding dilation groups".split()
+_ADJOINTS: Mapping[str, Callable[..., Tensor]] = {
+    "conv1d": conv1d_input,
+    "conv2d": conv2d_input,
+    "conv3d": conv3d_input,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Convolution:
+    """What the adjoint needs of one convolution: no activation."""
+
+    adjoint: Callable[..., Tensor]
+    weight: Tensor
+    input_shape: Sequence[int]
+    stride: Sequence[int]
+    padding: Sequence[int]  # before the first element
+    dilation: Sequence[int]
+    groups: int
+
+
+def is_convolution(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> bool:
+    """Say whether a call filters, and it is its image, not its filter, that carries the signal."""
+    image = args[0] if args else kwargs.get("input")
+    return name in _ADJOINTS and len(carriers) == 1 and carriers[0] is image
+
+
+def _keep(forward: Forward) -> _Convolution:
+    given = forward.arguments
+    weight = given["weight"]
+    dims = weight.dim() - 2
+
+    def each(name: str) -> list[int]:
+        value = given.get(name, 1)
+        return list(value) * (dims // len(value)) if isinstance(value, (tuple, list)) else [value] * dims
+
+    padding = given.get("padding", 0)
+    if isinstance(padding, str):
+        spans = [
+            d * (k - 1) if padding == "same" else 0 for d, k in zip(each("dilation"), weight.shape[2:], strict=True)
+        ]
+        before = [span // 2 for span in spans]
+    else:
+        before = each("padding") if "padding" in given else [0] * dims
+    return _Convolution(
+        _ADJOINTS[forward.operation.name],
+        weight,
+        forward.input.shape,
+        each("stride"),
+        before,
+        each("dilation"),
+        given.get("groups", 1),
+    )
+
+
+def filter_cone(signal: Tensor, conv: _Convolution) -> Tensor:
+    """Send a signal (N, C, ...) back through the transposed filters."""
+    below = signal.new_zeros(conv.input_shape)
+    dims = conv.weight.dim() - 2
+    living = (signal != 0).flatten(0, -dims - 1).any(0)
+    if not living.any():
+        return below
+    sizes: list[int] = []
+    alive: list[Any] = [...]
+    read: list[Any] = [...]
+    written: list[Any] = [...]  # which part of the signal, of its window below, and of all below
+    for axis in range(dims):
+        places = living.any([d for d in range(dims) if d != axis]).nonzero() if dims > 1 else living.nonzero()
+        first, last = int(places[0]), int(places[-1])
+        size = (last - first) * conv.stride[axis] + conv.dilation[axis] * (conv.weight.shape[2 + axis] - 1) + 1
+        begin = first * conv.stride[axis] - conv.padding[axis]
+        start, end = max(begin, 0), min(begin + size, conv.input_shape[axis - dims])
+        length = max(end - start, 0)
+        sizes.append(size)
+        alive.append(slice(first, last + 1))
+        read.append(slice(start - begin, start - begin + length))
+        written.append(slice(start, start + length))
+    window = conv.adjoint(
+        (*conv.input_shape[:-dims], *sizes),
+        conv.weight,
+        signal[tuple(alive)],
+        conv.stride,
+        0,
+        conv.dilation,
+        conv.groups,
+    )
+    below[tuple(written)] = window[tuple(read)]
+    return below
+
+
+FILTER_CONE = Rule("adjoint", filter_cone, _keep)

@@ -1,0 +1,256 @@
+"""Runs a model up to a layer, forward and back, in batches that fit memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Size, Tensor, nn
+
+from .cutouts import Cutouts
+from .diagnosis import deaths, lost_numbers
+from .errors import DeconvError, InputError, ModelError, SignalError
+from .hooks import SignalPath
+from .layer_tap import LayerTap
+from .layers import Layer
+from .receptive_field import ReceptiveField, field_of
+from .rules import Table
+from .survey import NotSurveyedError, survey
+
+__all__ = ["Arrival", "Images", "Projector", "Site", "Source", "Start"]
+
+_MEMORY = 2**28  # bytes that one batch may take
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """What a layer is on images of one shape.
+
+    Parameters
+    ----------
+    layer : Layer
+        With its call.
+    shape : tuple of int
+        (maps, *positions).
+    elements : int
+        How many numbers the model computes up to there.
+    field : ReceptiveField or None
+        None if the model does not run without values.
+    cutouts : Cutouts or None
+        None if only the whole image will do.
+    """
+
+    layer: Layer
+    shape: tuple[int, ...]
+    elements: int
+    field: ReceptiveField | None = None
+    cutouts: Cutouts | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where one signal starts: the unit's number, its example in the batch, its index in one example's output."""
+
+    unit: int
+    example: int
+    index: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """One signal that came down.
+
+    Parameters
+    ----------
+    start : Start
+        Where it started.
+    activation : Tensor
+        (), with which it started.
+    signal : Tensor
+        (C, *axes), at the pixels.
+    ending : str
+        Where it died; "" if it lives.
+    """
+
+    start: Start
+    activation: Tensor
+    signal: Tensor
+    ending: str
+
+
+class Images(Protocol):
+    """A tensor (N, C, H, W), a list of (C, H, W), or a data set of these or of pairs with them in front."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Source:
+    """The images, one at a time."""
+
+    def __init__(self, images: Images, device: torch.device | None) -> None:
+        if not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
+            raise InputError(f"expected images as a tensor, a list or a data set, got a {type(images).__name__}")
+        if len(images) == 0:
+            raise InputError("expected at least one image, got none")
+        self._images, self._device = images, device
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, number: int) -> Tensor:
+        """Give one image on the model's device, (C, *axes)."""
+        image = self._images[number]
+        image = image[0] if isinstance(image, (tuple, list)) else image
+        if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() < 2 or not image.numel():
+            found = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
+            raise InputError(f"expected image {number} as a tensor (C, H, W) in floating point, got {found}")
+        if not bool(image.isfinite().all()):
+            raise InputError(f"expected image {number} finite, got values that are NaN or infinite")
+        self.device = image.device
+        return image.detach().to(self._device or image.device)
+
+
+class Projector:
+    """A model, the rules, and the layer whose units are projected.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it was.
+    rules : Table
+        Which rule serves which kind of operation.
+    layer : Layer
+        The layer.
+    batch_size : int or None
+        How many examples run at once; None for as many as fit.
+    """
+
+    def __init__(self, model: nn.Module, rules: Table, layer: Layer, batch_size: int | None) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"expected a batch_size of at least 1, got {batch_size}")
+        self._model, self._rules, self._layer, self._batch_size = model, rules, layer, batch_size
+        self._sites: dict[Size, Site] = {}
+
+    def site(self, image: Tensor) -> Site:
+        """Learn what the layer is on an image (C, *axes).
+
+        Raises
+        ------
+        InputError
+            The layer does not run, runs several times, does not return one tensor; the model does not take the image.
+        ModelError
+            The model is in training mode.
+        """
+        if image.shape not in self._sites:
+            self._sites[image.shape] = self._surveyed(image)
+        return self._sites[image.shape]
+
+    def known(self, shape: Size) -> Site:
+        """Give the site of images that have been seen."""
+        return self._sites[shape]
+
+    def outputs(self, site: Site, batch: Tensor) -> Tensor:
+        """Give the layer's output for images (N, C, *axes), without a signal."""
+        return self._forward(LayerTap(site.layer, last=True), batch)
+
+    def descend(self, site: Site, batch: Tensor, turns: Sequence[Sequence[Start]]) -> Iterator[Arrival]:
+        """Run the images (or cut-outs) once, and send signals down in turns, at most one from each example in a turn.
+
+        Raises
+        ------
+        SignalError
+            A signal is no finite number.
+        """
+        with SignalPath(self._model, self._rules, narrow=True) as path:
+            leaf, output = self._run(path, site, batch)
+            for number, starts in enumerate(turns):
+                where = [[start.example, *start.index] for start in starts]
+                values = output[tuple(torch.tensor(where, device=output.device).T)]
+                seen = len(path.rectified)
+                kept = number + 1 < len(turns)
+                (signal,) = torch.autograd.grad(values, leaf, values.detach(), retain_graph=kept)
+                if not bool(signal.isfinite().all()):
+                    self._explain_loss(site, batch, where)
+                endings = {
+                    example: place
+                    for place, examples in deaths((signal,), len(batch), path.rectified[seen:]).items()
+                    for example in examples
+                }
+                for start, value in zip(starts, values.detach(), strict=True):
+                    ending = endings.get(start.example, "")
+                    if ending and not value:
+                        ending = "their activation is 0"
+                    yield Arrival(start, value, signal[start.example], ending)
+
+    def batch(self, site: Site, share: float, item: Tensor) -> int:
+        """Say how many examples run at once, each with a share of the whole image's pixels."""
+        if self._batch_size is not None:
+            return self._batch_size
+        # Twice: what the forward pass keeps, and the signal.
+        return max(1, int(_MEMORY / (2 * site.elements * share * item.element_size() + 1)))
+
+    def batches(self, source: Source, numbers: Iterable[int]) -> Iterator[tuple[Site, list[int], Tensor]]:
+        """Read images, and put those of one shape that follow each other into batches."""
+        waiting: list[tuple[int, Tensor]] = []
+
+        def batch() -> tuple[Site, list[int], Tensor]:
+            first = waiting[0][1]
+            return self.site(first), [number for number, _ in waiting], torch.stack([image for _, image in waiting])
+
+        for number in numbers:
+            image = source[number]
+            if waiting and (
+                image.shape != waiting[0][1].shape or len(waiting) >= self.batch(self.site(image), 1, image)
+            ):
+                yield batch()
+                waiting = []
+            waiting.append((number, image))
+        if waiting:
+            yield batch()
+
+    def _run(self, path: SignalPath, site: Site, batch: Tensor) -> tuple[Tensor, Tensor]:
+        leaf = batch.detach().clone() if batch.is_inference() else batch.detach()
+        leaf.requires_grad_()
+        tap = LayerTap(site.layer, last=True)
+        return leaf, path.run(tap.until(self._model), (leaf,), whole=False)
+
+    def _explain_loss(self, site: Site, batch: Tensor, where: list[list[int]]) -> None:
+        with SignalPath(self._model, self._rules, narrow=True, watch_numbers=True) as path:
+            leaf, output = self._run(path, site, batch)
+            values = output[tuple(torch.tensor(where, device=output.device).T)]
+            torch.autograd.grad(values, leaf, values.detach())
+        raise SignalError(lost_numbers(path.culprit))
+
+    def _forward(self, tap: LayerTap, batch: Tensor) -> Tensor:
+        try:
+            with SignalPath(self._model, self._rules, strict=False) as path, torch.no_grad():
+                output = path.run(tap.until(self._model), (batch,), whole=False)
+        except DeconvError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            shape = tuple(batch.shape[1:])
+            raise InputError(f"the model does not take an image of shape {shape}: {reason}") from error
+        if not isinstance(output, Tensor):
+            raise InputError(
+                f"expected a tensor (N, maps, ...) as the output of {self._layer}, got a {type(output).__name__}"
+            )
+        return output
+
+    def _surveyed(self, image: Tensor) -> Site:
+        batch = image[None]
+        try:
+            runs = survey(self._model, [batch], layer=self._layer, reach=True)
+        except NotSurveyedError:
+            output = self._forward(tap := LayerTap(self._layer), batch)
+            return Site(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * image.numel())
+        layer = self._layer.settled(len(runs))
+        run = runs[(layer.call or 1) - 1]
+        if run.chance:
+            raise ModelError(f"expected the model in eval mode: {run.chance} runs in training mode")
+        field = field_of(run, batch.shape)
+        return Site(layer, field.shape, run.elements, field, None if field.obstacle else Cutouts(field))

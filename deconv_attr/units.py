@@ -1,0 +1,92 @@
+"""Which units of a layer are meant: rows of (image, map, row, column), or feature maps whose strongest unit is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import InputError, TargetError
+
+__all__ = ["check_units", "read_units", "strongest_positions"]
+
+
+def read_units(units: Any, images: int) -> Tensor:
+    """Give units as a table of integers, (K, columns).
+
+    Raises
+    ------
+    InputError
+        They are no integers, are not rows of one length, or name an image that does not exist.
+    """
+    try:
+        table = torch.as_tensor(units)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected units as integers in rows of one length, got {units!r:.80}") from error
+    if table.is_floating_point() or table.is_complex() or table.dtype == torch.bool or table.dim() > 2:
+        raise InputError(f"expected units as (K,) or (K, columns) integers, got {tuple(table.shape)} of {table.dtype}")
+    if table.numel() == 0:
+        raise InputError("expected at least one unit, got none")
+    table = table.cpu().long()
+    table = table.reshape(-1, 1) if table.dim() < 2 else table
+    if table.shape[1] > 1:
+        outside = (table[:, 0] < 0) | (table[:, 0] >= images)
+        if outside.any():
+            image = int(table[outside][0, 0])
+            raise InputError(f"{_which(outside, table)} names image {image}, and there are {images} images, from 0 on")
+    return table
+
+
+def check_units(table: Tensor, shape: Sequence[int], layer: str) -> None:
+    """Compare maps and positions, if given, with the shape (maps, *positions) of a layer's output.
+
+    Raises
+    ------
+    InputError
+        The rows have another number of columns than the layer needs.
+    TargetError
+        A map or a position is out of range.
+    """
+    given = table if table.shape[1] == 1 else table[:, 1:]
+    if given.shape[1] not in (1, len(shape)):
+        names = (
+            ["image", "map", "row", "column"] if len(shape) == 3 else ["image", "map", *["place"] * (len(shape) - 1)]
+        )
+        raise InputError(
+            f"expected units of {layer} as rows of ({', '.join(names)}), of (image, map), or as maps alone, "
+            f"got rows of {table.shape[1]} numbers"
+        )
+    outside = ((given < 0) | (given >= torch.tensor(shape[: given.shape[1]]))).any(1)
+    if outside.any():
+        raise TargetError(
+            f"{_which(outside, table)} is out of range: the output of {layer} has the shape {tuple(shape)}"
+        )
+
+
+def strongest_positions(output: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the strongest unit of some feature maps of one example, the first of equals.
+
+    Parameters
+    ----------
+    output : Tensor
+        (maps, *positions).
+    maps : Tensor
+        (K,).
+
+    Returns
+    -------
+    pair of Tensor
+        The activations (K,), and the positions (K, axes).
+    """
+    planes = output[maps.to(output.device)].flatten(1)
+    best = planes.argmax(1)
+    values = planes.gather(1, best[:, None])[:, 0]
+    return values.cpu(), torch.stack(torch.unravel_index(best.cpu(), tuple(output.shape[1:])), 1)
+
+
+def _which(outside: Tensor, table: Tensor) -> str:
+    number = int(outside.nonzero()[0])
+    row = table[number].tolist()
+    return f"unit {number}, {tuple(row) if len(row) > 1 else row[0]},"
