@@ -116,6 +116,13 @@ def test_map_that_is_not_finite_is_an_error():
     for draw in (signed_rgb, heat):
         with pytest.raises(InputError, match="finite, got 2 values"):
             draw(attribution)
+        with pytest.raises(InputError, match="finite, got 2 values"):
+            draw(attribution, scale=1.0)
+
+
+def test_map_that_is_no_tensor_is_an_error():
+    with pytest.raises(InputError, match=r"needs a tensor of shape \(3, H, W\) or \(1, H, W\), got ndarray"):
+        signed_rgb(np.ones((4, 4, 3)))
 
 
 # ------------------------------------------------------------------------------------------------ the grid
@@ -233,6 +240,27 @@ def test_numbers_of_images_maps_and_labels_must_agree(images, maps, labels, mess
         comparison_figure(images, [Column("first", torch.ones(maps, 3, 8, 8))], ["a"] * labels)
 
 
+def test_image_is_drawn_clipped_to_its_range(caplog):
+    image = torch.tensor([-0.01, 0.25, 1.01]).view(3, 1, 1)
+    figure = comparison_figure(image[None], [], ["a"])
+    np.testing.assert_array_equal(tiles(figure)[0, 0].images[0].get_array(), [[[0, 0.25, 1]]])
+    assert not caplog.records  # matplotlib would clip too, and complain
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([-2.1, 0.0, 2.6], r"between 0 and 1, got values from -2\.1 to 2\.6"),
+        ([0, 128, 255], "between 0 and 1, got values from 0 to 255"),
+        ([0.0, torch.nan, 1.0], "an image to draw must be finite, got 1 values"),
+    ],
+    ids=["normalised", "bytes", "NaN"],
+)
+def test_image_that_would_be_drawn_wrongly_is_an_error(values, message):
+    with pytest.raises(InputError, match=message):
+        comparison_figure(torch.tensor(values).view(1, 3, 1, 1), [], ["a"])
+
+
 # ------------------------------------------------------------------------------------------------ the file
 
 
@@ -299,13 +327,31 @@ def test_drawing_leaves_the_users_matplotlib_alone(tmp_path, images, columns):
     assert (dict(matplotlib.rcParams), _pylab_helpers.Gcf.get_all_fig_managers()) == before
 
 
-def test_only_this_module_imports_matplotlib():
-    importers = set()
+def imports(tree):
+    """The names of the modules that a tree of statements imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def modules():
     for module in pkgutil.walk_packages(deconv_attr.__path__, "deconv_attr."):
-        spec = module.module_finder.find_spec(module.name)
-        for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if any(name.split(".")[0] == "matplotlib" for name in names):
-                importers.add(module.name)
-    assert importers == {"deconv_attr.visualize"}
+        yield module.name, ast.parse(Path(module.module_finder.find_spec(module.name).origin).read_text())
+
+
+def test_only_this_package_imports_matplotlib():
+    importers = {name for name, tree in modules() if any(n.split(".")[0] == "matplotlib" for n in imports(tree))}
+    rooms = ("comparison", "files", "layout", "projections")
+    assert importers == {f"deconv_attr.visualize.{room}" for room in rooms}
+
+
+def test_pyplot_is_imported_in_one_function_only():
+    importers = {name: tree for name, tree in modules() if "matplotlib.pyplot" in imports(tree)}
+    assert set(importers) == {"deconv_attr.visualize.projections"}
+    (tree,) = importers.values()
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert [node.name for node in functions if "matplotlib.pyplot" in imports(node)] == ["_new_axes"]
+    outside = ast.Module([node for node in tree.body if node not in functions], [])
+    assert "matplotlib.pyplot" not in imports(outside)

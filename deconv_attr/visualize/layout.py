@@ -1,0 +1,203 @@
+"""Places on a figure, in inches from its top left corner, and what stands there: pictures, texts, colour bars.
+
+The layout is computed, not fitted: a picture of one row looks like one row of a picture of six.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+from numpy.typing import NDArray
+
+from .pictures import Picture, Style
+
+__all__ = ["DPI", "GAP", "SCALE", "Grid", "Sheet", "broken", "show", "text_width", "write", "write_below"]
+
+# Inches: between two tiles, a colour bar and the numbers below it, a scale below its tile.
+GAP, BAR, TICKS, SCALE = 0.1, 0.1, 0.5, 0.16
+DPI = 150
+HINTING = 1.04  # letters are moved to whole pixels: a drawn line is up to this much wider than its outlines
+
+# A grid's tiles and the titles above them, in inches.
+GRID_TILE, TITLE = 2.1, 0.35
+
+# A sheet's tiles (1.5 has 225 pixels, so that the usual image of 224 is not shrunk), the narrowest column of them
+# (a scale stands below), the space between two units, the header, one line of a label: in inches.
+SHEET_TILE, NARROWEST, BETWEEN, HEADER, LINE = 1.5, 0.85, 0.3, 0.26, 0.16
+LABEL_SIZE, HEADER_SIZE = 9, 8  # points
+PAGE = 1.5  # the width over the height that a sheet of many units comes near to
+
+
+def show(axes: Axes, picture: Picture, title: str = "", colours: str | None = None) -> None:
+    """Draw a picture with square pixels, row 0 on top, whatever the user's own plots do.
+
+    Large pixels stay sharp; "antialiased" smooths only where a pixel of the picture is about one of the figure.
+    """
+    axes.imshow(picture, vmin=0, vmax=1, cmap=colours, origin="upper", aspect="equal", interpolation="antialiased")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize="medium", pad=4, parse_math=False)
+
+
+def write(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
+    """Write at a place relative to a tile. A class name is no formula, whatever dollars it holds."""
+    axes.text(x, y, text, transform=axes.transAxes, parse_math=False, **look)
+
+
+def write_below(axes: Axes, text: str) -> None:
+    """Write a short note, such as a scale, centred below a tile; it takes ``SCALE`` inches."""
+    write(axes, 0.5, -0.02, text, ha="center", va="top", fontsize="x-small")
+
+
+def text_width(text: str, size: float | str) -> float:
+    """Return the width of the longest line in inches, in matplotlib's usual font of a size in points."""
+    font = FontProperties(size=size)
+    lines = text.splitlines()
+    return max((text_to_path.get_text_width_height_descent(line, font, False)[0] for line in lines), default=0) / 72
+
+
+def broken(text: str, size: float | str, width: float) -> str:
+    """Break lines, and words where they must, so that none is wider than a number of inches."""
+    return "\n".join(_broken_line(line, size, width) for line in text.splitlines())
+
+
+def _broken_line(line: str, size: float | str, width: float) -> str:
+    letters, result = len(line), line
+    while (found := HINTING * text_width(result, size)) > width and letters > 1:
+        letters = max(1, min(letters - 1, int(letters * width / found)))
+        result = textwrap.fill(line, letters)
+    return result
+
+
+def _colour_bar(axes: Axes, style: Style, scale: float | None) -> None:
+    """Draw what the colours mean: values where there is one scale, else multiples of each map's own ``s``."""
+    ends = [end for end in (-1, 0, 1) if end >= style.lowest and (scale != 0 or end == 0)]
+    names = [{-1: "-s", 0: "0", 1: "s"}[end] if scale is None else f"{end * scale:.2g}" for end in ends]
+    colours = ScalarMappable(Normalize(style.lowest, 1), style.colours)
+    bar = axes.figure.colorbar(colours, cax=axes, orientation="horizontal", extend=style.extend, ticks=ends)
+    bar.ax.set_xticklabels(names, fontsize="x-small")
+    bar.set_label(style.caption, fontsize="x-small", labelpad=1)
+
+
+class Page:
+    """A figure of a size in inches, on which axes and texts have places in inches."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.size = width, height
+        self.figure = Figure(figsize=self.size, dpi=DPI)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Return new axes that fill a place."""
+        across, down = self.size
+        return self.figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+    def write(self, left: float, bottom: float, text: str, **look: Any) -> None:
+        """Write a text whose lower left corner is at a place."""
+        x, y = left / self.size[0], 1 - bottom / self.size[1]
+        self.figure.text(x, y, text, va="bottom", parse_math=False, **look)
+
+    def bar(self, style: Style, scale: float | None, left: float, top: float, width: float) -> None:
+        """Draw a colour bar below a column of tiles, a little narrower than they are."""
+        _colour_bar(self.axes(left + 0.1 * width, top, 0.8 * width, BAR), style, scale)
+
+
+class Grid(Page):
+    """Tiles with labels on the left, titles above and a row of colour bars below."""
+
+    def __init__(self, rows: int, columns: int, aspect: float, label: float, below: float) -> None:
+        self.width, self.height = GRID_TILE * min(aspect, 1.0), GRID_TILE / max(aspect, 1.0)
+        self.rows, self.label, self.step = rows, label, self.height + GAP + below
+        super().__init__(label + columns * (self.width + GAP), TITLE + rows * self.step + BAR + TICKS)
+
+    def tile(self, row: int, column: int) -> Axes:
+        """Return the axes of one tile."""
+        return self.axes(self._left(column), TITLE + row * self.step, self.width, self.height)
+
+    def bar_below(self, column: int, style: Style, scale: float | None) -> None:
+        """Draw the colour bar of a column."""
+        self.bar(style, scale, self._left(column), TITLE + self.rows * self.step, self.width)
+
+    def _left(self, column: int) -> float:
+        return self.label + column * (self.width + GAP)
+
+
+class Sheet(Page):
+    """Units from left to right and top to bottom, each a row of tiles below its label; one colour bar at the foot.
+
+    Every picture keeps its aspect, and its longer side fills a tile.
+
+    Parameters
+    ----------
+    units : sequence
+        For each unit the ``(height, width)`` of its pictures in pixels, as many as there are names.
+    names : sequence of str
+        What the pictures of a unit are, written once above the page; nothing where there is one picture.
+    labels : sequence of str
+        One for each unit, or none.
+    below : float
+        Room below the tiles in inches.
+    """
+
+    def __init__(
+        self, units: Sequence[Sequence[tuple[int, int]]], names: Sequence[str], labels: Sequence[str], below: float
+    ) -> None:
+        self.sizes = [[_fitted(*shape) for shape in shapes] for shapes in units]
+        self.widths = [max(NARROWEST, *(width for _, width in pictures)) for pictures in zip(*self.sizes, strict=True)]
+        self.height = max(height for pictures in self.sizes for height, _ in pictures)
+        self.across = sum(self.widths) + GAP * (len(self.widths) - 1)
+        self.labels = [broken(label, LABEL_SIZE, self.across) for label in labels]
+        self.names = names if len(names) > 1 else ()
+        lines = [label.count("\n") + 1 if label else 0 for label in self.labels] or [0] * len(units)
+        step = self.height + below + GAP
+        self.columns = _columns(len(units), self.across + BETWEEN, step + LINE * max(lines))
+        self.head = self.foot = GAP + (HEADER if self.names else 0)
+        self.tops = []  # of the tiles in each row
+        for start in range(0, len(units), self.columns):
+            self.tops.append(self.foot + LINE * max(lines[start : start + self.columns]))
+            self.foot = self.tops[-1] + step
+        super().__init__(GAP + self.columns * (self.across + BETWEEN) - BETWEEN + GAP, self.foot + BAR + TICKS)
+
+    def tiles(self, number: int) -> NDArray[np.object_]:
+        """Write a unit's label, in the first row the names too, and return the axes of its pictures."""
+        row, column = divmod(number, self.columns)
+        left, top = GAP + column * (self.across + BETWEEN), self.tops[row]
+        lefts = [left + sum(self.widths[:i]) + i * GAP for i in range(len(self.widths))]
+        if row == 0:
+            for left, name in zip(lefts, self.names, strict=False):
+                self.write(left, self.head - 0.08, name, fontsize=HEADER_SIZE, color="dimgrey")
+        if self.labels:
+            self.write(lefts[0], top - 0.03, self.labels[number], fontsize=LABEL_SIZE)
+        places = zip(lefts, self.widths, self.sizes[number], strict=True)
+        axes = [
+            self.axes(left + (slot - width) / 2, top + (self.height - height) / 2, width, height)
+            for left, slot, (height, width) in places
+        ]
+        return np.array(axes, dtype=object)
+
+    def bar_at_foot(self, style: Style, scale: float | None) -> None:
+        """Draw the colour bar of all units."""
+        self.bar(style, scale, GAP, self.foot, self.widths[0])
+
+
+def _fitted(height: int, width: int) -> tuple[float, float]:
+    """Return height and width in inches."""
+    return SHEET_TILE * height / max(height, width), SHEET_TILE * width / max(height, width)
+
+
+def _columns(units: int, width: float, height: float) -> int:
+    """Return how many units to put side by side: a page near to PAGE, with few empty places in its last row."""
+
+    def cost(columns: int) -> float:
+        rows = math.ceil(units / columns)
+        return abs(math.log(columns * width / (rows * height) / PAGE)) + 2 * (rows * columns - units) / units
+
+    return min(range(1, units + 1), key=cost)

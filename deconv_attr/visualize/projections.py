@@ -1,0 +1,187 @@
+"""Projections of single units, each beside the image patch that it came from and the image with its box.
+
+Pixel r of a picture covers r - 0.5 ... r + 0.5, and a box is half open: its upper edge is drawn at ``top - 0.5``, its
+lower one at ``bottom - 0.5``, on the borders of pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import InputError
+from .inputs import Box, Unit, checked_unit, checked_units
+from .layout import DPI, SCALE, Sheet, broken, show, write_below
+from .pictures import STYLES, robust_scale, signed_rgb
+
+__all__ = ["projections_figure", "visualize_projection"]
+
+TILES = ("projection", "patch", "image")
+TILE, TITLE, TITLE_LINE = 2.2, 0.5, 0.18  # inches of a new figure: a tile, its caption and note, each more line
+
+
+def visualize_projection(
+    projection: Tensor,
+    image: Tensor | None = None,
+    box: Box | None = None,
+    *,
+    scale: float | None = None,
+    title: str | None = None,
+    plt_fig_axis: tuple[Figure, Axes | Sequence[Axes] | NDArray[np.object_]] | None = None,
+    fig_size: tuple[float, float] | None = None,
+    use_pyplot: bool = False,
+) -> tuple[Figure, Axes | NDArray[np.object_]]:
+    """Draw the projection of one unit and, given the image, the patch it came from and the image with its box.
+
+    ``plt_fig_axis``, ``title``, ``fig_size``, ``use_pyplot`` and the answer are those of Captum's
+    ``visualize_image_attr``. Pictures are tensors, as everywhere here, not arrays ``(H, W, C)``; for ``outlier_perc``
+    there is ``scale``; and nothing is shown unasked: ``use_pyplot`` is False, and ``plt.show()`` is left to the caller.
+
+    Parameters
+    ----------
+    projection : Tensor
+        ``(3, h, w)``, or ``(1, h, w)``, which is drawn in greys; signed, around mid-grey (:func:`signed_rgb`).
+    image : Tensor, optional
+        The whole image, ``(3, H, W)`` or ``(1, H, W)`` between 0 and 1; needs the box.
+    box : Tensor or sequence of int, optional
+        Where in the image the projection lies: top, left, bottom, right in pixels, with ``bottom - top == h`` and
+        ``right - left == w``.
+    scale : float, optional
+        The magnitude of full contrast, written below the projection; by default its own :func:`robust_scale`. Take
+        the scale of several projections together to compare them.
+    title : str, optional
+        Written above the projection; long lines are broken to its width.
+    plt_fig_axis : tuple, optional
+        The caller's figure and axes to draw on: one for the projection alone, else three. The next two arguments are
+        then not used.
+    fig_size : tuple of float, optional
+        Width and height of a new figure in inches; by default as much as tiles and title need.
+    use_pyplot : bool
+        True: the new figure is one of pyplot's, which notebooks and ``plt.show()`` show. False: nobody else sees it.
+
+    Returns
+    -------
+    tuple
+        The figure and its axes: one, or an array of three for projection, patch and image.
+
+    Raises
+    ------
+    InputError
+        If a picture cannot be drawn, the box does not fit image and projection, only one of image and box is given,
+        the scale is negative or not finite, or the number of axes is wrong.
+    """
+    if scale is not None and not 0 <= scale < math.inf:
+        raise InputError(f"a scale must be a finite number and not negative, got {scale}")
+    unit = checked_unit(projection, image, box)
+    if plt_fig_axis is None:
+        figure, axes = _new_axes(len(unit.shapes), fig_size, use_pyplot)
+    else:
+        figure, axes = _given_axes(len(unit.shapes), *plt_fig_axis)
+    captions = list(TILES) if len(axes) > 1 else [""]
+    if title is not None:
+        captions[0] = broken(title, "medium", axes[0].get_window_extent().width / figure.dpi)
+    if plt_fig_axis is None and fig_size is None:
+        figure.set_figheight(figure.get_figheight() + TITLE_LINE * captions[0].count("\n"))
+    drawn = unit.scale if scale is None else scale
+    _draw(unit, axes, drawn, f"s = {drawn:.2g}", captions)
+    return figure, axes if len(axes) > 1 else axes[0]
+
+
+def projections_figure(
+    projections: Sequence[Tensor] | Tensor,
+    images: Sequence[Tensor] | Tensor | None = None,
+    boxes: Sequence[Box] | Tensor | None = None,
+    labels: Sequence[str] = (),
+    *,
+    shared_scale: bool = False,
+) -> Figure:
+    """Draw many units on one page, each as :func:`visualize_projection` does.
+
+    All tiles have one size, whatever the number of their pixels: a picture keeps its aspect, and its longer side
+    fills the tile. A projection that is zero everywhere says so.
+
+    Parameters
+    ----------
+    projections : sequence of Tensor
+        K projections ``(3, h, w)`` or ``(1, h, w)``; their sizes may differ.
+    images : sequence of Tensor, optional
+        K whole images, one for each unit even where it is the same; see :func:`visualize_projection`.
+    boxes : Tensor or sequence, optional
+        ``(K, 4)``: top, left, bottom, right in pixels.
+    labels : sequence of str
+        K texts, written above the units, or none at all; long lines are broken.
+    shared_scale : bool
+        True: all projections share the scale that the colour bar shows, so that they can be compared.
+        False: each has its own scale, written below it, and the bar is in units of it.
+
+    Raises
+    ------
+    InputError
+        If there is no projection, the numbers of projections, images, boxes and labels differ, or a unit cannot be
+        drawn; see :func:`visualize_projection`.
+    """
+    units = checked_units(projections, images, boxes)
+    if len(labels) not in (0, len(units)):
+        raise InputError(f"a figure of {len(units)} projections needs {len(units)} labels or none, got {len(labels)}")
+    shared = robust_scale(torch.cat([_flat(unit.projection) for unit in units])) if shared_scale else None
+    noted = shared is None or any(unit.scale == 0 for unit in units)
+    sheet = Sheet([unit.shapes for unit in units], TILES[: len(units[0].shapes)], labels, SCALE if noted else 0)
+    for number, unit in enumerate(units):
+        note = f"s = {unit.scale:.2g}" if shared is None else ""
+        _draw(unit, sheet.tiles(number), unit.scale if shared is None else shared, note)
+    sheet.bar_at_foot(STYLES["signed"], shared)
+    return sheet.figure
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.detach().double().cpu().flatten()
+
+
+def _draw(unit: Unit, axes: NDArray[np.object_], scale: float, note: str, captions: Sequence[str] = ("",) * 3) -> None:
+    """Draw one unit on one or three axes, and below the projection a note, or that there is nothing to see."""
+    show(axes[0], signed_rgb(unit.projection, scale), captions[0])
+    write_below(axes[0], note if unit.scale > 0 else "zero everywhere")
+    if unit.image is None:
+        return
+    top, left, bottom, right = unit.box
+    patch = unit.image[top:bottom, left:right]
+    for tile, picture, caption in zip(axes[1:], (patch, unit.image), captions[1:], strict=True):
+        show(tile, picture, caption)
+        _outline(tile, (0, 0, *picture.shape[:2]), "silver", 0.5)  # else a white picture ends nowhere on a white page
+    _outline(axes[2], unit.box, "black", 2.4)
+    _outline(axes[2], unit.box, "yellow", 1.1)  # light on dark is seen on any picture
+
+
+def _outline(axes: Axes, box: tuple[int, int, int, int], colour: str, points: float) -> None:
+    """Draw a box along the borders of pixels, whole even at the image's own border, where half the line is outside."""
+    top, left, bottom, right = box
+    corner, width, height = (left - 0.5, top - 0.5), right - left, bottom - top
+    axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=points, clip_on=False))
+
+
+def _given_axes(tiles: int, figure: Figure, given: Any) -> tuple[Figure, NDArray[np.object_]]:
+    axes = np.ravel(np.asarray(given, dtype=object))
+    if len(axes) != tiles:
+        raise InputError(f"plt_fig_axis needs {tiles} axes, for {', '.join(TILES[:tiles])}; got {len(axes)}")
+    return figure, axes
+
+
+def _new_axes(tiles: int, size: tuple[float, float] | None, use_pyplot: bool) -> tuple[Figure, NDArray[np.object_]]:
+    how: dict[str, Any] = {"figsize": size or (tiles * TILE, TILE + TITLE), "dpi": DPI, "layout": "constrained"}
+    if use_pyplot:
+        from matplotlib import pyplot  # only here: importing it chooses a backend
+
+        figure = pyplot.figure(**how)
+    else:
+        figure = Figure(**how)
+    axes: NDArray[np.object_] = figure.subplots(1, tiles, squeeze=False)[0]
+    return figure, axes
