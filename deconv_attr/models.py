@@ -50,6 +50,9 @@ class Classifier:
     preprocessing: Preprocessing
     categories: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"model    {self.name}\nweights  {self.weights}\ninput    {self.preprocessing}"
+
     def scores(self, inputs: Tensor) -> Tensor:
         """Return the model's output, ``(N, classes)``.
 

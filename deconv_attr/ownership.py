@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, UntypedStorage, nn
+from torch.overrides import TorchFunctionMode
 
-from .operations import tensors_in
+from .operations import operation_name, tensors_in, writes_to
 
-__all__ = ["Belongings", "undisturbed"]
+__all__ = ["Belongings", "WritesToCopies", "undisturbed"]
 
 
 class Belongings:
@@ -95,6 +96,32 @@ class Belongings:
 def _address(tensor: Tensor) -> int:
     """Give the address of a tensor's memory; 0 where it has none of its own (sparse, meta, empty)."""
     return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
+
+
+class WritesToCopies(TorchFunctionMode):
+    """Runs a forward pass as it is, in this thread; what it writes into the caller's memory goes to copies."""
+
+    def __init__(self, model: nn.Module, others: Sequence[Any] = ()) -> None:
+        super().__init__()
+        self._model, self._others = model, others
+        self._belongings: Belongings | None = None  # most models write nothing
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.perform(func, operation_name(func), args, kwargs or {})
+
+    def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
+        """Run one call."""
+        written = [] if name is None else writes_to(func, name, args, kwargs)
+        assigned = name is None and len(args) > 1 and getattr(func, "__name__", "") == "__set__"
+        if self._belongings is None and (written or assigned):
+            self._belongings = Belongings(self._model, self._others, carries=lambda tensor: False)
+        if self._belongings is None:
+            return func(*args, **kwargs)
+        if name is None:
+            return self._belongings.attribute(func, args)
+        self._belongings.protect(written)
+        args, kwargs = self._belongings.stand_in(args), self._belongings.stand_in(kwargs)
+        return self._belongings.original(func(*args, **kwargs))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from .checks import check_model
 from .diagnosis import some
 from .errors import DeadSignalWarning, DeconvError, InputError
 from .layers import find_layer
-from .projector import Arrival, Images, Projector, Site, Source, Start
+from .projector import Arrival, Images, Projector, Site, Source, Start, check_finite
 from .rules import DECONVNET, Table, choose
 from .units import check_units, read_units, strongest_positions
 
@@ -276,13 +276,13 @@ class _Work:
                 left.update(units)
                 continue
             if not sample and any(self._expected[unit] is None for unit in units):
-                output = self._projector.outputs(site, image[None])[0]
+                output = self._projector.outputs(site, check_finite(image, number)[None])[0]
                 for unit in units:
                     self._expected[unit] = float(output[tuple(self._rows[unit][1:])])
                 sample.update(units)
             for unit, place in zip(units, places, strict=True):
                 window = site.cutouts.window(place)
-                cut = _Cut(unit, image[(..., *window)].clone(), [part.start for part in window])
+                cut = _Cut(unit, check_finite(image[(..., *window)].clone(), number), [part.start for part in window])
                 key = (image.shape, cut.pixels.shape)
                 waiting[key].append(cut)
                 share = cut.pixels.numel() / image.numel()

@@ -15,11 +15,12 @@ from .errors import DeconvError, InputError, ModelError, SignalError
 from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .layers import Layer
+from .ownership import WritesToCopies, undisturbed
 from .receptive_field import ReceptiveField, field_of
 from .rules import Table
 from .survey import NotSurveyedError, survey
 
-__all__ = ["Arrival", "Images", "Projector", "Site", "Source", "Start"]
+__all__ = ["Arrival", "Images", "Projector", "Site", "Source", "Start", "check_finite"]
 
 _MEMORY = 2**28  # bytes that one batch may take
 
@@ -108,10 +109,15 @@ class Source:
         if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() < 2 or not image.numel():
             found = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
             raise InputError(f"expected image {number} as a tensor (C, H, W) in floating point, got {found}")
-        if not bool(image.isfinite().all()):
-            raise InputError(f"expected image {number} finite, got values that are NaN or infinite")
         self.device = image.device
         return image.detach().to(self._device or image.device)
+
+
+def check_finite(pixels: Tensor, number: int) -> Tensor:
+    """Refuse pixels of an image that are NaN or infinite; a sum is quick, and is finite if they are."""
+    if not bool(pixels.sum().isfinite()) and not bool(pixels.isfinite().all()):
+        raise InputError(f"expected image {number} finite, got values that are NaN or infinite")
+    return pixels
 
 
 class Projector:
@@ -208,7 +214,7 @@ class Projector:
             ):
                 yield batch()
                 waiting = []
-            waiting.append((number, image))
+            waiting.append((number, check_finite(image, number)))
         if waiting:
             yield batch()
 
@@ -227,8 +233,8 @@ class Projector:
 
     def _forward(self, tap: LayerTap, batch: Tensor) -> Tensor:
         try:
-            with SignalPath(self._model, self._rules, strict=False) as path, torch.no_grad():
-                output = path.run(tap.until(self._model), (batch,), whole=False)
+            with undisturbed(self._model), torch.no_grad(), WritesToCopies(self._model):
+                output = tap.until(self._model)(batch.clone())  # a ReLU in place may be the first to read it
         except DeconvError:
             raise
         except RuntimeError as error:

@@ -8,6 +8,7 @@ Source: Zeiler and Fergus 2014, section 4: each projection is shown beside the i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,9 +20,9 @@ from .checks import check_model
 from .errors import InputError, ModelError
 from .layers import Layer, find_layer
 from .reach import Extent
-from .survey import NotSurveyedError, Run, survey
+from .survey import NotSurveyedError, Run, Survey, survey
 
-__all__ = ["ReceptiveField", "field_of", "receptive_field"]
+__all__ = ["ReceptiveField", "field_of", "receptive_field", "receptive_fields"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,16 +144,42 @@ def receptive_field(model: nn.Module, layer: nn.Module | str, input_shape: Seque
     """
     check_model(model)
     found = find_layer(model, layer)
-    shape = (1, *input_shape) if len(input_shape) < 4 else tuple(input_shape)
-    weight = next(model.parameters(), torch.empty(0))
-    blank = torch.empty(shape, dtype=weight.dtype, device="meta")
-    try:
-        runs = survey(model, [blank], layer=found, reach=True)
-    except NotSurveyedError as error:
-        raise ModelError(f"the model does not run on an input of shape {shape} without values: {error}") from error
-    call = found.settled(len(runs)).call
-    assert call is not None
-    return field_of(runs[call - 1], shape)
+    runs = _survey(model, input_shape, found)
+    call = found.settled(len(runs)).call or 1
+    return field_of(runs[call - 1], _batch(input_shape))
+
+
+def receptive_fields(
+    model: nn.Module, input_shape: Sequence[int]
+) -> list[tuple[str, nn.Module, tuple[int, ...] | None, ReceptiveField | None]]:
+    """List the layers of a model that run, in their order.
+
+    Parameters
+    ----------
+    model, input_shape
+        As for :func:`receptive_field`.
+
+    Returns
+    -------
+    list of tuple
+        The name, with its call where a module runs several times; the module; the shape of one example's output,
+        and its receptive field. None for an output that is not one tensor, or does not depend on the image.
+
+    Raises
+    ------
+    ModelError
+        The model does not run without values.
+    """
+    runs = _survey(model, input_shape)
+    calls = Counter(run.layer.name for run in runs)
+    found = []
+    for run in runs:
+        layer = run.layer
+        if layer.name:
+            name = layer.name if calls[layer.name] == 1 else f"{layer.name}#{layer.call}"
+            field = field_of(run, _batch(input_shape)) if run.shape is not None and run.reach is not None else None
+            found.append((name, layer.module, None if run.shape is None else run.shape[1:], field))
+    return found
 
 
 def field_of(run: Run, input_shape: Sequence[int]) -> ReceptiveField:
@@ -177,6 +204,20 @@ def field_of(run: Run, input_shape: Sequence[int]) -> ReceptiveField:
     if not obstacle and any(line.stride is None or line.stride <= 0 for line in lines):
         obstacle = "units that are not evenly spaced"
     return _field(run.layer, shape, image, lines, reach.mixer, obstacle)
+
+
+def _survey(model: nn.Module, input_shape: Sequence[int], layer: Layer | None = None) -> Survey:
+    check_model(model)
+    shape = _batch(input_shape)
+    weight = next(model.parameters(), torch.empty(0))
+    try:
+        return survey(model, [torch.empty(shape, dtype=weight.dtype, device="meta")], layer=layer, reach=True)
+    except NotSurveyedError as error:
+        raise ModelError(f"the model does not run on an input of shape {shape} without values: {error}") from error
+
+
+def _batch(input_shape: Sequence[int]) -> tuple[int, ...]:
+    return (1, *input_shape) if len(input_shape) < 4 else tuple(input_shape)
 
 
 class _Line(NamedTuple):

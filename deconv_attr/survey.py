@@ -15,13 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from .coverage import NO_RULE, Call
 from .errors import DeconvError
 from .layers import Layer
-from .operations import Kind, operation_name, tensors_in, writes_to
-from .ownership import Belongings, undisturbed
+from .operations import Kind, tensors_in, writes_to
+from .ownership import WritesToCopies, undisturbed
 from .places import running_module, source_line
 from .reach import Reach, Step, follow, no_pixel, pixels, whole_image
 
@@ -118,14 +117,13 @@ def survey(
     return dry_run.found
 
 
-class _DryRun(TorchFunctionMode):
+class _DryRun(WritesToCopies):
     """Sends every call that touches the inputs to the meta device, and follows what it reads."""
 
     def __init__(self, model: nn.Module, others: Sequence[Any], last: Layer | None) -> None:
-        super().__init__()
+        super().__init__(model, others)
         self.found: Survey = []
         self._paths = {id(module): path for path, module in model.named_modules()}
-        self._belongings = Belongings(model, others, carries=lambda tensor: False)
         self._last = last
         self._image: Reach  # once it is followed
         self._reaches: dict[int, Reach | None] = {}  # by id; None for a constant
@@ -156,16 +154,11 @@ class _DryRun(TorchFunctionMode):
 
         return note
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = operation_name(func)
-        if name is None:
-            return self._belongings.attribute(func, args)
+    def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
+        """Run one call: on the meta device, if it touches what has been computed from the inputs."""
+        if name is None or not any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
+            return super().perform(func, name, args, kwargs)
         written = writes_to(func, name, args, kwargs)
-        if not any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
-            self._belongings.protect(written)
-            args, kwargs = self._belongings.stand_in(args), self._belongings.stand_in(kwargs)
-            return self._belongings.original(func(*args, **kwargs))
         before = [(tensor, self._reach(tensor)) for tensor in written if tensor.is_meta] if self._following else []
         if name in _KEEP_THE_SHAPE and args and args[0].is_meta:
             output = args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])

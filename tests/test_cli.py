@@ -11,8 +11,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deconv_attr import DeadSignalWarning, cli
+from deconv_attr import DeadSignalWarning
 from deconv_attr.cli import main
+from deconv_attr.commands import compare as command
+from deconv_attr.commands import subject
 from deconv_attr.compare import attributions
 from deconv_attr.models import load_classifier
 
@@ -63,7 +65,7 @@ def here(tmp_path, monkeypatch):
 def drawn(monkeypatch):
     """What the command gave to the picture: images, columns, labels. The picture itself stays empty, to save time."""
     seen = []
-    monkeypatch.setattr(cli, "comparison_figure", lambda *given: seen.append(given) or Figure())
+    monkeypatch.setattr(command, "comparison_figure", lambda *given: seen.append(given) or Figure())
     return seen
 
 
@@ -172,7 +174,7 @@ def test_other_warnings_pass(here, capsys, drawn, monkeypatch):
         warnings.warn("look at me", RuntimeWarning, stacklevel=1)
         return attributions(model, inputs, target)
 
-    monkeypatch.setattr(cli, "attributions", warns)
+    monkeypatch.setattr(command, "attributions", warns)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _, _, err = run(capsys, "--model", "cli_nets:plain", "--image", "a.png")
@@ -231,7 +233,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(arguments, message, he
 
 
 def test_place_for_the_picture_is_checked_before_any_work(here, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "load_classifier", lambda *given: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(subject, "load_classifier", lambda *given: pytest.fail("the model was loaded"))
     assert run(capsys, *GOOD, "--output", "gone/a.png")[0] == 2
     monkeypatch.setattr("os.access", lambda path, mode: False)
     status, _, err = run(capsys, *GOOD)
@@ -242,7 +244,7 @@ def test_interrupt_ends_with_130(here, capsys, monkeypatch):
     def interrupted(*given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "attributions", interrupted)
+    monkeypatch.setattr(command, "attributions", interrupted)
     status, _, err = run(capsys, *GOOD)
     assert (status, err) == (130, "")
     assert not (here / "compare.png").exists()

@@ -1,0 +1,1 @@
+"""The subcommands of ``deconv-attr``: each room adds its arguments to the parser, and runs."""
