@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .checks import Selector, Target, check_inputs, check_model, first_signal, select_scores, select_units
 from .coverage import Coverage
-from .diagnosis import deaths, lost_numbers, some
+from .diagnosis import dead_examples, endings, lost_numbers, some
 from .errors import DeadSignalWarning, SignalError
 from .hooks import SignalPath
 from .layer_tap import LayerTap
@@ -335,15 +335,19 @@ def _explain(
     """Send the signals of `count` examples down a model and judge what arrives."""
     with SignalPath(model, rules) as path:
         signals = tuple(signal.contiguous() for signal in send(path))
-    if not all(bool(signal.isfinite().all()) for signal in signals):
-        with SignalPath(model, rules, watch_numbers=True) as path:
-            send(path)
-        raise SignalError(lost_numbers(path.culprit))
-    notes = [
-        f"The signal died for {len(examples)} of {count} examples ({some(examples)}), their maps are zero: {place}. "
-        f"{advice}"
-        for place, examples in deaths(signals, count, path.rectified).items()
-    ]
+    finite = all(bool(signal.isfinite().all()) for signal in signals)
+    dead = dead_examples(signals, count)
+    notes = []
+    if dead or not finite:
+        with SignalPath(model, rules, watch=True) as witness:
+            send(witness)
+        if not finite:
+            raise SignalError(lost_numbers(witness.culprit))
+        notes = [
+            f"The signal died for {len(examples)} of {count} examples ({some(examples)}), their maps are zero: "
+            f"{place}. {advice}"
+            for place, examples in endings(dead, count, witness.rectified).items()
+        ]
     for note in notes:
         warnings.warn(note, DeadSignalWarning, stacklevel=4)
     return signals, path.report(notes)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from .coverage import Call
 
-__all__ = ["deaths", "lost_numbers", "some"]
+__all__ = ["dead_examples", "endings", "lost_numbers", "some"]
 
 
 def lost_numbers(culprit: Call | None) -> str:
@@ -16,8 +18,8 @@ def lost_numbers(culprit: Call | None) -> str:
     return f"the signal is NaN or infinite {where}: look at the weights and activations there"
 
 
-def deaths(signals: tuple[Tensor, ...], count: int, rectified: list[Call]) -> dict[str, list[int]]:
-    """Find the examples whose maps are all zero, and the rectifier at which their signals ended.
+def dead_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
+    """Find the examples whose maps are all zero.
 
     Parameters
     ----------
@@ -25,20 +27,32 @@ def deaths(signals: tuple[Tensor, ...], count: int, rectified: list[Call]) -> di
         What arrived, (N, ...) each.
     count : int
         N.
+    """
+    maps = [signal.reshape(count, -1) for signal in signals if signal.dim() > 0 and len(signal) == count]
+    if not maps:
+        return []  # a layer that mixes the examples
+    alive = torch.stack([signal.any(1) for signal in maps]).any(0)
+    dead: list[int] = (~alive).nonzero().flatten().tolist()
+    return dead
+
+
+def endings(examples: Sequence[int], count: int, rectified: list[Call]) -> dict[str, list[int]]:
+    """Say where signals died.
+
+    Parameters
+    ----------
+    examples : sequence of int
+        Those whose signals did, of `count`.
     rectified : list of Call
-        The rectifiers in the order in which the signal came to them.
+        The rectifiers in the order in which the signals came to them.
 
     Returns
     -------
     dict of str to list of int
-        The examples by the place at which their signals ended, in words; empty if all live.
+        The examples by the place, in words.
     """
-    maps = [signal.reshape(count, -1) for signal in signals if signal.dim() > 0 and len(signal) == count]
-    if not maps:
-        return {}  # a layer that mixes the examples
-    alive = torch.stack([signal.any(1) for signal in maps]).any(0)
     places: dict[str, list[int]] = {}
-    for example in (~alive).nonzero().flatten().tolist():
+    for example in examples:
         places.setdefault(_last_seen(example, count, rectified), []).append(example)
     return places
 

@@ -78,7 +78,7 @@ def filter_cone(signal: Tensor, conv: _Convolution) -> Tensor:
     """Send a signal (N, C, ...) back through the transposed filters."""
     below = signal.new_zeros(conv.input_shape)
     dims = conv.weight.dim() - 2
-    living = (signal != 0).flatten(0, -dims - 1).any(0)
+    living = signal.any(tuple(range(signal.dim() - dims)))
     if not living.any():
         return below
     sizes: list[int] = []

@@ -82,13 +82,13 @@ class SignalGraph:
 
     Parameters
     ----------
-    watch_numbers : bool
+    watch : bool
         Whether to look for the call at which the signal stops being finite, :attr:`culprit`.
     """
 
-    def __init__(self, watch_numbers: bool = False) -> None:
+    def __init__(self, watch: bool = False) -> None:
         self.culprit: Call | None = None
-        self._watch_numbers = watch_numbers
+        self._watch = watch
         self._nodes: set[Node] = set()
 
     def adopt(self, tensors: Iterable[Tensor], call: Call | None = None) -> bool:
@@ -101,7 +101,7 @@ class SignalGraph:
                 continue
             self._nodes.add(node)
             new += _below(node)
-            if self._watch_numbers and call is not None:
+            if self._watch and call is not None:
                 node.register_hook(lambda below, above: self._check_numbers(call, below, above))
         return len(self._nodes) > before
 

@@ -82,8 +82,8 @@ class SignalPath:
         Which rule serves which kind of operation.
     strict : bool
         Whether a call without a rule is an error, or only noted in :attr:`calls`, with autograd's gradient.
-    watch_numbers : bool
-        Whether to find the call at which the signal stops being finite (slow).
+    watch : bool
+        Whether to note at which calls the signal is rectified, and stops being finite (slow).
     narrow : bool
         Whether the signal starts at single units, so that convolutions need to send back only a part of it.
 
@@ -92,7 +92,7 @@ class SignalPath:
     calls : list of Call
         What the signal goes through, in forward order.
     rectified : list of Call
-        The calls that rectified the signal, in the order in which it came to them.
+        With `watch`, the calls that rectified the signal, in the order in which it came to them.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class SignalPath:
         rules: Table,
         *,
         strict: bool = True,
-        watch_numbers: bool = False,
+        watch: bool = False,
         narrow: bool = False,
     ) -> None:
         self.calls: list[Call] = []
@@ -109,8 +109,9 @@ class SignalPath:
         self._model = model
         self._rules = rules
         self._strict = strict
+        self._watch = watch
         self._narrow = narrow
-        self._graph = SignalGraph(watch_numbers)
+        self._graph = SignalGraph(watch)
         self._belongings: Belongings  # of the model and of what `run` gives it
         self._frames = [_Frame(model, "")]
         self._has_rectifier = False
@@ -119,7 +120,7 @@ class SignalPath:
 
     @property
     def culprit(self) -> Call | None:
-        """The call at which the signal stopped being finite, with ``watch_numbers``."""
+        """The call at which the signal stopped being finite, with ``watch``."""
         return self._graph.culprit
 
     @property
@@ -303,7 +304,7 @@ class SignalPath:
 
         def go_back(signal: Tensor) -> Tensor:
             below = back(signal, kept)
-            if rule.rectifies:
+            if self._watch and rule.rectifies:
                 call.lowest, call.highest = _each(Tensor.amin, signal), _each(Tensor.amax, below)
                 self.rectified.append(call)
             return below

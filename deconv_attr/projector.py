@@ -10,7 +10,7 @@ import torch
 from torch import Size, Tensor, nn
 
 from .cutouts import Cutouts
-from .diagnosis import deaths, lost_numbers
+from .diagnosis import dead_examples, endings, lost_numbers
 from .errors import DeconvError, InputError, ModelError, SignalError
 from .hooks import SignalPath
 from .layer_tap import LayerTap
@@ -120,6 +120,12 @@ def check_finite(pixels: Tensor, number: int) -> Tensor:
     return pixels
 
 
+def _start(output: Tensor, starts: Sequence[Start]) -> Tensor:
+    """Pick the units' activations from a layer's output (N, maps, ...)."""
+    where = torch.tensor([[start.example, *start.index] for start in starts], device=output.device)
+    return output[tuple(where.T)]
+
+
 class Projector:
     """A model, the rules, and the layer whose units are projected.
 
@@ -174,23 +180,30 @@ class Projector:
         with SignalPath(self._model, self._rules, narrow=True) as path:
             leaf, output = self._run(path, site, batch)
             for number, starts in enumerate(turns):
-                where = [[start.example, *start.index] for start in starts]
-                values = output[tuple(torch.tensor(where, device=output.device).T)]
-                seen = len(path.rectified)
+                values = _start(output, starts)
                 kept = number + 1 < len(turns)
                 (signal,) = torch.autograd.grad(values, leaf, values.detach(), retain_graph=kept)
-                if not bool(signal.isfinite().all()):
-                    self._explain_loss(site, batch, where)
-                endings = {
-                    example: place
-                    for place, examples in deaths((signal,), len(batch), path.rectified[seen:]).items()
-                    for example in examples
-                }
+                lost = self._where_lost(site, batch, starts, signal)
                 for start, value in zip(starts, values.detach(), strict=True):
-                    ending = endings.get(start.example, "")
-                    if ending and not value:
-                        ending = "their activation is 0"
-                    yield Arrival(start, value, signal[start.example], ending)
+                    yield Arrival(start, value, signal[start.example], lost.get(start.example, ""))
+
+    def _where_lost(self, site: Site, batch: Tensor, starts: Sequence[Start], signal: Tensor) -> dict[int, str]:
+        """Say for the examples whose signals died where they did; refuse signals that are no numbers."""
+        finite = bool(signal.isfinite().all())
+        dead = set(dead_examples((signal,), len(batch))) & {start.example for start in starts}
+        if finite and not dead:
+            return {}
+        with SignalPath(self._model, self._rules, narrow=True, watch=True) as witness:
+            leaf, output = self._run(witness, site, batch)
+            values = _start(output, starts)
+            torch.autograd.grad(values, leaf, values.detach())
+        if not finite:
+            raise SignalError(lost_numbers(witness.culprit))
+        silent = {start.example for start, value in zip(starts, values.tolist(), strict=True) if not value}
+        places = endings(sorted(dead - silent), len(batch), witness.rectified)
+        return {example: place for place, examples in places.items() for example in examples} | dict.fromkeys(
+            dead & silent, "their activation is 0"
+        )
 
     def batch(self, site: Site, share: float, item: Tensor) -> int:
         """Say how many examples run at once, each with a share of the whole image's pixels."""
@@ -223,13 +236,6 @@ class Projector:
         leaf.requires_grad_()
         tap = LayerTap(site.layer, last=True)
         return leaf, path.run(tap.until(self._model), (leaf,), whole=False)
-
-    def _explain_loss(self, site: Site, batch: Tensor, where: list[list[int]]) -> None:
-        with SignalPath(self._model, self._rules, narrow=True, watch_numbers=True) as path:
-            leaf, output = self._run(path, site, batch)
-            values = output[tuple(torch.tensor(where, device=output.device).T)]
-            torch.autograd.grad(values, leaf, values.detach())
-        raise SignalError(lost_numbers(path.culprit))
 
     def _forward(self, tap: LayerTap, batch: Tensor) -> Tensor:
         try:
