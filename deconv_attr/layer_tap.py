@@ -14,10 +14,10 @@ from .errors import InputError
 from .layers import Layer
 from .operations import tensors_in
 
-__all__ = ["LayerTap"]
+__all__ = ["LayerReached", "LayerTap"]
 
 
-class _LayerReached(BaseException):
+class LayerReached(BaseException):
     """Ends a forward pass; no ``except Exception`` of the model's may stop it."""
 
 
@@ -59,7 +59,7 @@ class LayerTap:
         """Make of a forward function one that ends at the layer and returns what is there."""
 
         def shorter(*args: Any) -> Any:
-            with self, suppress(_LayerReached):
+            with self, suppress(LayerReached):
                 forward(*args)
             return self.value
 
@@ -115,7 +115,7 @@ class LayerTap:
             return False
         self._kept = value
         if self._last:
-            raise _LayerReached
+            raise LayerReached
         return True
 
 

@@ -282,7 +282,11 @@ class _Work:
                 sample.update(units)
             for unit, place in zip(units, places, strict=True):
                 window = site.cutouts.window(place)
-                cut = _Cut(unit, check_finite(image[(..., *window)].clone(), number), [part.start for part in window])
+                corner = [part.start for part in window]
+                cut = _Cut(unit, check_finite(image[(..., *window)].clone(), number), corner)
+                if not self._projector.same_reads(site, image.shape, cut.pixels.shape, place, corner):
+                    left.add(unit)
+                    continue
                 key = (image.shape, cut.pixels.shape)
                 waiting[key].append(cut)
                 share = cut.pixels.numel() / image.numel()

@@ -41,6 +41,8 @@ class Site:
         None if the model does not run without values.
     cutouts : Cutouts or None
         None if only the whole image will do.
+    calls : tuple
+        See :class:`deconv_attr.survey.Run`.
     """
 
     layer: Layer
@@ -48,6 +50,7 @@ class Site:
     elements: int
     field: ReceptiveField | None = None
     cutouts: Cutouts | None = None
+    calls: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +149,7 @@ class Projector:
             raise InputError(f"expected a batch_size of at least 1, got {batch_size}")
         self._model, self._rules, self._layer, self._batch_size = model, rules, layer, batch_size
         self._sites: dict[Size, Site] = {}
+        self._trials: dict[tuple[Size, Size], ReceptiveField | None] = {}
 
     def site(self, image: Tensor) -> Site:
         """Learn what the layer is on an image (C, *axes).
@@ -164,6 +168,40 @@ class Projector:
     def known(self, shape: Size) -> Site:
         """Give the site of images that have been seen."""
         return self._sites[shape]
+
+    def same_reads(self, site: Site, image: Size, cut: Size, position: Sequence[int], corner: Sequence[int]) -> bool:
+        """Say whether a unit reads of a cut-out what it reads of its image, through the same calls.
+
+        Parameters
+        ----------
+        site : Site
+            Of the image.
+        image, cut : torch.Size
+            (C, *axes).
+        position, corner : sequence of int
+            The unit's in the image, and the cut-out's.
+        """
+        if (image, cut) not in self._trials:
+            self._trials[image, cut] = self._tried(site, cut)
+        field, trial = site.field, self._trials[image, cut]
+        if field is None or trial is None or site.cutouts is None:
+            return False
+        for axis, (place, inside) in enumerate(zip(position, site.cutouts.place(position), strict=True)):
+            if not 0 <= inside < trial.shape[1 + axis]:
+                return False
+            if not torch.equal(trial.reads[axis][:2, inside] + corner[axis], field.reads[axis][:2, place]):
+                return False
+        return True
+
+    def _tried(self, site: Site, cut: Size) -> ReceptiveField | None:
+        """Run dry on a cut-out: None if the model does not take it, or does something else with it."""
+        blank = torch.empty((1, *cut), dtype=self._dtype, device="meta")
+        try:
+            run = survey(self._model, [blank], layer=site.layer, reach=True, stop=True)[-1]
+            field = field_of(run, blank.shape)
+        except (NotSurveyedError, InputError):
+            return None
+        return field if run.calls == site.calls else None
 
     def outputs(self, site: Site, batch: Tensor) -> Tensor:
         """Give the layer's output for images (N, C, *axes), without a signal."""
@@ -254,7 +292,7 @@ class Projector:
         return output
 
     def _surveyed(self, image: Tensor) -> Site:
-        batch = image[None]
+        batch, self._dtype = image[None], image.dtype
         try:
             runs = survey(self._model, [batch], layer=self._layer, reach=True)
         except NotSurveyedError:
@@ -265,4 +303,4 @@ class Projector:
         if run.chance:
             raise ModelError(f"expected the model in eval mode: {run.chance} runs in training mode")
         field = field_of(run, batch.shape)
-        return Site(layer, field.shape, run.elements, field, None if field.obstacle else Cutouts(field))
+        return Site(layer, field.shape, run.elements, field, None if field.obstacle else Cutouts(field), run.calls)

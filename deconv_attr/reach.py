@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .operations import tensors_in
 
-__all__ = ["Extent", "Reach", "Step", "follow", "no_pixel", "pixels", "whole_image"]
+__all__ = ["Extent", "Reach", "Step", "follow", "is_pointwise", "no_pixel", "pixels", "whole_image"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +60,10 @@ class Reach:
     mixer: str = ""
     obstacle: str = ""
 
-    def same(self, other: Reach) -> bool:
-        """Say whether two tensors of one shape read the same pixels."""
-        pairs = zip(self.extents, other.extents, strict=True)
-        return all(torch.equal(a.bounds, b.bounds) for a, b in pairs) and self.mixer == other.mixer
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no pixel is read: of a constant that is the same everywhere."""
+        return all(bool((extent.bounds == -inf).all()) for extent in self.extents)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +145,11 @@ def follow(step: Step) -> list[Reach]:
         return _unknown(step)  # an argument that the rule does not know
 
 
+def is_pointwise(name: str) -> bool:
+    """Say whether a call makes of constants that are the same everywhere such a constant."""
+    return _RULES.get(name) is _pointwise
+
+
 # -------------------------------------------------------------------------------------------- the rules
 
 
@@ -171,7 +176,11 @@ def _window(geometry: Callable[[Step, int, int, int], Tensor]) -> Rule:
             mixes |= step.name.startswith("adaptive") and after == 1 < before and _varies(reach, dim)
             two_rows = table if after > 1 else geometry(step, dim + dims, before, 2)
             advance = _advance(two_rows)
-            resized |= advance < 1 and _varies(reach, dim)  # aligned to the coarser grid is not aligned to the finer
+            # Aligned to the coarser grid is not aligned to the finer; and padding may crop a transposed convolution.
+            cropped = step.name.startswith("conv_transpose") and (
+                table[0].nan_to_num(inf).min() > 0 or table[-1].nan_to_num(-inf).max() < before - 1
+            )
+            resized |= (advance < 1 or bool(cropped)) and _varies(reach, dim)
             reach = _read(reach, dim, before, table, dims, advance)
         extents = tuple(replace(extent, bounds=_over_channels(extent.bounds, dims)) for extent in reach.extents)
         reach = replace(reach, extents=extents)
@@ -229,6 +238,9 @@ def _adaptive_window(step: Step, axis: int, before: int, after: int) -> Tensor:
 
 def _interpolation_window(step: Step, axis: int, before: int, after: int) -> Tensor:
     mode = step.argument(3, "mode", default="nearest")
+    factor, of_the_sizes = step.argument(2, "scale_factor"), step.argument(5, "recompute_scale_factor", default=False)
+    if step.argument(6, "antialias", default=False) or not (of_the_sizes or _is_whole(factor)):
+        raise ValueError("a window that does not follow from the sizes")
     if mode == "area":
         return _adaptive_window(step, axis, before, after)
     element = torch.arange(after, dtype=torch.float64)
@@ -240,6 +252,11 @@ def _interpolation_window(step: Step, axis: int, before: int, after: int) -> Ten
         centre = (element + 0.5) * before / after - 0.5
     reads = torch.arange(-1, 3) if mode == "bicubic" else torch.arange(2)
     return (centre.floor()[:, None] + reads).clamp(0, before - 1)
+
+
+def _is_whole(factor: Any) -> bool:
+    factors = factor if isinstance(factor, (tuple, list)) else [factor]
+    return all(each is None or float(each).is_integer() for each in factors)
 
 
 def _pad(step: Step) -> list[Reach]:
@@ -255,6 +272,8 @@ def _pad(step: Step) -> list[Reach]:
         if mode != "constant":
             place = torch.arange(before, dtype=torch.float64).view(1, 1, -1)
             copies = F.pad(place, tuple(widths[2 * number : 2 * number + 2]), mode=mode).view(-1, 1)
+        if min(widths[2 * number : 2 * number + 2]) < 0 and _varies(reach, dim):
+            reach = _with_obstacle(reach, step)
         reach = _read(reach, dim, before, table, len(reach.extents), copies=copies)
     return [reach]
 
@@ -299,12 +318,9 @@ def _join(step: Step) -> list[Reach]:
     ):
         return _moved(step)
     if step.name == "stack":
-        reaches = [reach for part in parts if (reach := step.known(part)) is not None]
-        spread = [
-            replace(reach, extents=tuple(replace(e, bounds=e.bounds.unsqueeze(dim)) for e in reach.extents))
-            for reach in reaches
-        ]
-        return [reduce(_either, spread)]
+        united = _union(step, rank - 1)
+        extents = tuple(replace(extent, bounds=extent.bounds.unsqueeze(dim)) for extent in united.extents)
+        return [replace(united, extents=extents)]
     return [_union(step, rank)]
 
 
@@ -317,9 +333,24 @@ def _moved(step: Step) -> list[Reach]:
     obstacle = next((reach.obstacle for reach in reaches if reach.obstacle), "")
     found = []
     for extents in zip(*moved, strict=True):
-        finer = any(new.stride < old.stride for new, old in zip(extents, first.extents, strict=True))
-        found.append(Reach(extents, mixer, obstacle or (step.place() if finer else "")))
+        uneven = any(_drops(old, new) for old, new in zip(first.extents, extents, strict=True))
+        found.append(Reach(extents, mixer, obstacle or (step.place() if uneven or _parts(step, extents) else "")))
     return found
+
+
+def _drops(old: Extent, new: Extent) -> bool:
+    """Say whether the first or last elements are gone, or the others stand closer: a cut-out has others there."""
+    begin, end = old.bounds[3].min(), old.bounds[3].max()
+    gone = new.bounds[3].min() > begin or new.bounds[3].max() <= end - new.stride
+    return new.stride < old.stride or (bool(begin < end) and bool(gone))
+
+
+def _parts(step: Step, extents: Sequence[Extent]) -> bool:
+    """Say whether a call joins or separates parts of the image, which another image has elsewhere."""
+    if step.name == "cat":
+        return True
+    spread = [extent.bounds.flatten(1).shape[1] for extent in _known(step, step.source).extents]
+    return len(step.outputs) > 1 and spread != [extent.bounds.flatten(1).shape[1] for extent in extents]
 
 
 def _moved_axis(step: Step, axis: int) -> list[Extent]:
@@ -498,7 +529,7 @@ def _dims_at(position: int, name: str = "dim", default: Any = None) -> Callable[
 
     def dims(step: Step) -> Sequence[int]:
         given = step.argument(position, name, "axis", default=default)
-        if given is None:
+        if given is None or given in ([], ()):
             return range(-step.source.dim(), 0)
         return given if isinstance(given, (tuple, list)) else (given,)
 
@@ -524,6 +555,10 @@ def _matmul(step: Step) -> list[Reach]:
 
 def _per_channel(step: Step) -> list[Reach]:
     """Each element reads the one at its place; further arguments have one entry a channel."""
+    if step.name == "batch_norm" and step.argument(5, "training", default=False):
+        return _along(_all_but_batch)(step)  # the statistics of the map
+    if _varies(_known(step, step.source), 1 - step.source.dim()):
+        return _unknown(step)
     return [_known(step, step.source)] * len(step.outputs)
 
 
@@ -540,12 +575,12 @@ _FAMILIES: list[tuple[Rule, str]] = [
         expm1 log log2 log10 log1p sqrt rsqrt square pow float_power reciprocal abs erf erfc sin cos tan sinh cosh
         atan gt ge lt le eq ne sign sgn signbit heaviside add sub rsub neg positive mul div lerp addcmul addcdiv
         logaddexp maximum minimum fmax fmin where masked_fill clone contiguous detach alias to type float double
-        half bfloat16 cpu cuda""",
+        half bfloat16 cpu cuda dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout
+        feature_alpha_dropout""",
     ),
     (
         _per_channel,
-        """batch_norm prelu local_response_norm dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout
-        feature_alpha_dropout""",
+        "batch_norm prelu local_response_norm",
     ),
     (_window(_strided(_CONV)), "conv1d conv2d conv3d"),
     (_window(_transposed_window), "conv_transpose1d conv_transpose2d conv_transpose3d"),

@@ -240,6 +240,8 @@ def _line(extent: Extent, dim: int, shape: Sequence[int], length: int) -> _Line:
     moves = any(extent.bounds.size(d) > 1 for d in elsewhere)
     bounds = extent.bounds.amax(elsewhere).expand(4, shape[dim])
     reads = torch.stack([-bounds[0], bounds[1], -bounds[2], bounds[3]])
+    if not shape[dim]:
+        raise InputError("the layer has no unit for an image of this size")
     start, end = reads[2:]
     steps = torch.cat([start.diff(), end.diff()]) if shape[dim] > 1 else torch.tensor([extent.stride])
     if moves or not bool(reads[2:].isfinite().all()):

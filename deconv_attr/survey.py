@@ -8,8 +8,8 @@ run costs no arithmetic. What does not depend on the inputs is computed as ever.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +18,18 @@ from torch import Tensor, nn
 
 from .coverage import NO_RULE, Call
 from .errors import DeconvError
+from .layer_tap import LayerReached
 from .layers import Layer
 from .operations import Kind, tensors_in, writes_to
 from .ownership import WritesToCopies, undisturbed
 from .places import running_module, source_line
-from .reach import Reach, Step, follow, no_pixel, pixels, whole_image
+from .reach import Reach, Step, follow, is_pointwise, no_pixel, pixels, whole_image
 
 __all__ = ["NotSurveyedError", "Run", "Survey", "survey"]
 
-_UNIFORM = frozenset("zeros_like ones_like full_like new_zeros new_ones new_full".split())
+_UNIFORM = frozenset("zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full".split())
+# The sizes among their arguments are those of the image, in any case.
+_TAKES_SIZES = frozenset("view reshape expand broadcast_to zeros ones full new_zeros new_ones new_full".split())
 _KEEP_THE_SHAPE = frozenset("relu batch_norm dropout".split())  # torch is slow to say so
 # Where the argument stands that makes an operation read the rest of the batch, or throw dice; and its default.
 _TRAINING = {"batch_norm": (5, False), "dropout": (2, True), "dropout2d": (2, True), "dropout3d": (2, True)}
@@ -52,6 +55,9 @@ class Run:
         How many numbers the model has computed so far.
     chance : str
         The first operation so far whose result depends on the rest of the batch or on chance, "" if none does.
+    calls : tuple
+        What was called so far, with which numbers and which of the model's tensors: two images of different sizes
+        are treated alike if these are equal.
     """
 
     layer: Layer
@@ -59,6 +65,7 @@ class Run:
     reach: Reach | None
     elements: int
     chance: str
+    calls: tuple[Any, ...]
 
 
 Survey = list[Run]
@@ -72,6 +79,7 @@ def survey(
     layer: Layer | None = None,
     *,
     reach: bool = False,
+    stop: bool = False,
 ) -> Survey:
     """Run a model without values.
 
@@ -85,6 +93,8 @@ def survey(
         The layer to look at; None for all modules.
     reach : bool
         Whether to follow what is read of the first input, images (N, C, *axes), up to that layer.
+    stop : bool
+        Whether the run ends at the layer.
 
     Raises
     ------
@@ -103,13 +113,13 @@ def survey(
         undo.enter_context(torch.no_grad())
         undo.enter_context(torch.random.fork_rng(devices=[]))
         undo.enter_context(undisturbed(model, attributes=True))
-        dry_run = _DryRun(model, others, layer)
+        dry_run = _DryRun(model, others, layer, stop)
         if reach:
-            dry_run.begin(blank[0])
+            dry_run.begin(model, blank[0])
         for each in looked_at:
             undo.callback(each.module.register_forward_hook(dry_run.watcher(each)).remove)
         try:
-            with dry_run:
+            with dry_run, suppress(LayerReached):
                 model(*blank, *others)
         except Exception as error:
             text = str(error).strip().splitlines()
@@ -120,21 +130,28 @@ def survey(
 class _DryRun(WritesToCopies):
     """Sends every call that touches the inputs to the meta device, and follows what it reads."""
 
-    def __init__(self, model: nn.Module, others: Sequence[Any], last: Layer | None) -> None:
+    def __init__(self, model: nn.Module, others: Sequence[Any], last: Layer | None, stop: bool) -> None:
         super().__init__(model, others)
         self.found: Survey = []
         self._paths = {id(module): path for path, module in model.named_modules()}
-        self._last = last
+        self._own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        self._last, self._stop = last, stop
         self._image: Reach  # once it is followed
-        self._reaches: dict[int, Reach | None] = {}  # by id; None for a constant
+        # By id, with the version at which it was learnt; a reach of None for a constant.
+        self._reaches: dict[int, tuple[Reach | None, int]] = {}
         self._alive: list[Tensor] = []  # an id names a tensor only as long as it lives
         self._elements, self._chance, self._following = 0, "", False
+        self._poison = ""  # the call after which nothing is sure
+        self._calls: list[Any] = []
         self._thread = threading.get_ident()
 
-    def begin(self, image: Tensor) -> None:
+    def begin(self, model: nn.Module, image: Tensor) -> None:
         """Follow what is read of this tensor."""
         self._image, self._following = pixels(image.shape, image.dim() - 2), True
         self._learn(image, self._image)
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.is_meta:
+                self._learn(tensor, None)
 
     def watcher(self, layer: Layer) -> Any:
         """Make the forward hook that notes the runs of a layer."""
@@ -148,63 +165,99 @@ class _DryRun(WritesToCopies):
             shape, reach = None, None
             if isinstance(output, Tensor):
                 shape, reach = tuple(output.shape), self._reach(output) if self._following else None
-            self.found.append(Run(Layer(layer.name, module, calls), shape, reach, self._elements, self._chance))
+            self.found.append(
+                Run(Layer(layer.name, module, calls), shape, reach, self._elements, self._chance, tuple(self._calls))
+            )
             if self._last is not None and calls == (self._last.call or 1):
                 self._following = False
+                if self._stop:
+                    raise LayerReached
 
         return note
 
     def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         """Run one call: on the meta device, if it touches what has been computed from the inputs."""
-        if name is None or not any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
-            return super().perform(func, name, args, kwargs)
+        touches = any(tensor.is_meta for tensor in tensors_in((args, kwargs)))
+        if name is None or not touches:
+            if touches and getattr(func, "__name__", "") == "__set__":  # x.data = ...
+                self._poison = self._poison or self._place("an assigned attribute")
+            output = super().perform(func, name, args, kwargs)
+            if self._following and name is not None:  # a constant, made on the inputs' device
+                for tensor in tensors_in(output):
+                    if tensor.is_meta:
+                        self._learn(tensor, self._constant(tensor, name in _UNIFORM))
+            return output
         written = writes_to(func, name, args, kwargs)
-        before = [(tensor, self._reach(tensor)) for tensor in written if tensor.is_meta] if self._following else []
-        if name in _KEEP_THE_SHAPE and args and args[0].is_meta:
+        self._check_written(name, written)
+        known = {id(t): self._reach(t) for t in tensors_in((args, kwargs))} if self._following else {}
+        if name in _KEEP_THE_SHAPE and args and args[0].is_meta and not args[0]._is_view():
             output = args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])
         else:
             output = func(*_to_meta(args), **_to_meta(kwargs))
         if self._following:
-            outputs = [tensor for tensor in tensors_in(output) if tensor.is_meta]
-            self._follow(name, func, args, kwargs, outputs)
-            for tensor, reach in before:
-                self._check_write(name, tensor, reach)
+            self._follow(name, func, args, kwargs, [tensor for tensor in tensors_in(output) if tensor.is_meta], known)
         return output
 
-    def _follow(self, name: str, func: Any, args: Any, kwargs: Any, outputs: list[Tensor]) -> None:
+    def _check_written(self, name: str, written: list[Tensor]) -> None:
+        """Be sure of nothing more where a call writes into memory that is known by another name."""
+        for tensor in written:
+            if not tensor.is_meta and name not in ("batch_norm", "instance_norm"):
+                raise RuntimeError(f"'{name}' writes what depends on the inputs into a tensor that does not")
+            if tensor.is_meta and id(tensor) not in self._reaches:
+                self._poison = self._poison or self._place(name)
+
+    def _follow(
+        self, name: str, func: Any, args: Any, kwargs: Any, outputs: list[Tensor], known: Mapping[int, Reach | None]
+    ) -> None:
+        """Learn what the outputs of a call read, from what was `known` of its operands before it."""
         self._elements += sum(tensor.numel() for tensor in outputs)
         if not self._chance and _throws_dice(name, args, kwargs):
             self._chance = self._place(name)
-        constant = name in _UNIFORM or all(self._reach(tensor) is None for tensor in tensors_in((args, kwargs)))
-        if constant or not outputs:
-            for tensor in outputs:
-                self._learn(tensor, no_pixel(self._image, tensor.dim()) if name in _UNIFORM else None)
+        self._calls.append((name, *(() if name in _TAKES_SIZES else self._signature((args, kwargs)))))
+        if not outputs:
             return
-        step = Step(name, func, args, kwargs, outputs, self._reach, lambda: self._place(name))
+        if name in _UNIFORM or all(reach is None or reach.is_nothing for reach in known.values()):
+            uniform = name in _UNIFORM or (is_pointwise(name) and None not in known.values())
+            for tensor in outputs:
+                self._learn(tensor, self._constant(tensor, uniform))
+            return
+        step = Step(name, func, args, kwargs, outputs, lambda t: known.get(id(t)), lambda: self._place(name))
         for tensor, reach in zip(outputs, follow(step), strict=True):
-            self._learn(tensor, reach)
+            self._learn(tensor, None if reach.is_nothing else reach)
 
-    def _check_write(self, name: str, target: Tensor, before: Reach | None) -> None:
-        """After a call wrote into a tensor: whatever shares its memory reads what it reads."""
-        after = self._reach(target)
-        if before is None or after is None or not after.same(before):
-            base = _base(target)
-            shared = [tensor for tensor in self._alive if _base(tensor) is base and tensor is not target]
-            if shared or target._is_view():
-                for tensor in (target, *shared):
-                    self._learn(tensor, self._whole(tensor, name))
+    def _signature(self, value: Any) -> Iterator[Any]:
+        """Yield the numbers and constants among a call's arguments."""
+        if isinstance(value, Tensor):
+            if id(value) in self._own:
+                yield id(value)
+            elif not value.is_meta:
+                yield value.tolist() if value.numel() < 4096 else object()
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                yield from self._signature(item)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                yield key
+                yield from self._signature(item)
+        elif isinstance(value, slice):
+            yield value.start, value.stop, value.step
+        else:
+            yield value
+
+    def _constant(self, tensor: Tensor, uniform: bool) -> Reach | None:
+        return no_pixel(self._image, tensor.dim()) if uniform else None
 
     def _reach(self, tensor: Tensor) -> Reach | None:
-        if id(tensor) not in self._reaches and tensor.is_meta:  # made by a call that nobody could see
-            self._learn(tensor, self._whole(tensor, "an operation that calls no function of torch"))
-        return self._reaches.get(id(tensor))
+        if not tensor.is_meta and id(tensor) not in self._reaches:
+            return None
+        reach, version = self._reaches.get(id(tensor), (None, -1))
+        if self._poison or version != tensor._version:  # made, or written, by a call that could not be followed
+            return whole_image(self._image, tensor.dim(), self._poison or self._place("a call that is not followed"))
+        return reach
 
     def _learn(self, tensor: Tensor, reach: Reach | None) -> None:
-        self._reaches[id(tensor)] = reach
+        self._reaches[id(tensor)] = reach, tensor._version
         self._alive.append(tensor)
-
-    def _whole(self, tensor: Tensor, name: str) -> Reach:
-        return whole_image(self._image, tensor.dim(), self._place(name))
 
     def _place(self, name: str) -> str:
         path, stock = running_module(self._paths)
@@ -214,6 +267,8 @@ class _DryRun(WritesToCopies):
 def _to_meta(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value if value.is_meta else value.detach().to("meta")
+    if isinstance(value, torch.device):
+        return torch.device("meta")
     if type(value) in (list, tuple):
         return type(value)(_to_meta(item) for item in value)
     return {key: _to_meta(item) for key, item in value.items()} if type(value) is dict else value
@@ -224,10 +279,6 @@ def _throws_dice(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> b
     if default is None:
         return False
     return bool(args[position] if len(args) > position else kwargs.get("training", default))
-
-
-def _base(tensor: Tensor) -> Tensor:
-    return tensor if tensor._base is None else tensor._base
 
 
 def _is_foreign(hook: Any) -> bool:
