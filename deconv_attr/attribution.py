@@ -245,7 +245,7 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
         def send(path: SignalPath) -> tuple[Tensor, ...]:
             leaves = _leaves(tensors)
             scores = select_units(path.run(tap.until(self.model), leaves, others, whole=False), neuron_selector)
-            return torch.autograd.grad(scores, leaves, first_signal(scores, start))
+            return torch.autograd.grad(scores, leaves, first_signal(scores, start, path.watches))
 
         signals, report = _explain(self.model, self.rules, len(tensors[0]), send, _OTHER_UNIT)
         attributions = signals if isinstance(inputs, tuple) else signals[0]
@@ -312,7 +312,7 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
                 forward = self.model if top is None else top.until(self.model)
                 output = path.run(forward, _leaves(tensors), others, whole=top is None)
             scores = select_scores(output, target) if top is None else select_units(output, target)
-            return tap.signals(scores, first_signal(scores, start))
+            return tap.signals(scores, first_signal(scores, start, path.watches))
 
         signals, _ = _explain(self.model, self.rules, len(tensors[0]), send, _SINGLE_UNIT)
         return signals[0] if tap.is_single else signals

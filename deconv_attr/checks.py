@@ -127,9 +127,11 @@ def select_units(output: Any, selector: Selector) -> Tensor:
     """
     if callable(selector):
         scores = selector(output)
-        if not isinstance(scores, Tensor) or scores.dim() != 1:
+        count = len(output) if isinstance(output, Tensor) else None
+        if not isinstance(scores, Tensor) or scores.dim() != 1 or len(scores) != (count or len(scores)):
             found = _shape(scores) if isinstance(scores, Tensor) else type(scores).__name__
-            raise TargetError(f"expected the neuron_selector to return one number an example (N,), got {found}")
+            here = "" if count is None else f" with N = {count}"
+            raise TargetError(f"expected the neuron_selector to return one number an example (N,){here}, got {found}")
         return scores
     if not isinstance(output, Tensor):
         raise InputError(
@@ -144,8 +146,17 @@ def select_units(output: Any, selector: Selector) -> Tensor:
     return _pick(output, units, "neuron_selector")
 
 
-def first_signal(scores: Tensor, start: str) -> Tensor:
+def first_signal(scores: Tensor, start: str, finite: bool = False) -> Tensor:
     """Give the signal that starts at some scores: 1, or as the paper has it the activation.
+
+    Parameters
+    ----------
+    scores : Tensor
+        (N,) or (N, units).
+    start : {"one", "activation"}
+        Which of the two.
+    finite : bool
+        Whether to start with 1 where the activation is no number, to see which call loses the signal.
 
     Raises
     ------
@@ -154,7 +165,9 @@ def first_signal(scores: Tensor, start: str) -> Tensor:
     """
     if start not in ("one", "activation"):
         raise InputError(f"start must be one of 'one', 'activation', not {start!r}")
-    return torch.ones_like(scores) if start == "one" else scores.detach()
+    if start == "one":
+        return torch.ones_like(scores)
+    return scores.detach().where(scores.isfinite(), 1.0) if finite else scores.detach()
 
 
 def _slices(output: Tensor, selector: tuple[int | slice, ...]) -> Tensor:

@@ -9,7 +9,7 @@ Source: Zeiler and Fergus 2014, section 2.1, "filtering".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -66,7 +66,7 @@ def _keep(forward: Forward) -> _Convolution:
     return _Convolution(
         _ADJOINTS[forward.operation.name],
         weight,
-        forward.input.shape,
+        given["input"].shape,
         each("stride"),
         before,
         each("dilation"),
@@ -76,6 +76,8 @@ def _keep(forward: Forward) -> _Convolution:
 
 def filter_cone(signal: Tensor, conv: _Convolution) -> Tensor:
     """Send a signal (N, C, ...) back through the transposed filters."""
+    if signal.dim() < conv.weight.dim():  # no batch
+        return filter_cone(signal[None], replace(conv, input_shape=(1, *conv.input_shape)))[0]
     below = signal.new_zeros(conv.input_shape)
     dims = conv.weight.dim() - 2
     living = signal.any(tuple(range(signal.dim() - dims)))

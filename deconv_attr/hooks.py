@@ -109,7 +109,7 @@ class SignalPath:
         self._model = model
         self._rules = rules
         self._strict = strict
-        self._watch = watch
+        self.watches = watch
         self._narrow = narrow
         self._graph = SignalGraph(watch)
         self._belongings: Belongings  # of the model and of what `run` gives it
@@ -304,7 +304,7 @@ class SignalPath:
 
         def go_back(signal: Tensor) -> Tensor:
             below = back(signal, kept)
-            if self._watch and rule.rectifies:
+            if self.watches and rule.rectifies:
                 call.lowest, call.highest = _each(Tensor.amin, signal), _each(Tensor.amax, below)
                 self.rectified.append(call)
             return below

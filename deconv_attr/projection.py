@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -99,7 +99,7 @@ def project(
     layer: nn.Module | str,
     units: Any,
     *,
-    expected: Tensor | None = None,
+    expected: Tensor | Sequence[float] | None = None,
     rules: Table = DECONVNET,
     batch_size: int | None = None,
     show_progress: bool = False,
@@ -119,7 +119,7 @@ def project(
     units : int, sequence or Tensor
         K rows (image, map, row, column); or (image, map): the map's strongest unit in that image; or feature maps
         alone, (K,): the strongest unit of each over all images.
-    expected : Tensor, optional
+    expected : Tensor or sequence of float, optional
         (K,), the units' activations in whole images, known from a search. Each cut-out is checked against them.
     rules : Table
         As for :class:`ZFDeconv`.
@@ -155,12 +155,19 @@ def project(
     differs is projected from the whole image; if one of that image does, all are.
     """
     check_model(model)
-    projector = Projector(model, choose(rules, **choices), find_layer(model, layer), batch_size)
+    found = find_layer(model, layer)
+    projector = Projector(model, choose(rules, **choices), found, batch_size)
     source = Source(images, next((parameter.device for parameter in model.parameters()), None))
     table = read_units(units, len(source))
-    site = projector.site(source[int(table[0, 0]) if table.shape[1] > 1 else 0])
-    check_units(table, site.shape, str(site.layer))
-    located = table.shape[1] == 1 + len(site.shape)
+    first = int(table[0, 0]) if table.shape[1] > 1 else 0
+    site = projector.site(source[first])
+    of_first = (table[:, 0] == first).nonzero().flatten().tolist() if table.shape[1] > 1 else None
+    check_units(table, site.shape, str(found), of_first)
+    located = table.shape[1] == 1 + len(site.shape) and table.shape[1] > 1
+    try:
+        expected = None if expected is None else torch.as_tensor(expected)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected the activations as numbers, got {expected!r:.80}") from error
     if expected is not None and (not located or expected.shape != table.shape[:1]):
         raise InputError(
             f"expected the activations of {len(table)} units whose positions are given, "
@@ -178,7 +185,7 @@ def project(
             DeadSignalWarning,
             stacklevel=2,
         )
-    return work.result(site.layer.name)
+    return work.result(found.name if found.call is None else f"{found.name}#{found.call}")
 
 
 def _strongest(projector: Projector, source: Source, table: Tensor) -> tuple[Tensor, Tensor]:
@@ -269,7 +276,7 @@ class _Work:
             image = self._source[number]
             site = self._projector.site(image)
             if site.shape != self._shape:
-                check_units(self._table[units], site.shape, str(site.layer))
+                check_units(self._table, site.shape, str(site.layer), units)
             places = [self._rows[unit][2:] for unit in units]
             pixels = image[0].numel()
             if site.cutouts is None or sum(map(site.cutouts.pixels, places)) >= _SHARED * pixels:

@@ -197,11 +197,11 @@ class Projector:
         """Run dry on a cut-out: None if the model does not take it, or does something else with it."""
         blank = torch.empty((1, *cut), dtype=self._dtype, device="meta")
         try:
-            run = survey(self._model, [blank], layer=site.layer, reach=True, stop=True)[-1]
-            field = field_of(run, blank.shape)
+            runs = survey(self._model, [blank], layer=site.layer, reach=True, stop=True)
+            same = len(runs) == site.layer.call and runs[-1].calls == site.calls
+            return field_of(runs[-1], blank.shape) if same else None
         except (NotSurveyedError, InputError):
             return None
-        return field if run.calls == site.calls else None
 
     def outputs(self, site: Site, batch: Tensor) -> Tensor:
         """Give the layer's output for images (N, C, *axes), without a signal."""
@@ -234,7 +234,7 @@ class Projector:
         with SignalPath(self._model, self._rules, narrow=True, watch=True) as witness:
             leaf, output = self._run(witness, site, batch)
             values = _start(output, starts)
-            torch.autograd.grad(values, leaf, values.detach())
+            torch.autograd.grad(values, leaf, values.detach().where(values.isfinite(), 1.0))
         if not finite:
             raise SignalError(lost_numbers(witness.culprit))
         silent = {start.example for start, value in zip(starts, values.tolist(), strict=True) if not value}
@@ -296,11 +296,21 @@ class Projector:
         try:
             runs = survey(self._model, [batch], layer=self._layer, reach=True)
         except NotSurveyedError:
+            self._refuse_training()
             output = self._forward(tap := LayerTap(self._layer), batch)
             return Site(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * image.numel())
         layer = self._layer.settled(len(runs))
         run = runs[(layer.call or 1) - 1]
         if run.chance:
-            raise ModelError(f"expected the model in eval mode: {run.chance} runs in training mode")
+            raise _in_training_mode(run.chance)
         field = field_of(run, batch.shape)
         return Site(layer, field.shape, run.elements, field, None if field.obstacle else Cutouts(field), run.calls)
+
+    def _refuse_training(self) -> None:
+        for name, module in self._model.named_modules():
+            if module.training and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
+                raise _in_training_mode(f"module '{name}'")
+
+
+def _in_training_mode(what: str) -> ModelError:
+    return ModelError(f"expected the model in eval mode: {what} runs in training mode")

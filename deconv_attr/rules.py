@@ -183,6 +183,8 @@ def choose(table: Table, **choices: str) -> Table:
     """
     changed = dict(table)
     for argument, choice in choices.items():
+        if argument not in _CHOICES:
+            raise TypeError(f"unexpected keyword argument {argument!r}, the choices are {', '.join(_CHOICES)}")
         options = _CHOICES[argument]
         if choice not in options:
             raise InputError(f"{argument} must be one of {', '.join(map(repr, options))}, not {choice!r}")

@@ -283,4 +283,5 @@ def _throws_dice(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> b
 
 def _is_foreign(hook: Any) -> bool:
     """Tell a hook of the user's from one by which torch computes a weight (spectral norm)."""
-    return not str(getattr(hook, "__module__", type(hook).__module__)).startswith("torch.")
+    module = str(getattr(hook, "__module__", type(hook).__module__))
+    return not module.startswith(("torch.", f"{__package__}."))  # ours act in the thread that made them

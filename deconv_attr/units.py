@@ -25,10 +25,10 @@ def read_units(units: Any, images: int) -> Tensor:
         table = torch.as_tensor(units)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"expected units as integers in rows of one length, got {units!r:.80}") from error
-    if table.is_floating_point() or table.is_complex() or table.dtype == torch.bool or table.dim() > 2:
-        raise InputError(f"expected units as (K,) or (K, columns) integers, got {tuple(table.shape)} of {table.dtype}")
     if table.numel() == 0:
         raise InputError("expected at least one unit, got none")
+    if table.is_floating_point() or table.is_complex() or table.dtype == torch.bool or table.dim() > 2:
+        raise InputError(f"expected units as (K,) or (K, columns) integers, got {tuple(table.shape)} of {table.dtype}")
     table = table.cpu().long()
     table = table.reshape(-1, 1) if table.dim() < 2 else table
     if table.shape[1] > 1:
@@ -39,8 +39,15 @@ def read_units(units: Any, images: int) -> Tensor:
     return table
 
 
-def check_units(table: Tensor, shape: Sequence[int], layer: str) -> None:
+def check_units(table: Tensor, shape: Sequence[int], layer: str, numbers: Sequence[int] | None = None) -> None:
     """Compare maps and positions, if given, with the shape (maps, *positions) of a layer's output.
+
+    Parameters
+    ----------
+    table, shape, layer
+        The units, the shape, and the layer in words.
+    numbers : sequence of int, optional
+        The units to look at; all by default.
 
     Raises
     ------
@@ -49,16 +56,18 @@ def check_units(table: Tensor, shape: Sequence[int], layer: str) -> None:
     TargetError
         A map or a position is out of range.
     """
+    if not shape:
+        raise InputError(f"expected the output of {layer} as (N, maps, ...), got {tuple(shape)} for each example")
     given = table if table.shape[1] == 1 else table[:, 1:]
     if given.shape[1] not in (1, len(shape)):
-        names = (
-            ["image", "map", "row", "column"] if len(shape) == 3 else ["image", "map", *["place"] * (len(shape) - 1)]
-        )
+        places = {1: "", 3: ", row, column"}.get(len(shape), ", place" * (len(shape) - 1))
+        rows = f"(image, map{places}), of (image, map)" if places else "(image, map)"
         raise InputError(
-            f"expected units of {layer} as rows of ({', '.join(names)}), of (image, map), or as maps alone, "
-            f"got rows of {table.shape[1]} numbers"
+            f"expected units of {layer} as rows of {rows}, or as maps alone, got rows of {table.shape[1]} numbers"
         )
     outside = ((given < 0) | (given >= torch.tensor(shape[: given.shape[1]]))).any(1)
+    if numbers is not None:
+        outside &= torch.zeros_like(outside).index_fill(0, torch.tensor(numbers, dtype=torch.long), True)
     if outside.any():
         raise TargetError(
             f"{_which(outside, table)} is out of range: the output of {layer} has the shape {tuple(shape)}"
@@ -80,9 +89,11 @@ def strongest_positions(output: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
     pair of Tensor
         The activations (K,), and the positions (K, axes).
     """
-    planes = output[maps.to(output.device)].flatten(1)
+    planes = output[maps.to(output.device)].reshape(len(maps), -1)
     best = planes.argmax(1)
     values = planes.gather(1, best[:, None])[:, 0]
+    if output.dim() == 1:
+        return values.cpu(), torch.empty(len(maps), 0, dtype=torch.long)
     return values.cpu(), torch.stack(torch.unravel_index(best.cpu(), tuple(output.shape[1:])), 1)
 
 
