@@ -17,6 +17,8 @@ from .receptive_field import ReceptiveField
 
 __all__ = ["Cutouts"]
 
+_LITTLE = 1.15
+
 
 class Cutouts:
     """The cut-outs of a layer's units: of as few different sizes as possible, so that many units share a batch.
@@ -59,8 +61,12 @@ def _cut_axis(field: ReceptiveField, axis: int) -> tuple[list[int], list[int]]:
     at_border = end >= length  # the far one
     inner = (start >= 0) & ~at_border
     usual = int((stop - begin)[inner].max()) if inner.any() else 0
-    # Near the far border the start moves down instead, to the same pixel for all.
+    # Near the far border the start moves down instead, to the same pixel for all; and if that costs little, all
+    # cut-outs are as large as these.
+    latest = max(length - usual, 0) // stride * stride
+    if inner.any() and length - latest <= _LITTLE * usual:
+        usual = length - latest
     far = at_border | (begin + usual > length)
-    begin = torch.where(far, begin.clamp(max=max(length - usual, 0) // stride * stride), begin)
+    begin = torch.where(far, begin.clamp(max=latest), begin)
     stop = torch.where(far, length, torch.maximum(stop, begin + usual))
     return begin.tolist(), stop.tolist()

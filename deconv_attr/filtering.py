@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
@@ -75,40 +76,50 @@ def _keep(forward: Forward) -> _Convolution:
 
 
 def filter_cone(signal: Tensor, conv: _Convolution) -> Tensor:
-    """Send a signal (N, C, ...) back through the transposed filters."""
+    """Send a signal (N, C, ...) back through the transposed filters, each example's window only."""
     if signal.dim() < conv.weight.dim():  # no batch
         return filter_cone(signal[None], replace(conv, input_shape=(1, *conv.input_shape)))[0]
-    below = signal.new_zeros(conv.input_shape)
     dims = conv.weight.dim() - 2
-    living = signal.any(tuple(range(signal.dim() - dims)))
-    if not living.any():
+    below = signal.new_zeros(conv.input_shape)
+    alive = signal.any(1)
+    windows = [_windows(alive, axis) for axis in range(dims)]
+    if not all(size for _, size in windows):
         return below
-    sizes: list[int] = []
-    alive: list[Any] = [...]
-    read: list[Any] = [...]
-    written: list[Any] = [...]  # which part of the signal, of its window below, and of all below
-    for axis in range(dims):
-        places = living.any([d for d in range(dims) if d != axis]).nonzero() if dims > 1 else living.nonzero()
-        first, last = int(places[0]), int(places[-1])
-        size = (last - first) * conv.stride[axis] + conv.dilation[axis] * (conv.weight.shape[2 + axis] - 1) + 1
-        begin = first * conv.stride[axis] - conv.padding[axis]
-        start, end = max(begin, 0), min(begin + size, conv.input_shape[axis - dims])
-        length = max(end - start, 0)
-        sizes.append(size)
-        alive.append(slice(first, last + 1))
-        read.append(slice(start - begin, start - begin + length))
-        written.append(slice(start, start + length))
-    window = conv.adjoint(
-        (*conv.input_shape[:-dims], *sizes),
-        conv.weight,
-        signal[tuple(alive)],
-        conv.stride,
-        0,
-        conv.dilation,
-        conv.groups,
-    )
-    below[tuple(written)] = window[tuple(read)]
+    corners = list(zip(*(begins for begins, _ in windows), strict=True))
+    sizes = [size for _, size in windows]
+    taken = [
+        part[(..., *(slice(b, b + size) for b, size in zip(corner, sizes, strict=True)))]
+        for part, corner in zip(signal, corners, strict=True)
+    ]
+    spans = [
+        (size - 1) * stride + dilation * (width - 1) + 1
+        for size, stride, dilation, width in zip(sizes, conv.stride, conv.dilation, conv.weight.shape[2:], strict=True)
+    ]
+    shape = (len(signal), conv.input_shape[1], *spans)
+    found = conv.adjoint(shape, conv.weight, torch.stack(taken), conv.stride, 0, conv.dilation, conv.groups)
+    for part, window, corner in zip(below, found, corners, strict=True):
+        read: list[Any] = [...]
+        written: list[Any] = [...]
+        for axis, span in enumerate(spans):
+            begin = corner[axis] * conv.stride[axis] - conv.padding[axis]
+            start, end = max(begin, 0), min(begin + span, conv.input_shape[2 + axis])
+            length = max(end - start, 0)
+            read.append(slice(start - begin, start - begin + length))
+            written.append(slice(start, start + length))
+        part[tuple(written)] = window[tuple(read)]
     return below
+
+
+def _windows(alive: Tensor, axis: int) -> tuple[list[int], int]:
+    """Find, along one axis, where each example's window begins, and how long the longest is."""
+    elsewhere = [dim for dim in range(1, alive.dim()) if dim != 1 + axis]
+    line = alive.any(elsewhere) if elsewhere else alive
+    length = line.shape[1]
+    place = torch.arange(length, device=line.device)
+    first = torch.where(line, place, length).amin(1)
+    last = torch.where(line, place, -1).amax(1)
+    size = max(int((last - first).max()) + 1, 0)
+    return first.clamp(max=length - size).tolist(), size
 
 
 FILTER_CONE = Rule("adjoint", filter_cone, _keep)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from operator import is_
 from typing import Any
 
 import torch
@@ -136,17 +137,18 @@ def undisturbed(model: nn.Module, attributes: bool = False) -> Iterator[None]:
         Whether to undo assignments of plain attributes too.
     """
     tables: list[dict[str, Any]] = []
-    for module in model.modules():
+    modules = list(model.modules())
+    for module in modules:
         tables += [module._parameters, module._buffers, *([vars(module)] if attributes else [])]
     held = [(table, dict(table)) for table in tables]
-    compiled = any(_is_compiled(module) for module in model.modules())
+    compiled = any(map(_is_compiled, modules))
     eagerly = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     try:
         with eagerly:
             yield
     finally:
         for table, entries in held:
-            same = len(table) == len(entries) and all(table.get(name) is value for name, value in entries.items())
+            same = table.keys() == entries.keys() and all(map(is_, table.values(), entries.values()))
             if not same:
                 table.clear()
                 table.update(entries)

@@ -85,7 +85,7 @@ class Projection:
         """Give one projection as a full image, (C, H, W)."""
         patch = self.patches[index]
         image = patch.new_zeros(self.image_shapes[index])
-        image[_window(self.boxes[index])] = patch
+        image[_window(self.boxes[index].tolist())] = patch
         return image
 
     def __repr__(self) -> str:
@@ -209,6 +209,10 @@ def _strongest(projector: Projector, source: Source, table: Tensor) -> tuple[Ten
 _SHARED = 2.0
 
 
+# An image with many units stands in a batch that often, so that a filter is read from memory once for several signals.
+_COPIES = 4
+
+
 class _Cut(NamedTuple):
     unit: int
     pixels: Tensor  # (C, *axes)
@@ -217,7 +221,7 @@ class _Cut(NamedTuple):
 
 class _Done(NamedTuple):
     activation: Tensor
-    box: Tensor
+    box: list[int]
     patch: Tensor
     from_cutout: bool
     image_shape: Size
@@ -240,11 +244,18 @@ class _Work:
     def run(self, tell: Callable[[int], object]) -> None:
         """Project all units: from cut-outs, and what these cannot serve from whole images."""
         left = self._by_cutouts(tell)
-        chosen = defaultdict(list)
-        for unit in sorted(left):
+        chosen: dict[int, list[int]] = defaultdict(list)
+        for unit in sorted(left, key=lambda unit: self._rows[unit][2:]):
             chosen[self._rows[unit][0]].append(unit)
-        for site, numbers, batch in self._projector.batches(self._source, sorted(chosen)):
-            self._by_images(site, batch, [chosen[number] for number in numbers], tell)
+        shares = [
+            (number, units[turn::copies])
+            for number, units in sorted(chosen.items())
+            for copies in [max(1, min(_COPIES, len(units) // _COPIES))]
+            for turn in range(copies)
+        ]
+        rest = iter(shares)
+        for site, numbers, batch in self._projector.batches(self._source, [number for number, _ in shares]):
+            self._by_images(site, batch, [next(rest)[1] for _ in numbers], tell)
 
     def result(self, layer: str) -> Projection:
         """Give what has been found, on the images' device."""
@@ -254,7 +265,7 @@ class _Work:
             layer,
             self._table,
             torch.stack([unit.activation for unit in done]).to(device),
-            torch.stack([unit.box for unit in done]),
+            torch.tensor([unit.box for unit in done]),
             [unit.patch.to(device) for unit in done],
             torch.tensor([unit.from_cutout for unit in done]),
             [unit.image_shape for unit in done],
@@ -321,15 +332,14 @@ class _Work:
         loudest = max(abs(float(arrival.activation)) for arrival in arrivals)
         refused = []
         boxes = self._boxes(site, image_shape, [cut.unit for cut in cuts])
+        # The kernels add in another order, so the last digits differ.
+        allowed = torch.finfo(arrivals[0].activation.dtype).eps ** 0.5 * loudest
         for cut, arrival, box in zip(cuts, arrivals, boxes, strict=True):
             value, expected = float(arrival.activation), self._expected[cut.unit]
-            # The kernels add in another order, so the last digits differ.
-            allowed = torch.finfo(arrival.activation.dtype).eps ** 0.5 * loudest
             if expected is not None and not abs(value - expected) <= allowed:
                 refused.append(cut.unit)
             else:
-                corner = torch.tensor(cut.corner)
-                self._keep(arrival, box, box - corner.repeat(2), image_shape, True)
+                self._keep(arrival, box, cut.corner, image_shape, True)
         return refused
 
     def _by_images(self, site: Site, batch: Tensor, units: list[list[int]], tell: Callable[[int], object]) -> None:
@@ -342,22 +352,23 @@ class _Work:
         boxes = {unit: box for some in units for unit, box in zip(some, self._boxes(site, shape, some), strict=True)}
         for arrival in self._projector.descend(site, batch, turns):
             box = boxes[arrival.start.unit]
-            self._keep(arrival, box, box, shape, False)
+            self._keep(arrival, box, [0] * (len(shape) - 1), shape, False)
             tell(1)
 
-    def _boxes(self, site: Site, image_shape: Size, units: list[int]) -> Tensor:
+    def _boxes(self, site: Site, image_shape: Size, units: list[int]) -> list[list[int]]:
         if site.field is None:
             axes = image_shape[1:]
-            return torch.tensor([*[0] * len(axes), *axes]).expand(len(units), -1)
-        return site.field.boxes(self._table[units, 2:])
+            return [[*[0] * len(axes), *axes]] * len(units)
+        boxes: list[list[int]] = site.field.boxes(self._table[units, 2:]).tolist()
+        return boxes
 
-    def _keep(self, arrival: Arrival, box: Tensor, inside: Tensor, image_shape: Size, from_cutout: bool) -> None:
-        patch = arrival.signal[_window(inside)].clone()
+    def _keep(self, arrival: Arrival, box: list[int], corner: list[int], image_shape: Size, from_cutout: bool) -> None:
+        patch = arrival.signal[_window([edge - start for edge, start in zip(box, corner * 2, strict=True)])].clone()
         self._done[arrival.start.unit] = _Done(arrival.activation, box, patch, from_cutout, image_shape)
         if arrival.ending:
             self.died[arrival.ending].append(arrival.start.unit)
 
 
-def _window(box: Tensor) -> tuple[Any, ...]:
-    starts, ends = box.view(2, -1).tolist()
-    return (..., *(slice(start, end) for start, end in zip(starts, ends, strict=True)))
+def _window(box: list[int]) -> tuple[Any, ...]:
+    axes = len(box) // 2
+    return (..., *map(slice, box[:axes], box[axes:]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -183,15 +183,15 @@ class Projector:
         """
         if (image, cut) not in self._trials:
             self._trials[image, cut] = self._tried(site, cut)
-        field, trial = site.field, self._trials[image, cut]
-        if field is None or trial is None or site.cutouts is None:
+        trial = self._trials[image, cut]
+        if trial is None or site.field is None or site.cutouts is None:
             return False
-        for axis, (place, inside) in enumerate(zip(position, site.cutouts.place(position), strict=True)):
-            if not 0 <= inside < trial.shape[1 + axis]:
-                return False
-            if not torch.equal(trial.reads[axis][:2, inside] + corner[axis], field.reads[axis][:2, place]):
-                return False
-        return True
+        return all(
+            0 <= inside < len(part) and [edge + start for edge in part[inside]] == full[place]
+            for full, part, place, inside, start in zip(
+                site.field.spans, trial.spans, position, site.cutouts.place(position), corner, strict=True
+            )
+        )
 
     def _tried(self, site: Site, cut: Size) -> ReceptiveField | None:
         """Run dry on a cut-out: None if the model does not take it, or does something else with it."""
@@ -221,27 +221,31 @@ class Projector:
                 values = _start(output, starts)
                 kept = number + 1 < len(turns)
                 (signal,) = torch.autograd.grad(values, leaf, values.detach(), retain_graph=kept)
-                lost = self._where_lost(site, batch, starts, signal)
-                for start, value in zip(starts, values.detach(), strict=True):
+                values = values.detach()
+                lost = self._where_lost(site, batch, starts, values, signal)
+                for start, value in zip(starts, values, strict=True):
                     yield Arrival(start, value, signal[start.example], lost.get(start.example, ""))
 
-    def _where_lost(self, site: Site, batch: Tensor, starts: Sequence[Start], signal: Tensor) -> dict[int, str]:
+    def _where_lost(
+        self, site: Site, batch: Tensor, starts: Sequence[Start], values: Tensor, signal: Tensor
+    ) -> dict[int, str]:
         """Say for the examples whose signals died where they did; refuse signals that are no numbers."""
-        finite = bool(signal.isfinite().all())
-        dead = set(dead_examples((signal,), len(batch))) & {start.example for start in starts}
-        if finite and not dead:
-            return {}
-        with SignalPath(self._model, self._rules, narrow=True, watch=True) as witness:
-            leaf, output = self._run(witness, site, batch)
-            values = _start(output, starts)
-            torch.autograd.grad(values, leaf, values.detach().where(values.isfinite(), 1.0))
-        if not finite:
-            raise SignalError(lost_numbers(witness.culprit))
+        dead = set(dead_examples((signal,), len(batch)))
         silent = {start.example for start, value in zip(starts, values.tolist(), strict=True) if not value}
-        places = endings(sorted(dead - silent), len(batch), witness.rectified)
-        return {example: place for place, examples in places.items() for example in examples} | dict.fromkeys(
-            dead & silent, "their activation is 0"
-        )
+        places = dict.fromkeys(dead & silent, "their activation is 0")
+        finite = bool(signal.isfinite().all())
+        again = [start for start in starts if start.example in dead - silent or not finite]
+        if again:
+            examples = [start.example for start in again]
+            with SignalPath(self._model, self._rules, narrow=True, watch=True) as witness:
+                leaf, output = self._run(witness, site, batch[examples])
+                values = _start(output, [replace(start, example=number) for number, start in enumerate(again)])
+                torch.autograd.grad(values, leaf, values.detach().where(values.isfinite(), 1.0))
+            if not finite:
+                raise SignalError(lost_numbers(witness.culprit))
+            for place, numbers in endings(range(len(again)), len(again), witness.rectified).items():
+                places |= {examples[number]: place for number in numbers}
+        return places
 
     def batch(self, site: Site, share: float, item: Tensor) -> int:
         """Say how many examples run at once, each with a share of the whole image's pixels."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from math import inf
 from typing import Any
 
@@ -60,10 +60,10 @@ class Reach:
     mixer: str = ""
     obstacle: str = ""
 
-    @property
+    @cached_property
     def is_nothing(self) -> bool:
         """Whether no pixel is read: of a constant that is the same everywhere."""
-        return all(bool((extent.bounds == -inf).all()) for extent in self.extents)
+        return all(float(extent.bounds[1].max()) == -inf for extent in self.extents)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +92,12 @@ class Step:
     known: Callable[[Tensor], Reach | None]
     place: Callable[[], str]
 
-    @property
+    @cached_property
     def tensors(self) -> list[Tensor]:
         """All tensors among the arguments."""
         return list(tensors_in((self.args, self.kwargs)))
 
-    @property
+    @cached_property
     def source(self) -> Tensor:
         """The operand: the first tensor that reads the image."""
         return next(tensor for tensor in self.tensors if self.known(tensor) is not None)
@@ -172,6 +172,8 @@ def _window(geometry: Callable[[Step, int, int, int], Tensor]) -> Rule:
         reach, mixes, resized = _known(step, source), False, step.name.startswith(("adaptive", "interpolate"))
         for dim in range(-dims, 0):
             before, after = source.shape[dim], output.shape[dim]
+            if _is_pointwise(step, dim + dims, before, after):
+                continue
             table = geometry(step, dim + dims, before, after)
             mixes |= step.name.startswith("adaptive") and after == 1 < before and _varies(reach, dim)
             two_rows = table if after > 1 else geometry(step, dim + dims, before, 2)
@@ -211,6 +213,14 @@ def _strided(arguments: str) -> Callable[[Step, int, int, int], Tensor]:
         return (torch.arange(after)[:, None] * stride + offset).double()
 
     return geometry
+
+
+def _is_pointwise(step: Step, axis: int, before: int, after: int) -> bool:
+    """Recognise the many convolutions of size 1."""
+    if not step.name.startswith("conv") or before != after or step.args[1].shape[2 + axis] != 1:
+        return False
+    stride, padding = step.argument(3, "stride", default=1), step.argument(4, "padding", default=0)
+    return _entry(stride, axis) == 1 and (isinstance(padding, str) or _entry(padding, axis) == 0)
 
 
 def _transposed_window(step: Step, axis: int, before: int, after: int) -> Tensor:
@@ -485,7 +495,10 @@ def _take(bounds: Tensor, dim: int, table: Tensor) -> Tensor:
 
 def _advance(table: Tensor) -> float:
     """How many elements further the next row of a table reads."""
-    return float((table[-1].nanmean() - table[0].nanmean()) / (len(table) - 1))
+    first, last = table[0], table[-1]
+    if bool(first.isnan().any() | last.isnan().any()):  # a transposed convolution has rows with gaps
+        return float((last.nanmean() - first.nanmean()) / (len(table) - 1))
+    return float(last[0] - first[0]) / (len(table) - 1)
 
 
 def _over_channels(bounds: Tensor, dims: int) -> Tensor:

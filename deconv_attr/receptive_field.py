@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -64,6 +65,11 @@ class ReceptiveField:
     mixer: str
     obstacle: str
     reads: tuple[Tensor, ...]
+
+    @cached_property
+    def spans(self) -> list[list[list[float]]]:
+        """For each axis and each position the first and last pixel that is really read."""
+        return [reads[:2].T.tolist() for reads in self.reads]
 
     def box(self, *position: int) -> tuple[int, ...]:
         """Give the pixels that one unit depends on: (top, left, bottom, right), half open, clipped to the image.

@@ -101,9 +101,10 @@ def survey(
     NotSurveyedError
         The model asks for values, does not take these inputs, or has forward hooks, which could.
     """
-    looked_at = [layer] if layer else [Layer(name, module) for name, module in model.named_modules()]
-    for path, module in model.named_modules():
-        if any(_is_foreign(hook) for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())):
+    modules = list(model.named_modules())
+    looked_at = [layer] if layer else [Layer(name, module) for name, module in modules]
+    for path, module in modules:
+        if any(map(_is_foreign, (*module._forward_hooks.values(), *module._forward_pre_hooks.values()))):
             raise NotSurveyedError(
                 f"there is a forward hook on '{path}'" if path else "there is a forward hook on the model"
             )
@@ -113,9 +114,9 @@ def survey(
         undo.enter_context(torch.no_grad())
         undo.enter_context(torch.random.fork_rng(devices=[]))
         undo.enter_context(undisturbed(model, attributes=True))
-        dry_run = _DryRun(model, others, layer, stop)
+        dry_run = _DryRun(model, modules, others, layer, stop)
         if reach:
-            dry_run.begin(model, blank[0])
+            dry_run.begin(blank[0])
         for each in looked_at:
             undo.callback(each.module.register_forward_hook(dry_run.watcher(each)).remove)
         try:
@@ -130,11 +131,19 @@ def survey(
 class _DryRun(WritesToCopies):
     """Sends every call that touches the inputs to the meta device, and follows what it reads."""
 
-    def __init__(self, model: nn.Module, others: Sequence[Any], last: Layer | None, stop: bool) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        modules: Sequence[tuple[str, nn.Module]],
+        others: Sequence[Any],
+        last: Layer | None,
+        stop: bool,
+    ) -> None:
         super().__init__(model, others)
         self.found: Survey = []
-        self._paths = {id(module): path for path, module in model.named_modules()}
-        self._own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        self._paths = {id(module): path for path, module in modules}
+        held = [(*module._parameters.values(), *module._buffers.values()) for _, module in modules]
+        self._own = {id(tensor): tensor for tensors in held for tensor in tensors if tensor is not None}
         self._last, self._stop = last, stop
         self._image: Reach  # once it is followed
         # By id, with the version at which it was learnt; a reach of None for a constant.
@@ -145,11 +154,11 @@ class _DryRun(WritesToCopies):
         self._calls: list[Any] = []
         self._thread = threading.get_ident()
 
-    def begin(self, model: nn.Module, image: Tensor) -> None:
+    def begin(self, image: Tensor) -> None:
         """Follow what is read of this tensor."""
         self._image, self._following = pixels(image.shape, image.dim() - 2), True
         self._learn(image, self._image)
-        for tensor in (*model.parameters(), *model.buffers()):
+        for tensor in self._own.values():
             if tensor.is_meta:
                 self._learn(tensor, None)
 
@@ -177,7 +186,8 @@ class _DryRun(WritesToCopies):
 
     def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         """Run one call: on the meta device, if it touches what has been computed from the inputs."""
-        touches = any(tensor.is_meta for tensor in tensors_in((args, kwargs)))
+        tensors = list(tensors_in((args, kwargs)))
+        touches = any(tensor.is_meta for tensor in tensors)
         if name is None or not touches:
             if touches and getattr(func, "__name__", "") == "__set__":  # x.data = ...
                 self._poison = self._poison or self._place("an assigned attribute")
@@ -187,9 +197,11 @@ class _DryRun(WritesToCopies):
                     if tensor.is_meta:
                         self._learn(tensor, self._constant(tensor, name in _UNIFORM))
             return output
+        if not self._following and name not in _KEEP_THE_SHAPE:
+            return func(*_to_meta(args), **_to_meta(kwargs))
         written = writes_to(func, name, args, kwargs)
         self._check_written(name, written)
-        known = {id(t): self._reach(t) for t in tensors_in((args, kwargs))} if self._following else {}
+        known = {id(tensor): self._reach(tensor) for tensor in tensors} if self._following else {}
         if name in _KEEP_THE_SHAPE and args and args[0].is_meta and not args[0]._is_view():
             output = args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])
         else:

@@ -323,7 +323,7 @@ BAD = {  # the layer, the selector, options; the error and what it says
     "slices of nothing": ("conv1", (slice(7, 9), 0), {}, TargetError, ("covers no unit", "(3, 4, 8, 8)")),
     "too many slices": ("conv1", (slice(1),) * 4, {}, TargetError, ("has 4 indices", "has 3")),
     "callable of another shape": ("conv1", lambda out: out[0], {}, TargetError, ("(N,)", "(4, 8, 8)")),
-    "callable of another length": ("conv1", lambda out: out[:2, 0, 0, 0], {}, TargetError, ("(3,)", "(2,)")),
+    "callable of another length": ("conv1", lambda out: out[:2, 0, 0, 0], {}, TargetError, ("N = 3", "(2,)")),
     "callable of no tensor": ("conv1", lambda out: 3, {}, TargetError, ("(N,)", "int")),
     "start": ("conv1", 1, {"start": "two"}, InputError, ("'one', 'activation'", "'two'")),
     "NaN weights": ("conv2#1", 1, {"prepare": spoilt}, SignalError, ("'conv2d' in module 'conv1'",)),
