@@ -8,6 +8,7 @@ Source: Zeiler and Fergus 2014, section 2.1, "filtering".
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,28 +86,34 @@ def filter_cone(signal: Tensor, conv: _Convolution) -> Tensor:
     windows = [_windows(alive, axis) for axis in range(dims)]
     if not all(size for _, size in windows):
         return below
-    corners = list(zip(*(begins for begins, _ in windows), strict=True))
     sizes = [size for _, size in windows]
-    taken = [
-        part[(..., *(slice(b, b + size) for b, size in zip(corner, sizes, strict=True)))]
-        for part, corner in zip(signal, corners, strict=True)
-    ]
+    # Examples whose windows stand at the same place go together.
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for example, corner in enumerate(zip(*(begins for begins, _ in windows), strict=True)):
+        groups[corner].append(example)
+    members: list[Any] = list(groups.values()) if len(groups) > 1 else [slice(None)]
+    taken = []
+    for corner, examples in zip(groups, members, strict=True):
+        window: list[Any] = [..., *(slice(begin, begin + size) for begin, size in zip(corner, sizes, strict=True))]
+        taken.append(signal[tuple(window)][examples])
     spans = [
         (size - 1) * stride + dilation * (width - 1) + 1
         for size, stride, dilation, width in zip(sizes, conv.stride, conv.dilation, conv.weight.shape[2:], strict=True)
     ]
     shape = (len(signal), conv.input_shape[1], *spans)
-    found = conv.adjoint(shape, conv.weight, torch.stack(taken), conv.stride, 0, conv.dilation, conv.groups)
-    for part, window, corner in zip(below, found, corners, strict=True):
+    together = torch.cat(taken) if len(taken) > 1 else taken[0]
+    found = conv.adjoint(shape, conv.weight, together, conv.stride, 0, conv.dilation, conv.groups)
+    parts = torch.split(found, [len(examples) for examples in groups.values()])
+    for corner, examples, part in zip(groups, members, parts, strict=True):
         read: list[Any] = [...]
-        written: list[Any] = [...]
+        written: list[Any] = [examples, ...]
         for axis, span in enumerate(spans):
             begin = corner[axis] * conv.stride[axis] - conv.padding[axis]
             start, end = max(begin, 0), min(begin + span, conv.input_shape[2 + axis])
             length = max(end - start, 0)
             read.append(slice(start - begin, start - begin + length))
             written.append(slice(start, start + length))
-        part[tuple(written)] = window[tuple(read)]
+        below[tuple(written)] = part[tuple(read)]
     return below
 
 

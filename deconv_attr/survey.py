@@ -197,15 +197,16 @@ class _DryRun(WritesToCopies):
                     if tensor.is_meta:
                         self._learn(tensor, self._constant(tensor, name in _UNIFORM))
             return output
-        if not self._following and name not in _KEEP_THE_SHAPE:
-            return func(*_to_meta(args), **_to_meta(kwargs))
+        if not self._following:  # only the number of runs still counts
+            kept = name in _KEEP_THE_SHAPE and bool(args) and args[0].is_meta
+            return args[0] if kept else _blank_output(func, name, args, kwargs)
         written = writes_to(func, name, args, kwargs)
         self._check_written(name, written)
         known = {id(tensor): self._reach(tensor) for tensor in tensors} if self._following else {}
         if name in _KEEP_THE_SHAPE and args and args[0].is_meta and not args[0]._is_view():
             output = args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])
         else:
-            output = func(*_to_meta(args), **_to_meta(kwargs))
+            output = _blank_output(func, name, args, kwargs)
         if self._following:
             self._follow(name, func, args, kwargs, [tensor for tensor in tensors_in(output) if tensor.is_meta], known)
         return output
@@ -274,6 +275,22 @@ class _DryRun(WritesToCopies):
     def _place(self, name: str) -> str:
         path, stock = running_module(self._paths)
         return Call(path, name, Kind.UNKNOWN, NO_RULE, "" if stock else source_line()).place
+
+
+def _blank_output(func: Any, name: str, args: Any, kwargs: Any) -> Any:
+    """Run a call on the meta device; of convolutions, which take torch long there, only compute the shape."""
+    if name in ("conv1d", "conv2d", "conv3d") and len(args) == 7 and not kwargs and args[0].dim() == args[1].dim():
+        source, weight, _, stride, padding, dilation, groups = args
+        if source.shape[1] == weight.shape[1] * groups and all(
+            isinstance(v, tuple) for v in (stride, padding, dilation)
+        ):
+            sizes = [
+                (size + 2 * p - d * (k - 1) - 1) // s + 1
+                for size, k, s, p, d in zip(source.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+            ]
+            if min(sizes) > 0:
+                return source.new_empty((len(source), len(weight), *sizes), device="meta")
+    return func(*_to_meta(args), **_to_meta(kwargs))
 
 
 def _to_meta(value: Any) -> Any:

@@ -130,12 +130,15 @@ def test_only_the_cone_of_a_unit_is_computed(asked):
     assert asked == [((3, 3), (1, 1)), ((5, 5), (3, 3)), ((13, 11), (5, 4))]  # the last of 99 columns
 
 
-def test_the_window_covers_all_units_of_all_examples_and_no_more(asked):
+def test_each_example_has_a_window_of_its_own(asked):
     model = nn.Conv2d(1, 2, (3, 2), (2, 1), dilation=(2, 1)).double()
     signal = torch.zeros(2, 2, 48, 99, dtype=torch.float64)
     signal[0, 0, 4, 7] = signal[1, 1, 9, 30] = 1
     send(model, torch.rand(2, 1, 100, 100, dtype=torch.float64), signal, True)
-    assert asked == [((5 * 2 + 4 + 1, 23 + 1 + 1), (6, 24))]
+    assert asked == [((5, 2), (1, 1))]
+    signal[0, 1, 6, 8] = 1  # the largest window serves for all
+    send(model, torch.rand(2, 1, 100, 100, dtype=torch.float64), signal, True)
+    assert asked[1] == ((9, 3), (3, 2))
 
 
 def test_a_signal_of_zeros_is_not_computed_and_is_zero(asked):

@@ -24,7 +24,7 @@ from deconv_attr import project
 from deconv_attr.images import read_image
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-ROUNDS = 3
+ROUNDS = 5
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no trained weights and photographs here")
 
