@@ -4,9 +4,10 @@
 >>> attributions = ZFDeconv(model).attribute(x, target=5)   # doctest: +SKIP
 """
 
-from .attribution import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage
+from .attribution import ZFDeconv, coverage
 from .coverage import Coverage
 from .errors import DeadSignalWarning, DeconvError
+from .layer_attribution import LayerZFDeconv, NeuronZFDeconv
 from .operations import Kind
 from .projection import Projection, project
 from .receptive_field import ReceptiveField, receptive_field

@@ -1,4 +1,4 @@
-"""The Captum face: ``ZFDeconv(model).attribute(x, target=...)``, its neuron and layer forms, ``coverage(model, x)``.
+"""The Captum face: ``ZFDeconv(model).attribute(x, target=...)``, ``coverage(model, x)``.
 
 >>> attributions = ZFDeconv(model).attribute(x, target=5)   # doctest: +SKIP
 >>> attributions.shape == x.shape                           # doctest: +SKIP
@@ -14,28 +14,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import torch
-from captum.attr import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
+from captum.attr import Attribution, GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from .checks import Selector, Target, check_inputs, check_model, first_signal, select_scores, select_units
+from .checks import Target, check_inputs, check_model, select_scores
 from .coverage import Coverage
 from .diagnosis import dead_examples, endings, lost_numbers, some
 from .errors import DeadSignalWarning, SignalError
 from .hooks import SignalPath
-from .layer_tap import LayerTap
-from .layers import Layer, find_layer
 from .rules import DECONVNET, Table, choose
-from .survey import NotSurveyedError, survey
 
-__all__ = ["LayerZFDeconv", "NeuronZFDeconv", "ZFDeconv", "coverage"]
+__all__ = ["SINGLE_UNIT", "Face", "ZFDeconv", "as_tuple", "coverage", "explain", "leaves_of"]
 
 
-class _Face(Attribution):
+class Face(Attribution):
     """What both methods answer to Captum."""
 
     @classmethod
@@ -48,7 +44,7 @@ class _Face(Attribution):
         raise NotImplementedError(f"attribute_future is not implemented for {self.get_name()}")
 
 
-class ZFDeconv(_Face, GradientAttribution):
+class ZFDeconv(Face, GradientAttribution):
     """The deconvnet of Zeiler and Fergus as a Captum attribution method.
 
     Parameters
@@ -133,199 +129,28 @@ class ZFDeconv(_Face, GradientAttribution):
         DeadSignalWarning
             A map is zero everywhere because the signal was rectified away.
         """
-        tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
+        tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
 
         def send(path: SignalPath) -> tuple[Tensor, ...]:
-            leaves = _leaves(tensors)
+            leaves = leaves_of(tensors)
 
             def forward(*args: Any) -> Any:
                 return path.run(self.forward_func, args[: len(leaves)], args[len(leaves) :])
 
             return self.gradient_func(forward, leaves, target, others)
 
-        signals, report = _explain(self.model, self.rules, len(tensors[0]), send, _SINGLE_UNIT)
+        signals, report = explain(self.model, self.rules, len(tensors[0]), send, SINGLE_UNIT)
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
 
 
-class _AtLayer(_Face):
-    """What a method that looks at one layer is made of; its arguments are :class:`NeuronZFDeconv`'s."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        layer: nn.Module | str,
-        device_ids: list[int] | None = None,
-        *,
-        rules: Table = DECONVNET,
-        activations: str = "error",
-        unknown: str = "error",
-        batch_norm: str = "scale",
-        overlap: str = "sum",
-    ) -> None:
-        check_model(model)
-        find_layer(model, layer)
-        super().__init__(model, layer, device_ids)  # type: ignore[call-arg]  # Captum's neuron or layer class
-        self.model = model
-        self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
-
-    def _settled(self, layer: Any, tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> Layer:
-        """Find a layer and, by a dry run, its only call; leave that open if the model cannot run dry."""
-        found = find_layer(self.model, layer)
-        if found.call is None:
-            with suppress(NotSurveyedError):
-                found = found.settled(len(survey(self.model, tensors, others, found)))
-        return found
-
-
-class NeuronZFDeconv(_AtLayer, NeuronAttribution):
-    """Which pixels caused the activation of one unit of a layer: the paper's own question.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model; it is never changed.
-    layer : nn.Module or str
-        One of its modules, or its dotted name; ``"relu#2"`` for the second call of one that runs several times.
-    device_ids : list of int or None
-        Accepted for Captum's sake; one device is used.
-    rules, activations, unknown, batch_norm, overlap
-        As for :class:`ZFDeconv`.
-
-    Raises
-    ------
-    ModelError
-        As for :class:`ZFDeconv`.
-    InputError
-        A choice or a layer that does not exist.
-    """
-
-    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
-    def attribute(
-        self,
-        inputs: Tensor | tuple[Tensor, ...],
-        neuron_selector: Selector,
-        additional_forward_args: Any = None,
-        attribute_to_neuron_input: bool = False,
-        *,
-        start: str = "one",
-        return_coverage: bool = False,
-    ) -> Any:
-        """Project units of the layer down to the inputs. The forward pass ends at the layer.
-
-        Parameters
-        ----------
-        inputs, additional_forward_args, return_coverage
-            As for :meth:`ZFDeconv.attribute`, which also lists the errors.
-        neuron_selector : int, tuple, list, Tensor or callable
-            int: of a layer of feature maps that map's strongest unit in each example, of a layer of vectors that
-            unit. tuple of int: (map, row, column). tuple with slices: the sum of the units. callable: a function
-            of the layer's output that returns (N,). list or 1-D tensor: an int or a tuple for each example.
-        attribute_to_neuron_input : bool
-            Whether the units are those of the layer's input instead.
-        start : {"one", "activation"}
-            What the signal starts with: 1, as everywhere in Captum, or the unit's activation, as in the paper.
-
-        Returns
-        -------
-        Tensor or tuple of Tensor
-            As for :meth:`ZFDeconv.attribute`; with ``start="activation"`` in units of activation squared per input.
-
-        Raises
-        ------
-        InputError
-            The layer does not run, or several times; it does not return one tensor.
-        TargetError
-            The selector is out of range, or of a wrong type or length.
-        """
-        tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
-        layer = self._settled(self.layer, tensors, others)
-        tap = LayerTap(layer, attribute_to_neuron_input, last=layer.call is not None)
-
-        def send(path: SignalPath) -> tuple[Tensor, ...]:
-            leaves = _leaves(tensors)
-            scores = select_units(path.run(tap.until(self.model), leaves, others, whole=False), neuron_selector)
-            return torch.autograd.grad(scores, leaves, first_signal(scores, start, path.watches))
-
-        signals, report = _explain(self.model, self.rules, len(tensors[0]), send, _OTHER_UNIT)
-        attributions = signals if isinstance(inputs, tuple) else signals[0]
-        return (attributions, report) if return_coverage else attributions
-
-
-class LayerZFDeconv(_AtLayer, LayerAttribution):
-    """The signal of a score, or of units of a layer further up, read at a layer on its way down.
-
-    Parameters
-    ----------
-    model, layer, device_ids, rules, activations, unknown, batch_norm, overlap
-        As for :class:`NeuronZFDeconv`.
-    """
-
-    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
-    def attribute(
-        self,
-        inputs: Tensor | tuple[Tensor, ...],
-        target: Any = None,
-        additional_forward_args: Any = None,
-        attribute_to_layer_input: bool = False,
-        *,
-        from_layer: nn.Module | str | None = None,
-        start: str = "one",
-    ) -> Any:
-        """Send a signal down to the layer.
-
-        Parameters
-        ----------
-        inputs, additional_forward_args
-            As for :meth:`ZFDeconv.attribute`, which also lists the errors.
-        target
-            Where the signal starts: as for :meth:`ZFDeconv.attribute`, or with `from_layer` as the
-            ``neuron_selector`` of :meth:`NeuronZFDeconv.attribute`.
-        attribute_to_layer_input : bool
-            Whether to read the signal at the layer's input instead: all of it, also what reaches that tensor
-            past the layer, by a skip connection.
-        from_layer : nn.Module, str or None
-            The layer further up at which the signal starts, and the forward pass ends; None: the model's output.
-        start : {"one", "activation"}
-            As for :meth:`NeuronZFDeconv.attribute`.
-
-        Returns
-        -------
-        Tensor or tuple of Tensor
-            Shaped as the layer's output (or input); a tuple of its tensors if that is not a single one.
-
-        Raises
-        ------
-        InputError
-            A layer does not run, or several times; the signal does not come by the layer.
-        """
-        tensors, others = check_inputs(inputs, self.model), _as_tuple(additional_forward_args)
-        tap = LayerTap(find_layer(self.model, self.layer), attribute_to_layer_input)
-        top = None
-        if from_layer is not None:
-            tap = LayerTap(self._settled(self.layer, tensors, others), attribute_to_layer_input)
-            upper = self._settled(from_layer, tensors, others)
-            top = LayerTap(upper, last=upper.call is not None)
-
-        def send(path: SignalPath) -> tuple[Tensor, ...]:
-            with tap:
-                forward = self.model if top is None else top.until(self.model)
-                output = path.run(forward, _leaves(tensors), others, whole=top is None)
-            scores = select_scores(output, target) if top is None else select_units(output, target)
-            return tap.signals(scores, first_signal(scores, start, path.watches))
-
-        signals, _ = _explain(self.model, self.rules, len(tensors[0]), send, _SINGLE_UNIT)
-        return signals[0] if tap.is_single else signals
-
-
-_SINGLE_UNIT = (
+SINGLE_UNIT = (
     "Start from a single unit instead, as the paper does: "
     "NeuronZFDeconv(model, layer).attribute(inputs, neuron_selector=feature_map), or project(...)."
 )
-_OTHER_UNIT = "Choose another unit, or a layer further down."
 
 
-def _explain(
+def explain(
     model: nn.Module,
     rules: Table,
     count: int,
@@ -387,18 +212,19 @@ def coverage(
     """
     check_model(model)
     tensors = check_inputs(inputs, model)
-    others = _as_tuple(additional_forward_args)
+    others = as_tuple(additional_forward_args)
     with SignalPath(model, rules, strict=False) as path:
-        path.run(model, _leaves(tensors), others)
+        path.run(model, leaves_of(tensors), others)
     return path.report(["No rectifier ran: the map would be the plain gradient."] if path.lacks_rectifier else [])
 
 
-def _leaves(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def leaves_of(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Give tensors of our own on the caller's data, at which a graph can begin."""
     return tuple((t.clone() if t.is_inference() else t.detach()).requires_grad_() for t in tensors)
 
 
-def _as_tuple(arguments: Any) -> tuple[Any, ...]:
+def as_tuple(arguments: Any) -> tuple[Any, ...]:
+    """Give a model's further arguments as a tuple."""
     if arguments is None:
         return ()
     return arguments if isinstance(arguments, tuple) else (arguments,)

@@ -12,13 +12,8 @@ import torch
 
 __all__ = ["running_module", "source_line"]
 
-_ENGINE = (
-    "places.py",
-    "hooks.py",
-    "survey.py",
-    "reach.py",
-    "ownership.py",
-)  # the rooms that stand between the model and torch
+# The rooms that stand between the model and torch.
+_ENGINE = ("places.py", "hooks.py", "survey.py", "reach", "ownership.py")
 _NOT_THE_SOURCE = (str(Path(torch.__file__).parent) + os.sep, *(str(Path(__file__).with_name(n)) for n in _ENGINE))
 
 

@@ -16,8 +16,12 @@ def test_the_map_by_hand_is_the_map_of_one_call(capsys):
     assert "features.0" in capsys.readouterr().out
 
 
-def test_the_snippet_of_the_readme_runs(capsys):
+def test_the_snippets_of_the_readme_run(capsys):
     readme = (ROOT / "README.md").read_text()
-    snippet = readme.split("```python\n", 1)[1].split("```", 1)[0]
-    exec(compile(snippet, "README.md", "exec"), {})
-    assert "rectify" in capsys.readouterr().out
+    names = {}
+    for part in readme.split("```python\n")[1:]:
+        exec(compile(part.split("```", 1)[0], "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "rectify" in printed
+    assert "51x51 pixels, stride 8x8" in printed
+    assert len(names["found"]) == 2

@@ -171,7 +171,7 @@ CROWDED = {"alexnet": (65, "features.2"), "resnet18": (40, "layer1"), "squeezene
 
 
 @pytest.mark.parametrize("name", CROWDED)
-def test_where_units_crowd_an_image_it_is_run_whole_and_once(name):
+def test_where_units_crowd_an_image_it_is_run_whole_in_one_batch(name):
     size, layer = CROWDED[name]
     model, x = Watched(trained(name, torch.float64)), image(3, size, size + 9, dtype=torch.float64)
     output = outputs(model, x, f"net.{layer}")
@@ -179,7 +179,7 @@ def test_where_units_crowd_an_image_it_is_run_whole_and_once(name):
     expected = whole(model, x, f"net.{layer}", units)
     model.seen.clear()
     result = together(model, x, f"net.{layer}", units)
-    assert model.seen == [(1, *x.shape)]
+    assert model.seen == [(4, *x.shape)]  # one batch of copies, so that filters are read once for several signals
     assert not result.from_cutout.any()
     assert wrong(result, expected, 1e-10) == {}
     assert all(result.patches[i].shape == want[window(result, i)].shape for i, want in enumerate(expected))
