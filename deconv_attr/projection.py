@@ -178,7 +178,7 @@ def project(
     work = _Work(projector, source, site, table, expected)
     with tqdm(total=len(table), disable=not show_progress, unit="unit") as bar:
         work.run(bar.update)
-    for place, numbers in work.died.items():
+    for place, numbers in work.died().items():
         warnings.warn(
             f"The signal died for {len(numbers)} of {len(table)} units ({some(numbers)}), their projections are "
             f"zero: {place}. Choose other units, or a layer further down.",
@@ -204,11 +204,8 @@ def _strongest(projector: Projector, source: Source, table: Tensor) -> tuple[Ten
     return torch.tensor(found), best
 
 
-# One image's share of the work, forward and back, is two; a cut-out's is twice its pixels. Where several units share
-# an image, its forward pass is run once.
+# Units whose cut-outs together are larger than this many images share one forward pass of the image.
 _SHARED = 2.0
-
-
 # An image with many units stands in a batch that often, so that a filter is read from memory once for several signals.
 _COPIES = 4
 
@@ -225,13 +222,13 @@ class _Done(NamedTuple):
     patch: Tensor
     from_cutout: bool
     image_shape: Size
+    ending: str  # where the signal died
 
 
 class _Work:
     """The units of one call of :func:`project`, and what has come of them."""
 
     def __init__(self, projector: Projector, source: Source, site: Site, table: Tensor, expected: Any) -> None:
-        self.died: dict[str, list[int]] = defaultdict(list)
         self._projector, self._source, self._table = projector, source, table
         self._shape = site.shape  # with which the table has been compared
         self._rows: list[list[int]] = table.tolist()
@@ -256,6 +253,14 @@ class _Work:
         rest = iter(shares)
         for site, numbers, batch in self._projector.batches(self._source, [number for number, _ in shares]):
             self._by_images(site, batch, [next(rest)[1] for _ in numbers], tell)
+
+    def died(self) -> dict[str, list[int]]:
+        """Give the units whose signals died, by the place."""
+        places: dict[str, list[int]] = defaultdict(list)
+        for unit, done in enumerate(self._done):
+            if done is not None and done.ending:
+                places[done.ending].append(unit)
+        return places
 
     def result(self, layer: str) -> Projection:
         """Give what has been found, on the images' device."""
@@ -313,7 +318,9 @@ class _Work:
         for key in list(waiting):
             run(self._projector.known(key[0]), key)
         if sample & left:  # what is wrong for one may be wrong for all
-            left.update(unit for unit, value in enumerate(self._expected) if value is None)
+            others = {unit for unit, value in enumerate(self._expected) if value is None} - left
+            tell(-sum(self._done[unit] is not None for unit in others))
+            left |= others
         return left
 
     def _run_cuts(self, site: Site, image_shape: Size, cuts: list[_Cut]) -> list[int]:
@@ -332,11 +339,10 @@ class _Work:
         loudest = max(abs(float(arrival.activation)) for arrival in arrivals)
         refused = []
         boxes = self._boxes(site, image_shape, [cut.unit for cut in cuts])
-        # The kernels add in another order, so the last digits differ.
-        allowed = torch.finfo(arrivals[0].activation.dtype).eps ** 0.5 * loudest
+        eps = torch.finfo(arrivals[0].activation.dtype).eps  # the kernels add in another order
         for cut, arrival, box in zip(cuts, arrivals, boxes, strict=True):
             value, expected = float(arrival.activation), self._expected[cut.unit]
-            if expected is not None and not abs(value - expected) <= allowed:
+            if expected is not None and not abs(value - expected) <= eps**0.5 * abs(value) + 100 * eps * loudest:
                 refused.append(cut.unit)
             else:
                 self._keep(arrival, box, cut.corner, image_shape, True)
@@ -364,9 +370,7 @@ class _Work:
 
     def _keep(self, arrival: Arrival, box: list[int], corner: list[int], image_shape: Size, from_cutout: bool) -> None:
         patch = arrival.signal[_window([edge - start for edge, start in zip(box, corner * 2, strict=True)])].clone()
-        self._done[arrival.start.unit] = _Done(arrival.activation, box, patch, from_cutout, image_shape)
-        if arrival.ending:
-            self.died[arrival.ending].append(arrival.start.unit)
+        self._done[arrival.start.unit] = _Done(arrival.activation, box, patch, from_cutout, image_shape, arrival.ending)
 
 
 def _window(box: list[int]) -> tuple[Any, ...]:

@@ -202,13 +202,12 @@ class _DryRun(WritesToCopies):
             return args[0] if kept else _blank_output(func, name, args, kwargs)
         written = writes_to(func, name, args, kwargs)
         self._check_written(name, written)
-        known = {id(tensor): self._reach(tensor) for tensor in tensors} if self._following else {}
+        known = {id(tensor): self._reach(tensor) for tensor in tensors}
         if name in _KEEP_THE_SHAPE and args and args[0].is_meta and not args[0]._is_view():
             output = args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])
         else:
             output = _blank_output(func, name, args, kwargs)
-        if self._following:
-            self._follow(name, func, args, kwargs, [tensor for tensor in tensors_in(output) if tensor.is_meta], known)
+        self._follow(name, func, args, kwargs, [tensor for tensor in tensors_in(output) if tensor.is_meta], known)
         return output
 
     def _check_written(self, name: str, written: list[Tensor]) -> None:

@@ -12,9 +12,10 @@ from reading import Of, bounding_box, contains, conv, other_values, positive, sa
 from state import snapshot
 from torch import nn
 
-from deconv_attr import receptive_field
+from deconv_attr import DECONVNET, receptive_field
 from deconv_attr.errors import InputError, ModelError
 from deconv_attr.layers import find_layer
+from deconv_attr.projector import Projector
 from deconv_attr.survey import NotSurveyedError, survey
 
 SHAPE = (2, 12, 14)
@@ -239,6 +240,9 @@ OBSTACLES = {  # the value of a unit depends on where the border is, or on how l
     ),
     "prelu of rows": lambda: Of(lambda x: F.prelu(-x.transpose(1, 2), ramp(x, 2).to(x.dtype)).transpose(1, 2)),
     "windows": lambda: Of(windows, same()),
+    "windows in the shade of a convolution": lambda: Of(
+        lambda x, a, b: windows(x, a) + b(F.pad(x, (1, 2, 1, 2))), same(), conv(4)
+    ),
     "windows beside a convolution": lambda: Of(lambda x, a, b: windows(x, a) + b(x), same(), same(5)),
     "halves": lambda: Of(lambda x, a: a(x) + torch.cat([h * (i + 1) for i, h in enumerate(x.chunk(2, 2))], 2), same(5)),
     "stripes": lambda: Of(lambda x, a: torch.cat([a(h) for h in x.split(6, 2)], 2), same()),
@@ -260,8 +264,6 @@ OBSTACLES = {  # the value of a unit depends on where the border is, or on how l
 
 
 SEEN_IN_THE_CUT_OUT = {  # not before: the calls there have other numbers, or read other pixels
-    "windows",
-    "windows beside a convolution",
     "pool of a size read off the image",
     "number read off the image",
     "number of pixels",
@@ -275,6 +277,18 @@ def test_what_makes_a_cut_out_another_image_is_an_obstacle_or_seen_in_the_cut_ou
     field = receptive_field(model, "", x.shape)
     assert (field.obstacle == "") == (name in SEEN_IN_THE_CUT_OUT)
     assert other_values(model, x)[0] == []
+
+
+def test_a_cut_out_at_another_place_than_the_grid_s_does_not_pass():
+    model, x = nn.Sequential(conv(stride=2), nn.ReLU(), same(into=2)).eval(), torch.rand(1, 2, 40, 40)
+    projector = Projector(model, DECONVNET, find_layer(model, "2"), None)
+    site = projector.site(x[0])
+    window = site.cutouts.window((8, 9))
+    cut, corner = x[(..., *window)][0].shape, [part.start for part in window]
+    assert projector.same_reads(site, x[0].shape, cut, (8, 9), corner)
+    for elsewhere in ([corner[0] + 1, corner[1]], [corner[0], corner[1] - 2]):
+        assert not projector.same_reads(site, x[0].shape, cut, (8, 9), elsewhere)
+    assert not projector.same_reads(site, x[0].shape, torch.Size((2, *(edge - 2 for edge in cut[1:]))), (8, 9), corner)
 
 
 class WithoutWidening(nn.Module):

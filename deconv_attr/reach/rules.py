@@ -113,8 +113,8 @@ def _drops(old: Extent, new: Extent) -> bool:
 
 def _parts(step: Step, extents: Sequence[Extent]) -> bool:
     """Say whether a call joins or separates parts of the image, which another image has elsewhere."""
-    if step.name == "cat":
-        return True
+    if step.name == "cat" or any(sum(size > 1 for size in extent.bounds.shape[1:]) > 1 for extent in extents):
+        return True  # or divides rows into groups of rows, which another image begins elsewhere
     spread = [extent.bounds.flatten(1).shape[1] for extent in reach_of(step, step.source).extents]
     return len(step.outputs) > 1 and spread != [extent.bounds.flatten(1).shape[1] for extent in extents]
 
