@@ -32,7 +32,7 @@ __all__ = ["SINGLE_UNIT", "Face", "ZFDeconv", "as_tuple", "coverage", "explain",
 
 
 class Face(Attribution):
-    """What both methods answer to Captum."""
+    """What every method answers to Captum."""
 
     @classmethod
     def get_name(cls) -> str:

@@ -17,7 +17,7 @@ from .receptive_field import ReceptiveField
 
 __all__ = ["Cutouts"]
 
-_LITTLE = 1.15
+_LITTLE = 1.15  # how much longer a side may be, so that all cut-outs share one size
 
 
 class Cutouts:

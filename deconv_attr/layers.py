@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -72,14 +71,10 @@ def find_layer(model: nn.Module, layer: object) -> Layer:
     name, mark, call = layer.partition("#")
     modules = dict(model.named_modules())
     if name not in modules:
-        raise InputError(f"the model has no layer {name!r}{nearest(name, _nameable(list(modules)))}")
+        raise InputError(f"the model has no layer {name!r}{nearest(name, [known for known in modules if known])}")
     if mark and (not call.isdecimal() or int(call) == 0):
         raise InputError(f"expected a call as '{name}#1', '{name}#2', ..., got {layer!r}")
     return Layer(name, modules[name], int(call) if mark else None)
-
-
-def _nameable(names: Sequence[str]) -> list[str]:
-    return [name for name in names if name]
 
 
 def _times(runs: int) -> str:

@@ -153,6 +153,8 @@ def project(
     compared with the whole image's where that is known: from `expected`, from the search for the strongest
     units, or, failing both, for the units of one image, which is run whole for this. A unit whose cut-out
     differs is projected from the whole image; if one of that image does, all are.
+
+    A negative activation, as a convolution's before its ReLU may be, starts a negative signal.
     """
     check_model(model)
     found = find_layer(model, layer)

@@ -32,7 +32,12 @@ _UNIFORM = frozenset("zeros ones full zeros_like ones_like full_like new_zeros n
 _TAKES_SIZES = frozenset("view reshape expand broadcast_to zeros ones full new_zeros new_ones new_full".split())
 _KEEP_THE_SHAPE = frozenset("relu batch_norm dropout".split())  # torch is slow to say so
 # Where the argument stands that makes an operation read the rest of the batch, or throw dice; and its default.
-_TRAINING = {"batch_norm": (5, False), "dropout": (2, True), "dropout2d": (2, True), "dropout3d": (2, True)}
+_TRAINING = {
+    "batch_norm": (5, False),
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d"), (2, True)),
+    **dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"), (2, False)),
+    "rrelu": (3, False),
+}
 
 
 class NotSurveyedError(DeconvError, RuntimeError):

@@ -344,6 +344,14 @@ def test_numbers_that_are_lost_are_an_error_that_names_the_operation():
             project(model, images, "net.3", rows)
 
 
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout])
+def test_a_layer_that_throws_dice_is_refused(kind):
+    layer = nn.Sequential(nn.Flatten(2), kind(), nn.Unflatten(2, (40, 40))) if kind is nn.Dropout1d else kind()
+    model = nn.Sequential(layer, nn.Conv2d(3, 2, 3), nn.ReLU()).train()
+    with pytest.raises(ModelError, match=r"expected the model in eval mode: .*dropout"):
+        project(model, image(1, 3, 40, 40), "2", UNIT)
+
+
 @pytest.mark.parametrize("make", [Local, with_a_hook], ids=["dry run", "no dry run"])
 def test_a_model_in_training_mode_is_refused(make):
     model = nn.Sequential(make(), nn.BatchNorm2d(8)).train()

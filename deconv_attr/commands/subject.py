@@ -59,7 +59,7 @@ def chosen_images(options: argparse.Namespace, classifier: Classifier) -> tuple[
     Raises
     ------
     InputError
-        An image cannot be read, or there are too many.
+        An image cannot be read.
     """
     paths = options.image
     if paths is None:
