@@ -8,7 +8,6 @@ Source: Zeiler and Fergus 2014, section 2.1, "filtering".
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,53 +79,59 @@ def filter_cone(signal: Tensor, conv: _Convolution) -> Tensor:
     """Send a signal (N, C, ...) back through the transposed filters, each example's window only."""
     if signal.dim() < conv.weight.dim():  # no batch
         return filter_cone(signal[None], replace(conv, input_shape=(1, *conv.input_shape)))[0]
-    dims = conv.weight.dim() - 2
-    below = signal.new_zeros(conv.input_shape)
-    alive = signal.any(1)
-    windows = [_windows(alive, axis) for axis in range(dims)]
-    if not all(size for _, size in windows):
-        return below
-    sizes = [size for _, size in windows]
-    # Examples whose windows stand at the same place go together.
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for example, corner in enumerate(zip(*(begins for begins, _ in windows), strict=True)):
-        groups[corner].append(example)
-    members: list[Any] = list(groups.values()) if len(groups) > 1 else [slice(None)]
-    taken = []
-    for corner, examples in zip(groups, members, strict=True):
-        window: list[Any] = [..., *(slice(begin, begin + size) for begin, size in zip(corner, sizes, strict=True))]
-        taken.append(signal[tuple(window)][examples])
+    corners, sizes = _cones(signal)
+    if not all(sizes):
+        return signal.new_zeros(conv.input_shape)
+    steps = torch.tensor(conv.stride, device=signal.device)
     spans = [
         (size - 1) * stride + dilation * (width - 1) + 1
         for size, stride, dilation, width in zip(sizes, conv.stride, conv.dilation, conv.weight.shape[2:], strict=True)
     ]
     shape = (len(signal), conv.input_shape[1], *spans)
-    together = torch.cat(taken) if len(taken) > 1 else taken[0]
-    found = conv.adjoint(shape, conv.weight, together, conv.stride, 0, conv.dilation, conv.groups)
-    parts = torch.split(found, [len(examples) for examples in groups.values()])
-    for corner, examples, part in zip(groups, members, parts, strict=True):
-        read: list[Any] = [...]
-        written: list[Any] = [examples, ...]
-        for axis, span in enumerate(spans):
-            begin = corner[axis] * conv.stride[axis] - conv.padding[axis]
-            start, end = max(begin, 0), min(begin + span, conv.input_shape[2 + axis])
-            length = max(end - start, 0)
-            read.append(slice(start - begin, start - begin + length))
-            written.append(slice(start, start + length))
-        below[tuple(written)] = part[tuple(read)]
+    window = _windows(signal, sizes)[_at(corners)]
+    found = conv.adjoint(shape, conv.weight, window, conv.stride, 0, conv.dilation, conv.groups)
+    # What the last elements read may end before the input does, or beyond it.
+    ends = [
+        max(before + length, (elements - size) * stride + span)
+        for before, length, elements, size, stride, span in zip(
+            conv.padding, conv.input_shape[2:], signal.shape[2:], sizes, conv.stride, spans, strict=True
+        )
+    ]
+    below = signal.new_zeros((*conv.input_shape[:2], *ends))
+    _windows(below, spans)[_at(corners * steps)] = found
+    for axis, (before, length) in enumerate(zip(conv.padding, conv.input_shape[2:], strict=True)):
+        below = below.narrow(2 + axis, before, length)
     return below
 
 
-def _windows(alive: Tensor, axis: int) -> tuple[list[int], int]:
-    """Find, along one axis, where each example's window begins, and how long the longest is."""
-    elsewhere = [dim for dim in range(1, alive.dim()) if dim != 1 + axis]
-    line = alive.any(elsewhere) if elsewhere else alive
-    length = line.shape[1]
-    place = torch.arange(length, device=line.device)
-    first = torch.where(line, place, length).amin(1)
-    last = torch.where(line, place, -1).amax(1)
-    size = max(int((last - first).max()) + 1, 0)
-    return first.clamp(max=length - size).tolist(), size
+def _cones(signal: Tensor) -> tuple[Tensor, list[int]]:
+    """Find where each example's window begins, (N, axes), and how long the longest is along each axis."""
+    alive = signal.any(1)
+    corners, sizes = [], []
+    for axis in range(1, alive.dim()):
+        elsewhere = [dim for dim in range(1, alive.dim()) if dim != axis]
+        line = alive.any(elsewhere) if elsewhere else alive
+        length = line.shape[1]
+        place = torch.arange(length, device=line.device)
+        first = torch.where(line, place, length).amin(1)
+        last = torch.where(line, place, -1).amax(1)
+        sizes.append(max(int((last - first).max()) + 1, 0))
+        corners.append(first.clamp(max=length - sizes[-1]))
+    return torch.stack(corners, 1), sizes
+
+
+def _windows(maps: Tensor, sizes: Sequence[int]) -> Tensor:
+    """View all windows of some size: (N, C, *corners, *sizes)."""
+    for axis, size in enumerate(sizes):
+        maps = maps.unfold(2 + axis, size, 1)
+    return maps
+
+
+def _at(corners: Tensor) -> tuple[Any, ...]:
+    """Index one window of each example; a view, where all stand at the same place."""
+    if bool((corners == corners[0]).all()):
+        return (slice(None), slice(None), *corners[0].tolist())
+    return (torch.arange(len(corners), device=corners.device), slice(None), *corners.unbind(1))
 
 
 FILTER_CONE = Rule("adjoint", filter_cone, _keep)

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from .coverage import NO_RULE, Call, Coverage
 from .errors import ModelError, RuleError
@@ -114,6 +115,8 @@ class SignalPath:
         self._graph = SignalGraph(watch)
         self._belongings: Belongings  # of the model and of what `run` gives it
         self._frames = [_Frame(model, "")]
+        self._handles: list[RemovableHandle] = []
+        self._paths: dict[int, str] = {}  # of the modules, by id
         self._has_rectifier = False
         self._thread = threading.get_ident()
         self._undo = ExitStack()
@@ -174,8 +177,8 @@ class SignalPath:
         self._graph.adopt(entered[:1])
         with ExitStack() as undo:
             undo.enter_context(undisturbed(self._model))
-            for path, module in self._model.named_modules():
-                self._install(undo, module, path)
+            undo.callback(self._uninstall)
+            self._install()
             try:
                 undo.enter_context(disable_saved_tensors_hooks(_RECOMPUTES))
                 undo.enter_context(_FunctionalCalls(self._functional_call))
@@ -189,17 +192,16 @@ class SignalPath:
             self._check(output, whole)
         return output
 
-    def _install(self, undo: ExitStack, module: nn.Module, path: str) -> None:
-        # The model may be running in other threads: there our hooks do nothing. Such a thread may call a hook
-        # that is just being removed without its kwargs.
-        def before(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
-            return self._enter_module(module, path, args, kwargs or {}) if self._is_ours() else None
+    def _install(self) -> None:
+        enter, leave = self._enter_module, self._leave_module
+        for path, module in self._model.named_modules():
+            self._paths[id(module)] = path
+            self._handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(leave, prepend=True))
 
-        def after(module: nn.Module, args: Any, output: Any) -> Any:
-            return self._leave_module(module, output) if self._is_ours() else None
-
-        undo.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-        undo.callback(module.register_forward_hook(after, prepend=True).remove)
+    def _uninstall(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
 
     def _is_ours(self) -> bool:
         return threading.get_ident() == self._thread
@@ -214,8 +216,14 @@ class SignalPath:
                 "use captum.attr.Saliency, or see deconv_attr.coverage(model, inputs) for what it ran"
             )
 
-    def _enter_module(self, module: nn.Module, path: str, args: Any, kwargs: Any) -> Any:
-        frame = _Frame(module, path)
+    # The model may be running in other threads: there our hooks do nothing. Such a thread may call a hook that is
+    # just being removed without its kwargs.
+
+    def _enter_module(self, module: nn.Module, args: Any, kwargs: Any = None) -> Any:
+        if not self._is_ours():
+            return None
+        kwargs = kwargs or {}
+        frame = _Frame(module, self._paths[id(module)])
         self._frames.append(frame)
         name = HOOKED_MODULES.get(type(module).forward)
         source = args[0] if args else kwargs.get("input")
@@ -229,7 +237,9 @@ class SignalPath:
         frame.source, frame.detached, frame.ruled = source, source.detach(), (operation, rule)
         return ((frame.detached, *args[1:]), kwargs) if args else (args, {**kwargs, "input": frame.detached})
 
-    def _leave_module(self, module: nn.Module, output: Any) -> Any:
+    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> Any:
+        if not self._is_ours():
+            return None
         frame = self._frames.pop()
         while frame.module is not module:  # a module in between failed, and the model went on
             frame = self._frames.pop()
