@@ -15,7 +15,7 @@ import torch
 
 from .receptive_field import ReceptiveField
 
-__all__ = ["Cutouts"]
+__all__ = ["Cutouts", "index_of"]
 
 _LITTLE = 1.15  # how much longer a side may be, so that all cut-outs share one size
 
@@ -70,3 +70,9 @@ def _cut_axis(field: ReceptiveField, axis: int) -> tuple[list[int], list[int]]:
     begin = torch.where(far, begin.clamp(max=latest), begin)
     stop = torch.where(far, length, torch.maximum(stop, begin + usual))
     return begin.tolist(), stop.tolist()
+
+
+def index_of(box: Sequence[int]) -> tuple[Any, ...]:
+    """Make of a box (all starts, then all ends) the index of its pixels in an image (C, *axes)."""
+    axes = len(box) // 2
+    return (..., *map(slice, box[:axes], box[axes:]))

@@ -18,9 +18,8 @@ from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
 from .rules import Forward, Rule
 
-__all__ = ["CONVOLUTION_ARGUMENTS", "FILTER_CONE", "is_convolution"]
+__all__ = ["FILTER_CONE", "is_convolution"]
 
-CONVOLUTION_ARGUMENTS = "input weight bias stride padding dilation groups".split()
 _ADJOINTS: Mapping[str, Callable[..., Tensor]] = {
     "conv1d": conv1d_input,
     "conv2d": conv2d_input,

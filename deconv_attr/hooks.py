@@ -29,9 +29,18 @@ from torch.utils.hooks import RemovableHandle
 
 from .coverage import NO_RULE, Call, Coverage
 from .errors import ModelError, RuleError
-from .filtering import CONVOLUTION_ARGUMENTS, FILTER_CONE, is_convolution
+from .filtering import FILTER_CONE, is_convolution
 from .graph import SignalGraph, attach, enter
-from .operations import HOOKED_MODULES, Kind, Operation, identify, operation_name, tensors_in, writes_to
+from .operations import (
+    CONVOLUTION_ARGUMENTS,
+    HOOKED_MODULES,
+    Kind,
+    Operation,
+    identify,
+    operation_name,
+    tensors_in,
+    writes_to,
+)
 from .ownership import Belongings, undisturbed
 from .places import source_line
 from .rules import Forward, Rule, Table

@@ -15,7 +15,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["HOOKED_MODULES", "Kind", "Operation", "identify", "operation_name", "tensors_in", "writes_to"]
+__all__ = [
+    "CONVOLUTION_ARGUMENTS",
+    "HOOKED_MODULES",
+    "Kind",
+    "Operation",
+    "identify",
+    "operation_name",
+    "tensors_in",
+    "writes_to",
+]
+
+CONVOLUTION_ARGUMENTS = tuple("input weight bias stride padding dilation groups".split())
 
 
 class Kind(enum.Enum):

@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
 from tqdm import tqdm
 
 from .checks import check_model
+from .cutouts import index_of
 from .diagnosis import some
-from .errors import DeadSignalWarning, DeconvError, InputError
+from .errors import DeadSignalWarning, InputError
 from .layers import find_layer
-from .projector import Arrival, Images, Projector, Site, Source, Start, check_finite
+from .projector import Projector
 from .rules import DECONVNET, Table, choose
+from .schedule import Done, Schedule
+from .source import Images, Source
 from .units import check_units, read_units, strongest_positions
 
 __all__ = ["Projection", "project"]
@@ -85,7 +87,7 @@ class Projection:
         """Give one projection as a full image, (C, H, W)."""
         patch = self.patches[index]
         image = patch.new_zeros(self.image_shapes[index])
-        image[_window(self.boxes[index].tolist())] = patch
+        image[index_of(self.boxes[index].tolist())] = patch
         return image
 
     def __repr__(self) -> str:
@@ -166,28 +168,52 @@ def project(
     of_first = (table[:, 0] == first).nonzero().flatten().tolist() if table.shape[1] > 1 else None
     check_units(table, site.shape, str(found), of_first)
     located = table.shape[1] == 1 + len(site.shape) and table.shape[1] > 1
+    known = _known(expected, table, located)
+    if not located:
+        table, known = _strongest(projector, source, table)
+    schedule = Schedule(projector, source, site, table, known)
+    with tqdm(total=len(table), disable=not show_progress, unit="unit") as bar:
+        done = schedule.run(bar.update)
+    _warn_of_dead(done)
+    return Projection(
+        found.name if found.call is None else f"{found.name}#{found.call}",
+        table,
+        torch.stack([unit.activation for unit in done]).to(source.device),
+        torch.tensor([unit.box for unit in done]),
+        [unit.patch.to(source.device) for unit in done],
+        torch.tensor([unit.from_cutout for unit in done]),
+        [unit.image_shape for unit in done],
+    )
+
+
+def _known(expected: Tensor | Sequence[float] | None, table: Tensor, located: bool) -> Tensor | None:
+    """Give the expected activations as a tensor, one for each unit."""
+    if expected is None:
+        return None
     try:
-        expected = None if expected is None else torch.as_tensor(expected)
+        known = torch.as_tensor(expected)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"expected the activations as numbers, got {expected!r:.80}") from error
-    if expected is not None and (not located or expected.shape != table.shape[:1]):
+    if not located or known.shape != table.shape[:1]:
         raise InputError(
             f"expected the activations of {len(table)} units whose positions are given, "
-            f"got {tuple(expected.shape)} for units as rows of {table.shape[1]} numbers"
+            f"got {tuple(known.shape)} for units as rows of {table.shape[1]} numbers"
         )
-    if not located:
-        table, expected = _strongest(projector, source, table)
-    work = _Work(projector, source, site, table, expected)
-    with tqdm(total=len(table), disable=not show_progress, unit="unit") as bar:
-        work.run(bar.update)
-    for place, numbers in work.died().items():
+    return known
+
+
+def _warn_of_dead(done: Sequence[Done]) -> None:
+    died: dict[str, list[int]] = defaultdict(list)
+    for number, unit in enumerate(done):
+        if unit.ending:
+            died[unit.ending].append(number)
+    for place, numbers in died.items():
         warnings.warn(
-            f"The signal died for {len(numbers)} of {len(table)} units ({some(numbers)}), their projections are "
+            f"The signal died for {len(numbers)} of {len(done)} units ({some(numbers)}), their projections are "
             f"zero: {place}. Choose other units, or a layer further down.",
             DeadSignalWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return work.result(found.name if found.call is None else f"{found.name}#{found.call}")
 
 
 def _strongest(projector: Projector, source: Source, table: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,177 +230,3 @@ def _strongest(projector: Projector, source: Source, table: Tensor) -> tuple[Ten
                 if not found[row] or value > best[row]:
                     best[row], found[row] = value, [number, int(table[row, -1]), *position]
     return torch.tensor(found), best
-
-
-# Units whose cut-outs together are larger than this many images share one forward pass of the image.
-_SHARED = 2.0
-# An image with many units stands in a batch that often, so that a filter is read from memory once for several signals.
-_COPIES = 4
-
-
-class _Cut(NamedTuple):
-    unit: int
-    pixels: Tensor  # (C, *axes)
-    corner: list[int]  # of the cut-out in the image
-
-
-class _Done(NamedTuple):
-    activation: Tensor
-    box: list[int]
-    patch: Tensor
-    from_cutout: bool
-    image_shape: Size
-    ending: str  # where the signal died
-
-
-class _Work:
-    """The units of one call of :func:`project`, and what has come of them."""
-
-    def __init__(self, projector: Projector, source: Source, site: Site, table: Tensor, expected: Any) -> None:
-        self._projector, self._source, self._table = projector, source, table
-        self._shape = site.shape  # with which the table has been compared
-        self._rows: list[list[int]] = table.tolist()
-        self._expected = [None] * len(table) if expected is None else expected.tolist()
-        self._units: dict[int, list[int]] = defaultdict(list)  # of each image
-        for unit, row in enumerate(self._rows):
-            self._units[row[0]].append(unit)
-        self._done: list[_Done | None] = [None] * len(table)
-
-    def run(self, tell: Callable[[int], object]) -> None:
-        """Project all units: from cut-outs, and what these cannot serve from whole images."""
-        left = self._by_cutouts(tell)
-        chosen: dict[int, list[int]] = defaultdict(list)
-        for unit in sorted(left, key=lambda unit: self._rows[unit][2:]):
-            chosen[self._rows[unit][0]].append(unit)
-        shares = [
-            (number, units[turn::copies])
-            for number, units in sorted(chosen.items())
-            for copies in [max(1, min(_COPIES, len(units) // _COPIES))]
-            for turn in range(copies)
-        ]
-        rest = iter(shares)
-        for site, numbers, batch in self._projector.batches(self._source, [number for number, _ in shares]):
-            self._by_images(site, batch, [next(rest)[1] for _ in numbers], tell)
-
-    def died(self) -> dict[str, list[int]]:
-        """Give the units whose signals died, by the place."""
-        places: dict[str, list[int]] = defaultdict(list)
-        for unit, done in enumerate(self._done):
-            if done is not None and done.ending:
-                places[done.ending].append(unit)
-        return places
-
-    def result(self, layer: str) -> Projection:
-        """Give what has been found, on the images' device."""
-        done = [unit for unit in self._done if unit is not None]
-        device = self._source.device
-        return Projection(
-            layer,
-            self._table,
-            torch.stack([unit.activation for unit in done]).to(device),
-            torch.tensor([unit.box for unit in done]),
-            [unit.patch.to(device) for unit in done],
-            torch.tensor([unit.from_cutout for unit in done]),
-            [unit.image_shape for unit in done],
-        )
-
-    def _by_cutouts(self, tell: Callable[[int], object]) -> set[int]:
-        """Project from cut-outs where that is exact and cheaper; give the units that are left."""
-        left: set[int] = set()
-        sample: set[int] = set()
-        waiting: dict[tuple[Size, Size], list[_Cut]] = defaultdict(list)
-
-        def run(site: Site, key: tuple[Size, Size]) -> None:
-            cuts = waiting.pop(key)
-            refused = self._run_cuts(site, key[0], cuts)
-            left.update(refused)
-            tell(len(cuts) - len(refused))
-
-        for number, units in sorted(self._units.items()):
-            image = self._source[number]
-            site = self._projector.site(image)
-            if site.shape != self._shape:
-                check_units(self._table, site.shape, str(site.layer), units)
-            places = [self._rows[unit][2:] for unit in units]
-            pixels = image[0].numel()
-            if site.cutouts is None or sum(map(site.cutouts.pixels, places)) >= _SHARED * pixels:
-                left.update(units)
-                continue
-            if not sample and any(self._expected[unit] is None for unit in units):
-                output = self._projector.outputs(site, check_finite(image, number)[None])[0]
-                for unit in units:
-                    self._expected[unit] = float(output[tuple(self._rows[unit][1:])])
-                sample.update(units)
-            for unit, place in zip(units, places, strict=True):
-                window = site.cutouts.window(place)
-                corner = [part.start for part in window]
-                cut = _Cut(unit, check_finite(image[(..., *window)].clone(), number), corner)
-                if not self._projector.same_reads(site, image.shape, cut.pixels.shape, place, corner):
-                    left.add(unit)
-                    continue
-                key = (image.shape, cut.pixels.shape)
-                waiting[key].append(cut)
-                share = cut.pixels.numel() / image.numel()
-                if len(waiting[key]) >= self._projector.batch(site, share, image):
-                    run(site, key)
-        for key in list(waiting):
-            run(self._projector.known(key[0]), key)
-        if sample & left:  # what is wrong for one may be wrong for all
-            others = {unit for unit, value in enumerate(self._expected) if value is None} - left
-            tell(-sum(self._done[unit] is not None for unit in others))
-            left |= others
-        return left
-
-    def _run_cuts(self, site: Site, image_shape: Size, cuts: list[_Cut]) -> list[int]:
-        """Run cut-outs of one size; give the units whose activations are not those of the whole image."""
-        assert site.cutouts is not None
-        starts = [
-            Start(cut.unit, example, (self._rows[cut.unit][1], *site.cutouts.place(self._rows[cut.unit][2:])))
-            for example, cut in enumerate(cuts)
-        ]
-        try:
-            arrivals = list(self._projector.descend(site, torch.stack([cut.pixels for cut in cuts]), [starts]))
-        except DeconvError:
-            raise
-        except RuntimeError:  # the model does not take such a small image
-            return [cut.unit for cut in cuts]
-        loudest = max(abs(float(arrival.activation)) for arrival in arrivals)
-        refused = []
-        boxes = self._boxes(site, image_shape, [cut.unit for cut in cuts])
-        eps = torch.finfo(arrivals[0].activation.dtype).eps  # the kernels add in another order
-        for cut, arrival, box in zip(cuts, arrivals, boxes, strict=True):
-            value, expected = float(arrival.activation), self._expected[cut.unit]
-            if expected is not None and not abs(value - expected) <= eps**0.5 * abs(value) + 100 * eps * loudest:
-                refused.append(cut.unit)
-            else:
-                self._keep(arrival, box, cut.corner, image_shape, True)
-        return refused
-
-    def _by_images(self, site: Site, batch: Tensor, units: list[list[int]], tell: Callable[[int], object]) -> None:
-        """Run whole images, and send down in turns one unit of each."""
-        turns = [
-            [Start(unit, example, tuple(self._rows[unit][1:])) for example, unit in enumerate(turn) if unit is not None]
-            for turn in zip_longest(*units)
-        ]
-        shape = batch.shape[1:]
-        boxes = {unit: box for some in units for unit, box in zip(some, self._boxes(site, shape, some), strict=True)}
-        for arrival in self._projector.descend(site, batch, turns):
-            box = boxes[arrival.start.unit]
-            self._keep(arrival, box, [0] * (len(shape) - 1), shape, False)
-            tell(1)
-
-    def _boxes(self, site: Site, image_shape: Size, units: list[int]) -> list[list[int]]:
-        if site.field is None:
-            axes = image_shape[1:]
-            return [[*[0] * len(axes), *axes]] * len(units)
-        boxes: list[list[int]] = site.field.boxes(self._table[units, 2:]).tolist()
-        return boxes
-
-    def _keep(self, arrival: Arrival, box: list[int], corner: list[int], image_shape: Size, from_cutout: bool) -> None:
-        patch = arrival.signal[_window([edge - start for edge, start in zip(box, corner * 2, strict=True)])].clone()
-        self._done[arrival.start.unit] = _Done(arrival.activation, box, patch, from_cutout, image_shape, arrival.ending)
-
-
-def _window(box: list[int]) -> tuple[Any, ...]:
-    axes = len(box) // 2
-    return (..., *map(slice, box[:axes], box[axes:]))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..operations import tensors_in
+from ..operations import CONVOLUTION_ARGUMENTS, tensors_in
 from .intervals import Extent, Reach, compact, unexpanded, varies
 from .step import Rule, Step, all_but_batch, anything, dims_at, last_dim, normalized_dims, reach_of, union
 from .windows import adaptive_window, interpolation_window, padded, strided_window, transposed_window, windowed
@@ -162,13 +162,9 @@ def _per_channel(step: Step) -> list[Reach]:
     return [reach_of(step, step.source)] * len(step.outputs)
 
 
-_CONV = "input weight bias stride padding dilation groups"
-
-_MAX_POOL = "input kernel_size stride padding dilation ceil_mode"
-
-_AVG_POOL = "input kernel_size stride padding"
-
-_LP_POOL = "input norm_type kernel_size stride"
+_MAX_POOL = "input kernel_size stride padding dilation ceil_mode".split()
+_AVG_POOL = "input kernel_size stride padding".split()
+_LP_POOL = "input norm_type kernel_size stride".split()
 
 _FAMILIES: list[tuple[Rule, str]] = [
     (
@@ -185,7 +181,7 @@ _FAMILIES: list[tuple[Rule, str]] = [
         _per_channel,
         "batch_norm prelu local_response_norm",
     ),
-    (windowed(strided_window(_CONV)), "conv1d conv2d conv3d"),
+    (windowed(strided_window(CONVOLUTION_ARGUMENTS)), "conv1d conv2d conv3d"),
     (windowed(transposed_window), "conv_transpose1d conv_transpose2d conv_transpose3d"),
     (windowed(strided_window(_MAX_POOL)), "max_pool1d max_pool2d max_pool3d"),
     (windowed(strided_window(_AVG_POOL)), "avg_pool1d avg_pool2d avg_pool3d"),

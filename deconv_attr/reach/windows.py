@@ -5,7 +5,7 @@ A window along one dimension is a table of positions (elements, window).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -63,9 +63,9 @@ def windowed(geometry: Callable[[Step, int, int, int], Tensor]) -> Rule:
     return rule
 
 
-def strided_window(arguments: str) -> Callable[[Step, int, int, int], Tensor]:
+def strided_window(arguments: Sequence[str]) -> Callable[[Step, int, int, int], Tensor]:
     """Windows at a regular distance; `arguments` names those of the function in their order."""
-    positions = {name: position for position, name in enumerate(arguments.split())}
+    positions = {name: position for position, name in enumerate(arguments)}
 
     def geometry(step: Step, axis: int, before: int, after: int) -> Tensor:
         def given(name: str, default: Any) -> Any:
