@@ -37,7 +37,10 @@ def _convolved(
         (size + 2 * p - d * (k - 1) - 1) // s + 1
         for size, k, s, p, d in zip(source.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
     ]
-    return (len(source), len(weight), *sizes) if min(sizes) > 0 else None
+    if min(sizes) <= 0:  # some versions of torch give an empty output on the meta device
+        image, kernel = tuple(source.shape[2:]), tuple(weight.shape[2:])
+        raise RuntimeError(f"a convolution of kernel size {kernel} has no output for an input of size {image}")
+    return (len(source), len(weight), *sizes)
 
 
 def _to_meta(value: Any) -> Any:

@@ -265,7 +265,10 @@ ERRORS = {
         lambda: Of(lambda x: {"out": x}), "", SHAPE, InputError,
         "expected a tensor .* as the output of the model",
     ),
-    "small image": (two_relus, "0", (2, 2, 9), ModelError, r"input of shape \(1, 2, 2, 9\) .*size"),
+    "small image": (
+        two_relus, "0", (2, 2, 9), ModelError,
+        r"input of shape \(1, 2, 2, 9\) .*kernel size \(3, 3\) has no output for an input of size \(2, 9\)",
+    ),
     "other channels": (two_relus, "0", (3, 9, 12), ModelError, "does not run on an input of shape"),
     "constant": (
         lambda: nn.Sequential(Of(lambda x: torch.ones(1, 2, 3, 3))), "0", SHAPE, InputError,
