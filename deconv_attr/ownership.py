@@ -6,6 +6,7 @@ lives as long as the pass; a parameter takes part as its bare data.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from operator import is_
@@ -81,17 +82,17 @@ class Belongings:
         if known is not None:
             return known[1]
         if tensor.is_inference():  # autograd would refuse to keep it
-            copy = tensor.clone()
+            stand_in = tensor.detach().clone()
         elif self._copies and _address(tensor) in self._copies:
             with torch.no_grad():
-                copy = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+                stand_in = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
                 memory = self._copies[_address(tensor)]
-                copy.set_(memory, tensor.storage_offset(), tensor.size(), tensor.stride())
+                stand_in.set_(memory, tensor.storage_offset(), tensor.size(), tensor.stride())
         else:
             return tensor.detach() if tensor.requires_grad and not self._carries(tensor) else tensor
-        self._stand_ins[id(tensor)] = (tensor, copy)
-        self._originals[id(copy)] = tensor
-        return copy
+        self._stand_ins[id(tensor)] = (tensor, stand_in)
+        self._originals[id(stand_in)] = tensor
+        return stand_in
 
 
 def _address(tensor: Tensor) -> int:
@@ -126,21 +127,19 @@ class WritesToCopies(TorchFunctionMode):
 
 
 @contextmanager
-def undisturbed(model: nn.Module, attributes: bool = False) -> Iterator[None]:
-    """Undo assignments such as ``self.count = self.count + 1``, where `count` is a buffer; compiled parts run eagerly.
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Undo what a forward pass assigns on the model; compiled parts run eagerly.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The model that runs inside.
-    attributes : bool
-        Whether to undo assignments of plain attributes too.
+    That is buffers and plain attributes (``self.count = self.count + 1``, ``self.last = h``), and what is in lists,
+    dicts, sets and deques that are such attributes: a pass without values, or one that ends at a layer, would leave
+    them with tensors that are nobody's.
     """
-    tables: list[dict[str, Any]] = []
+    tables: list[Any] = []
     modules = list(model.modules())
     for module in modules:
-        tables += [module._parameters, module._buffers, *([vars(module)] if attributes else [])]
-    held = [(table, dict(table)) for table in tables]
+        plain = [value for name, value in vars(module).items() if name not in _MACHINERY]
+        tables += [module._parameters, module._buffers, vars(module), *_containers_in(plain)]
+    held = [(table, _contents(table)) for table in tables]
     compiled = any(map(_is_compiled, modules))
     eagerly = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     try:
@@ -148,10 +147,47 @@ def undisturbed(model: nn.Module, attributes: bool = False) -> Iterator[None]:
             yield
     finally:
         for table, entries in held:
-            same = table.keys() == entries.keys() and all(map(is_, table.values(), entries.values()))
-            if not same:
-                table.clear()
-                table.update(entries)
+            _put_back(table, entries)
+
+
+_MACHINERY = frozenset(vars(nn.Module()))  # what torch itself keeps on a module
+_CONTAINERS = (list, dict, set, deque)
+
+
+def _containers_in(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield the containers among some values, and those within them, each once."""
+    seen: set[int] = set()
+    waiting = [value for value in values if isinstance(value, (*_CONTAINERS, tuple))]
+    while waiting:
+        container = waiting.pop()
+        if id(container) not in seen:
+            seen.add(id(container))
+            if isinstance(container, _CONTAINERS):
+                yield container
+            items = container.values() if isinstance(container, dict) else container
+            waiting += [item for item in items if isinstance(item, (*_CONTAINERS, tuple))]
+
+
+def _contents(table: Any) -> Any:
+    return dict(table) if isinstance(table, dict) else set(table) if isinstance(table, set) else list(table)
+
+
+def _put_back(table: Any, entries: Any) -> None:
+    """Restore the contents of a container; a dict entry by entry, for another thread may be reading it."""
+    if isinstance(table, dict):
+        if table.keys() == entries.keys() and all(map(is_, table.values(), entries.values())):
+            return
+        for key in table.keys() - entries.keys():
+            del table[key]
+        for key, value in entries.items():
+            if key not in table or table[key] is not value:
+                table[key] = value
+    elif isinstance(table, set):
+        table.intersection_update(entries)
+        table.update(entries)
+    elif len(table) != len(entries) or not all(map(is_, table, entries)):
+        table.clear()
+        table.extend(entries)
 
 
 def _is_compiled(module: nn.Module) -> bool:

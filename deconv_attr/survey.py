@@ -114,12 +114,12 @@ def survey(
             raise NotSurveyedError(
                 f"there is a forward hook on '{path}'" if path else "there is a forward hook on the model"
             )
-    blank = [torch.empty_like(tensor, device="meta", requires_grad=False) for tensor in inputs]
     with ExitStack() as undo:
         undo.enter_context(torch.inference_mode(False))
+        blank = [torch.empty_like(tensor, device="meta", requires_grad=False) for tensor in inputs]
         undo.enter_context(torch.no_grad())
         undo.enter_context(torch.random.fork_rng(devices=[]))
-        undo.enter_context(undisturbed(model, attributes=True))
+        undo.enter_context(undisturbed(model))
         dry_run = _DryRun(model, modules, others, layer, stop)
         if reach:
             dry_run.begin(blank[0])

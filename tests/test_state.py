@@ -3,6 +3,7 @@
 import gc
 import sys
 import threading
+from collections import deque
 
 import pytest
 import torch
@@ -11,7 +12,16 @@ from oracle import project_class, relative_error
 from state import snapshot
 from torch import nn
 
-from deconv_attr import DeconvError, LayerZFDeconv, Switches, ZFDeconv, coverage
+from deconv_attr import (
+    DeconvError,
+    LayerZFDeconv,
+    NeuronZFDeconv,
+    Switches,
+    ZFDeconv,
+    coverage,
+    project,
+    receptive_field,
+)
 from deconv_attr.hooks import SignalPath
 
 SHAPE = (2, 3, 9, 9)
@@ -153,6 +163,60 @@ class Statistics(PlainModules):
         self.head.weight.data.clamp_(-1e-3, 1e-3)
         h = self.instance(self.cumulative(self.norm(self.conv1(x))))
         return self.head(self.relu2(self.conv2(self.relu(h))).mean((2, 3))) * self.runs
+
+
+class Diary(nn.Module):
+    """Keeps what it computed: by size, in a queue between two layers, deeper down; and remembers where it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.relu, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 1)
+        self.busy, self.ramps, self.queue, self.sizes = False, {}, [], set()
+        self.deep = ({"all": [deque()]}, None)
+
+    def forward(self, x):
+        assert not self.busy
+        self.busy = True
+        width = x.shape[-1]
+        self.sizes.add(width)
+        if width not in self.ramps:
+            self.ramps[width] = torch.linspace(0, 1, width, dtype=x.dtype, device=x.device)
+        h = self.first(x + self.ramps[width])
+        self.queue.append(h)
+        self.deep[0]["all"][0].append(h)
+        self.deep[0][width] = h
+        h = self.last(self.relu(h)) + self.queue.pop(0)
+        self.busy, self.latest = False, h
+        return h.mean((2, 3))
+
+
+PASSES = {
+    "from a score": lambda net, x: ZFDeconv(net).attribute(x, target=1),
+    "coverage": lambda net, x: coverage(net, x),
+    "a unit": lambda net, x: NeuronZFDeconv(net, "relu").attribute(x, 1),
+    "at a layer": lambda net, x: LayerZFDeconv(net, "first").attribute(x, 1, from_layer="relu"),
+    "projected": lambda net, x: project(net, x, "relu", [(0, 1), (1, 2)]),
+    "projected, without a dry run": lambda net, x: project(hooked(net), x, "relu", [(0, 1), (1, 2)]),
+    "receptive field": lambda net, x: receptive_field(net, "relu", x.shape),
+}
+
+
+def hooked(net):
+    net.first.register_forward_hook(lambda module, args, output: None)
+    return net
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_what_the_model_keeps_for_itself_is_as_it_was(name):
+    torch.manual_seed(0)
+    net, x = Diary().double(), images()
+    net.queue.append(torch.zeros(1, 4, 9, 9, dtype=torch.float64))
+    attributes, waiting = list(vars(net)), net.queue[0]
+    PASSES[name](net, x)
+    assert list(vars(net)) == attributes
+    assert (net.busy, net.ramps, net.sizes, net.deep) == (False, {}, set(), ({"all": [deque()]}, None))
+    assert len(net.queue) == 1
+    assert net.queue[0] is waiting
 
 
 def test_statistics_do_not_move_in_training_mode():
