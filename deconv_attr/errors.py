@@ -16,6 +16,7 @@ __all__ = [
     "SignalError",
     "TargetError",
     "nearest",
+    "reason",
 ]
 
 
@@ -51,3 +52,9 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """Offer the known words that are most like a wrong one, as the end of a sentence."""
     near = get_close_matches(word, known, n=3)
     return f"; the nearest are {', '.join(near)}" if near else ""
+
+
+def reason(error: BaseException) -> str:
+    """Give an error's kind and the first line of its text."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

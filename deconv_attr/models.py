@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision import models as untyped_zoo
 
 from .demo import CLASS_NAMES, MEAN, SIZE, STD, load_model
-from .errors import InputError, ModelError, TargetError, nearest
+from .errors import InputError, ModelError, TargetError, nearest, reason
 from .images import Preprocessing, standard_preprocessing
 from .weights import fill, read_state
 
@@ -66,7 +66,7 @@ class Classifier:
             with torch.no_grad():
                 scores = self.model(inputs)
         except Exception as error:
-            raise ModelError(f"{found} raised {_reason(error)}") from error
+            raise ModelError(f"{found} raised {reason(error)}") from error
         if not isinstance(scores, Tensor):
             raise ModelError(f"{found} must return a tensor of class scores, got a {type(scores).__name__}")
         if scores.ndim != 2 or len(scores) != len(inputs) or scores.shape[1] == 0:
@@ -177,7 +177,7 @@ def _made(name: str) -> nn.Module:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        raise InputError(f"cannot import {module_name!r} of {name}: {_reason(error)}") from error
+        raise InputError(f"cannot import {module_name!r} of {name}: {reason(error)}") from error
     try:
         factory = attrgetter(attribute)(module)
     except AttributeError as error:
@@ -187,8 +187,8 @@ def _made(name: str) -> nn.Module:
         raise InputError(f"{name} must be a function that returns a Module, got a {type(factory).__name__}")
     try:
         model = _seeded(factory)
-    except Exception as error:
-        raise InputError(f"{name} raised {_reason(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{name} raised {reason(error)}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{name} must return a torch.nn.Module, got a {type(model).__name__}")
     return model
@@ -216,13 +216,5 @@ def _downloaded(name: str, weights: object) -> nn.Module:
     try:
         model: nn.Module = zoo.get_model(name, weights=weights)
     except (OSError, RuntimeError, HTTPException) as error:
-        raise InputError(
-            f"cannot download {weights}: {_reason(error)} (or give --weights random, or a file)"
-        ) from error
+        raise InputError(f"cannot download {weights}: {reason(error)} (or give --weights random, or a file)") from error
     return model
-
-
-def _reason(error: BaseException) -> str:
-    """Return an error's kind and the first line of its text."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -11,7 +11,7 @@ from torch import Size, Tensor, nn
 
 from .cutouts import Cutouts
 from .diagnosis import dead_examples, endings, lost_numbers
-from .errors import DeconvError, InputError, ModelError, SignalError
+from .errors import DeconvError, InputError, ModelError, SignalError, reason
 from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .layers import Layer
@@ -24,6 +24,7 @@ from .survey import NotSurveyedError, survey
 __all__ = ["Arrival", "Projector", "Site", "Start"]
 
 _MEMORY = 2**28  # bytes that one batch may take
+_ROWS = 13  # of a dry run's batch: few maps, and no dimension of an image, have this size
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,8 @@ class Site:
         None if only the whole image will do.
     calls : tuple
         See :class:`deconv_attr.survey.Run`.
+    alone : bool
+        Whether an example has to run without others, because the model mixes them or cannot be run dry.
     """
 
     layer: Layer
@@ -52,6 +55,7 @@ class Site:
     field: ReceptiveField | None = None
     cutouts: Cutouts | None = None
     calls: tuple[Any, ...] = ()
+    alone: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +161,7 @@ class Projector:
 
     def _tried(self, site: Site, cut: Size) -> ReceptiveField | None:
         """Run dry on a cut-out: None if the model does not take it, or does something else with it."""
-        blank = torch.empty((1, *cut), dtype=self._dtype, device="meta")
+        blank = torch.empty((_ROWS, *cut), dtype=self._dtype, device="meta")
         try:
             runs = survey(self._model, [blank], layer=site.layer, reach=True, stop=True)
             same = len(runs) == site.layer.call and runs[-1].calls == site.calls
@@ -211,6 +215,8 @@ class Projector:
 
     def batch(self, site: Site, share: float, item: Tensor) -> int:
         """Say how many examples run at once, each with a share of the whole image's pixels."""
+        if site.alone:
+            return 1
         if self._batch_size is not None:
             return self._batch_size
         # Twice: what the forward pass keeps, and the signal.
@@ -239,7 +245,7 @@ class Projector:
         leaf = batch.detach().clone() if batch.is_inference() else batch.detach()
         leaf.requires_grad_()
         tap = LayerTap(site.layer, last=True)
-        return leaf, path.run(tap.until(self._model), (leaf,), whole=False)
+        return leaf, self._checked(path.run(tap.until(self._model), (leaf,), whole=False), len(batch))
 
     def _forward(self, tap: LayerTap, batch: Tensor) -> Tensor:
         try:
@@ -247,36 +253,64 @@ class Projector:
                 output = tap.until(self._model)(batch.clone())  # a ReLU in place may be the first to read it
         except DeconvError:
             raise
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:
             shape = tuple(batch.shape[1:])
-            raise InputError(f"the model does not take an image of shape {shape}: {reason}") from error
-        if not isinstance(output, Tensor):
+            raise InputError(f"the model does not take an image of shape {shape}: {reason(error)}") from error
+        return self._checked(output, len(batch))
+
+    def _checked(self, output: Any, rows: int) -> Tensor:
+        """Give the layer's output if units of images can be found in it."""
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            found = f"one of {output.dtype}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
             raise InputError(
-                f"expected a tensor (N, maps, ...) as the output of {self._layer}, got a {type(output).__name__}"
+                f"expected a tensor (N, maps, ...) in floating point as the output of {self._layer}, got {found}"
             )
+        self._check_rows(output.shape, rows)
         return output
 
     def _surveyed(self, image: Tensor) -> Site:
-        batch, self._dtype = image[None], image.dtype
+        batch, self._dtype = image.expand(_ROWS, *image.shape), image.dtype
         try:
             runs = survey(self._model, [batch], layer=self._layer, reach=True)
         except NotSurveyedError:
-            self._refuse_training()
-            output = self._forward(tap := LayerTap(self._layer), batch)
-            return Site(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * image.numel())
+            return self._run_once(image[None])
         layer = self._layer.settled(len(runs))
         run = runs[(layer.call or 1) - 1]
         if run.chance:
-            raise _in_training_mode(run.chance)
+            raise _by_chance(run.chance)
+        if run.shape is not None:
+            self._check_rows(run.shape, _ROWS)
         field = field_of(run, batch.shape)
-        return Site(layer, field.shape, run.elements, field, None if field.obstacle else Cutouts(field), run.calls)
+        cutouts = None if field.obstacle else Cutouts(field)
+        return Site(layer, field.shape, run.elements // _ROWS, field, cutouts, run.calls, bool(run.mixed))
 
-    def _refuse_training(self) -> None:
+    def _run_once(self, batch: Tensor) -> Site:
+        """Learn from one image what can be learnt of a model that does not run dry."""
         for name, module in self._model.named_modules():
             if module.training and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
-                raise _in_training_mode(f"module '{name}'")
+                raise _by_chance(f"module '{name}'")
+        dice = _dice(batch.device)
+        output = self._forward(tap := LayerTap(self._layer), batch)
+        if not all(map(torch.equal, dice, _dice(batch.device))):
+            raise _by_chance("an operation on the way")
+        return Site(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * batch.numel())
+
+    def _check_rows(self, shape: Sequence[int], rows: int) -> None:
+        if tuple(shape[:1]) != (rows,):
+            raise InputError(
+                f"expected one row for each image in the output of {self._layer}, got the shape {tuple(shape)} "
+                f"for {rows} images: it has no unit of one image"
+            )
 
 
-def _in_training_mode(what: str) -> ModelError:
-    return ModelError(f"expected the model in eval mode: {what} runs in training mode")
+def _dice(device: torch.device) -> list[Tensor]:
+    """Give the state of the random numbers."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def _by_chance(what: str) -> ModelError:
+    return ModelError(
+        f"expected the model in eval mode, where a unit has the same value in each run: {what} depends on chance, or "
+        "on the rest of the batch"
+    )

@@ -66,6 +66,7 @@ class Schedule:
         self._units: dict[int, list[int]] = defaultdict(list)  # of each image
         for unit, row in enumerate(self._rows):
             self._units[row[0]].append(unit)
+        self._alone: set[int] = set()  # images that run without others
         self._done: dict[int, Done] = {}
 
     def run(self, tell: Callable[[int], object]) -> list[Done]:
@@ -83,7 +84,7 @@ class Schedule:
         shares = [
             (number, units[turn::copies])
             for number, units in sorted(chosen.items())
-            for copies in [max(1, min(_COPIES, len(units) // _COPIES))]
+            for copies in [1 if number in self._alone else max(1, min(_COPIES, len(units) // _COPIES))]
             for turn in range(copies)
         ]
         rest = iter(shares)
@@ -108,6 +109,8 @@ class Schedule:
             site = self._projector.site(image)
             if site.shape != self._shape:
                 check_units(self._table, site.shape, str(site.layer), units)
+            if site.alone:
+                self._alone.add(number)
             places = [self._rows[unit][2:] for unit in units]
             pixels = image[0].numel()
             if site.cutouts is None or sum(map(site.cutouts.pixels, places)) >= _SHARED * pixels:

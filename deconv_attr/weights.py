@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .errors import InputError
+from .errors import InputError, reason
 
 __all__ = ["fill", "read_state"]
 
@@ -68,7 +69,12 @@ def fill(model: nn.Module, state: Mapping[str, Any], path: str, name: str) -> No
     wrong = [f"{len(keys)} {kind} ({_few(keys)})" for kind, keys in kinds.items() if keys]
     if wrong:
         raise InputError(f"the weights in {path} do not fit {name}: {'; '.join(wrong)}")
-    model.load_state_dict(state, strict=False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of imaginary parts that are dropped
+            model.load_state_dict(state, strict=False)
+    except (RuntimeError, UserWarning) as error:
+        raise InputError(f"the weights in {path} cannot be copied into {name}: {reason(error)}") from error
 
 
 def _shape(value: Any) -> tuple[int, ...] | str:

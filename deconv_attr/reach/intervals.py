@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import inf
 
 import torch
@@ -20,7 +19,6 @@ __all__ = [
     "all_of",
     "compact",
     "either",
-    "no_pixel",
     "over_channels",
     "pixels",
     "read",
@@ -65,11 +63,6 @@ class Reach:
     mixer: str = ""
     obstacle: str = ""
 
-    @cached_property
-    def is_nothing(self) -> bool:
-        """Whether no pixel is read: of a constant that is the same everywhere."""
-        return all(float(extent.bounds[1].max()) == -inf for extent in self.extents)
-
 
 def pixels(shape: Sequence[int], axes: int) -> Reach:
     """Give the reach of an image (..., *axes) itself: each pixel reads itself."""
@@ -79,12 +72,6 @@ def pixels(shape: Sequence[int], axes: int) -> Reach:
         across = place.view([-1 if dim - len(shape) == axis - axes else 1 for dim in range(len(shape))])
         extents.append(Extent(torch.stack([-across, across, -across, across]), 1.0))
     return Reach(tuple(extents))
-
-
-def no_pixel(image: Reach, dims: int) -> Reach:
-    """Give the reach of a tensor with so many dimensions that reads nothing and is the same everywhere."""
-    nothing = torch.full((4, *[1] * dims), -inf, dtype=torch.float64, device="cpu")
-    return Reach(tuple(Extent(nothing, extent.stride) for extent in image.extents))
 
 
 def whole_image(image: Reach, dims: int, mixer: str) -> Reach:

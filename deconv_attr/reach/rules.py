@@ -15,27 +15,41 @@ from .intervals import Extent, Reach, compact, unexpanded, varies
 from .step import Rule, Step, all_but_batch, anything, dims_at, last_dim, normalized_dims, reach_of, union
 from .windows import adaptive_window, interpolation_window, padded, strided_window, transposed_window, windowed
 
-__all__ = [
-    "follow",
-    "is_pointwise",
-]
+__all__ = ["follow", "mixes_examples"]
 
 
 def follow(step: Step) -> list[Reach]:
     """Give the reach of each output of a call that reads the image."""
-    rule = _RULES.get(step.name, anything)
-    carriers = [tensor for tensor in step.tensors if step.known(tensor) is not None]
-    if rule not in _SEVERAL and (len(carriers) > 1 or step.tensors[0] is not carriers[0]):
-        rule = anything  # a product of two signals, or an image in the place of a filter
     try:
-        return rule(step)
+        return _rule(step)(step)
     except (AttributeError, IndexError, RuntimeError, StopIteration, TypeError, ValueError):
         return anything(step)  # an argument that the rule does not know
 
 
-def is_pointwise(name: str) -> bool:
-    """Say whether a call makes of constants that are the same everywhere such a constant."""
-    return _RULES.get(name) is _pointwise
+def _rule(step: Step) -> Rule:
+    rule = _RULES.get(step.name, anything)
+    carriers = [tensor for tensor in step.tensors if step.known(tensor) is not None]
+    if rule not in _SEVERAL and (len(carriers) > 1 or step.tensors[0] is not carriers[0]):
+        return anything  # a product of two signals, or an image in the place of a filter
+    return rule
+
+
+def mixes_examples(step: Step) -> bool:
+    """Say whether the rows of a call's outputs, along the first dimension, may read other rows of its operands.
+
+    The shapes of the outputs tell the rest: where they have another number of rows, the rows are no examples.
+    """
+    if _rule(step) is anything:
+        return True
+    if step.name not in _DIMS or (step.name in ("max", "min") and len(step.tensors) > 1):
+        return False
+    return any(dim in (0, -step.source.dim()) for dim in _DIMS[step.name](step))
+
+
+def _takes_all(index: Any) -> bool:
+    """Say whether an index takes the first dimension as it is."""
+    first = index[0] if isinstance(index, tuple) and index else index
+    return first is Ellipsis or isinstance(first, slice)
 
 
 def _pointwise(step: Step) -> list[Reach]:
@@ -63,6 +77,13 @@ def _along(dims: Callable[[Step], Sequence[int]]) -> Rule:
         return [Reach(tuple(extents), mixer, reach.obstacle)] * len(step.outputs)
 
     return rule
+
+
+def _first_alone(step: Step) -> list[Reach]:
+    """Each element reads the one at its place; another tensor gives only type and device."""
+    if step.tensors[0] is not step.source:
+        return anything(step)
+    return [reach_of(step, step.source)] * len(step.outputs)
 
 
 def _extreme(step: Step) -> list[Reach]:
@@ -126,8 +147,10 @@ def _moved_axis(step: Step, axis: int) -> list[Extent]:
     def row(value: Any, number: int) -> Any:
         if isinstance(value, Tensor):
             reach = step.known(value)
+            if reach is None and value.is_meta:
+                raise ValueError("a place that is not known")
             if reach is None:
-                return torch.full(value.shape, -inf, dtype=torch.float64) if value.is_floating_point() else value
+                return torch.full(value.shape, -inf, dtype=torch.float64) if value.is_floating_point() else value.cpu()
             return reach.extents[axis].bounds[number].expand(value.shape)
         if type(value) in (list, tuple):
             return type(value)(row(item, number) for item in value)
@@ -166,6 +189,15 @@ _MAX_POOL = "input kernel_size stride padding dilation ceil_mode".split()
 _AVG_POOL = "input kernel_size stride padding".split()
 _LP_POOL = "input norm_type kernel_size stride".split()
 
+_OVER: list[tuple[Callable[[Step], Sequence[int]], str]] = [  # the dimensions of which all is read
+    (dims_at(1), "mean sum nansum nanmean amax amin prod logsumexp softmax log_softmax softmin cumsum cumprod"),
+    (dims_at(1, default=-1), "glu"),
+    (dims_at(2, default=1), "normalize"),
+    (normalized_dims, "layer_norm rms_norm"),
+    (all_but_batch, "group_norm instance_norm"),
+    (last_dim, "linear"),
+]
+
 _FAMILIES: list[tuple[Rule, str]] = [
     (
         _pointwise,
@@ -173,14 +205,12 @@ _FAMILIES: list[tuple[Rule, str]] = [
         clamp_max softplus softsign logsigmoid hardshrink softshrink tanhshrink sigmoid hardsigmoid tanh exp exp2
         expm1 log log2 log10 log1p sqrt rsqrt square pow float_power reciprocal abs erf erfc sin cos tan sinh cosh
         atan gt ge lt le eq ne sign sgn signbit heaviside add sub rsub neg positive mul div lerp addcmul addcdiv
-        logaddexp maximum minimum fmax fmin where masked_fill clone contiguous detach alias to type float double
+        logaddexp maximum minimum fmax fmin where masked_fill clone contiguous detach alias type float double
         half bfloat16 cpu cuda dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout
         feature_alpha_dropout""",
     ),
-    (
-        _per_channel,
-        "batch_norm prelu local_response_norm",
-    ),
+    (_first_alone, "to type_as"),
+    (_per_channel, "batch_norm prelu local_response_norm"),
     (windowed(strided_window(CONVOLUTION_ARGUMENTS)), "conv1d conv2d conv3d"),
     (windowed(transposed_window), "conv_transpose1d conv_transpose2d conv_transpose3d"),
     (windowed(strided_window(_MAX_POOL)), "max_pool1d max_pool2d max_pool3d"),
@@ -193,15 +223,7 @@ _FAMILIES: list[tuple[Rule, str]] = [
     ),
     (windowed(interpolation_window), "interpolate"),
     (padded, "pad constant_pad_nd"),
-    (
-        _along(dims_at(1)),
-        "mean sum nansum nanmean amax amin prod logsumexp softmax log_softmax softmin cumsum cumprod",
-    ),
-    (_along(dims_at(1, default=-1)), "glu"),
-    (_along(dims_at(2, default=1)), "normalize"),
-    (_along(normalized_dims), "layer_norm rms_norm"),
-    (_along(all_but_batch), "group_norm instance_norm"),
-    (_along(last_dim), "linear"),
+    *((_along(dims), names) for dims, names in _OVER),
     (_matmul, "matmul mm"),
     (_extreme, "max min"),
     (_join, "cat stack"),
@@ -215,5 +237,18 @@ _FAMILIES: list[tuple[Rule, str]] = [
 ]
 
 _RULES: dict[str, Rule] = {name: rule for rule, names in _FAMILIES for name in names.split()}
+
+# The dimensions along which elements change their places, or in which all is read.
+_DIMS: dict[str, Callable[[Step], Sequence[int]]] = {
+    **{name: dims for dims, names in _OVER for name in names.split()},
+    "max": dims_at(1),
+    "min": dims_at(1),
+    "flip": dims_at(1, "dims"),
+    "roll": dims_at(2, "dims"),
+    "index_select": dims_at(1),
+    "flipud": lambda step: (0,),
+    "rot90": dims_at(2, "dims", default=(0, 1)),
+    "getitem": lambda step: () if _takes_all(step.args[1]) else (0,),
+}
 
 _SEVERAL = (_pointwise, _join, _moved, _extreme, anything)  # may read the image by several arguments

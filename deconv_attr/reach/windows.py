@@ -58,7 +58,8 @@ def windowed(geometry: Callable[[Step, int, int, int], Tensor]) -> Rule:
             reach = replace(reach, mixer=reach.mixer or step.place())
         elif resized:
             reach = with_obstacle(reach, step)
-        return [reach] * len(step.outputs)
+        # Where a maximum stood is counted from the image's corner, row by row.
+        return [reach, *[with_obstacle(reach, step)] * (len(step.outputs) - 1)]
 
     return rule
 
