@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .errors import InputError, ModelError, TargetError
 
@@ -31,6 +32,9 @@ def check_model(model: object) -> None:
         if isinstance(module, torch.jit.ScriptModule):
             where = f"module '{path}'" if path else "the model"
             raise ModelError(f"{where} is TorchScript, whose operations no rule can reach: give the original Module")
+        if any(map(is_lazy, (*module._parameters.values(), *module._buffers.values()))):
+            where = f"module '{path}'" if path else "the model"
+            raise ModelError(f"expected a model with all its weights, {where} has none yet: run the model once before")
 
 
 def check_inputs(inputs: Any, model: nn.Module) -> tuple[Tensor, ...]:
@@ -101,7 +105,7 @@ def select_scores(output: Any, target: Target) -> Tensor:
     return _pick(output, _units(output, target, "target"), "target")
 
 
-def select_units(output: Any, selector: Selector) -> Tensor:
+def select_units(output: Any, selector: Selector, count: int) -> Tensor:
     """Pick the units of a layer that Captum's ``neuron_selector`` names.
 
     Parameters
@@ -112,6 +116,8 @@ def select_units(output: Any, selector: Selector) -> Tensor:
         int: on a layer of feature maps (N, maps, ...) that map's strongest unit in each example; on one of vectors
         (N, C) that unit. tuple of int: that unit. tuple with slices: all the units that it covers. list or 1-D
         tensor: one of these for each example. callable: ``selector(output)`` gives (N,).
+    count : int
+        N, of the inputs.
 
     Returns
     -------
@@ -121,22 +127,27 @@ def select_units(output: Any, selector: Selector) -> Tensor:
     Raises
     ------
     InputError
-        The layer's output is not one tensor.
+        The layer's output is not one tensor, or has not one row for each example.
     TargetError
         The selector is out of range, of the wrong length or type, or the callable gives another shape.
     """
     if callable(selector):
         scores = selector(output)
-        count = len(output) if isinstance(output, Tensor) else None
-        if not isinstance(scores, Tensor) or scores.dim() != 1 or len(scores) != (count or len(scores)):
+        if not isinstance(scores, Tensor) or scores.shape != (count,):
             found = _shape(scores) if isinstance(scores, Tensor) else type(scores).__name__
-            here = "" if count is None else f" with N = {count}"
-            raise TargetError(f"expected the neuron_selector to return one number an example (N,){here}, got {found}")
+            raise TargetError(
+                f"expected the neuron_selector to return one number an example (N,) with N = {count}, got {found}"
+            )
         return scores
     if not isinstance(output, Tensor):
         raise InputError(
             f"expected the layer to return one tensor (N, ...), got a {type(output).__name__}: "
             "give a neuron_selector that is a function of it"
+        )
+    if output.shape[:1] != (count,):
+        raise InputError(
+            f"expected one row for each of the {count} examples in the output of the layer, got the shape "
+            f"{_shape(output)}: give a neuron_selector that is a function of it"
         )
     if isinstance(selector, tuple) and any(isinstance(index, slice) for index in selector):
         return _slices(output, selector)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from .checks import Selector, check_inputs, check_model, first_signal, select_sc
 from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .layers import Layer, find_layer
+from .ownership import run_plainly
 from .rules import DECONVNET, Table, choose
 from .survey import NotSurveyedError, survey
 
@@ -45,12 +45,16 @@ class _AtLayer(Face):
         self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
 
     def _settled(self, layer: Any, tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> Layer:
-        """Find a layer and, by a dry run, its only call; leave that open if the model cannot run dry."""
+        """Find a layer and its only call, by a dry run, or by a plain one where the model cannot run dry."""
         found = find_layer(self.model, layer)
-        if found.call is None:
-            with suppress(NotSurveyedError):
-                found = found.settled(len(survey(self.model, tensors, others, found)))
-        return found
+        if found.call is not None:
+            return found
+        try:
+            return found.settled(len(survey(self.model, tensors, others, found)))
+        except NotSurveyedError:
+            with LayerTap(found) as tap:
+                run_plainly(self.model, self.model, *tensors, *others)
+            return tap.layer
 
 
 class NeuronZFDeconv(_AtLayer, NeuronAttribution):
@@ -115,11 +119,12 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
         layer = self._settled(self.layer, tensors, others)
-        tap = LayerTap(layer, attribute_to_neuron_input, last=layer.call is not None)
+        tap = LayerTap(layer, attribute_to_neuron_input, last=True)
 
         def send(path: SignalPath) -> tuple[Tensor, ...]:
             leaves = leaves_of(tensors)
-            scores = select_units(path.run(tap.until(self.model), leaves, others, whole=False), neuron_selector)
+            output = path.run(tap.until(self.model), leaves, others, whole=False)
+            scores = select_units(output, neuron_selector, len(tensors[0]))
             return torch.autograd.grad(scores, leaves, first_signal(scores, start, path.watches))
 
         signals, report = explain(self.model, self.rules, len(tensors[0]), send, _OTHER_UNIT)
@@ -179,14 +184,13 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
         top = None
         if from_layer is not None:
             tap = LayerTap(self._settled(self.layer, tensors, others), attribute_to_layer_input)
-            upper = self._settled(from_layer, tensors, others)
-            top = LayerTap(upper, last=upper.call is not None)
+            top = LayerTap(self._settled(from_layer, tensors, others), last=True)
 
         def send(path: SignalPath) -> tuple[Tensor, ...]:
             with tap:
                 forward = self.model if top is None else top.until(self.model)
                 output = path.run(forward, leaves_of(tensors), others, whole=top is None)
-            scores = select_scores(output, target) if top is None else select_units(output, target)
+            scores = select_scores(output, target) if top is None else select_units(output, target, len(tensors[0]))
             return tap.signals(scores, first_signal(scores, start, path.watches))
 
         signals, _ = explain(self.model, self.rules, len(tensors[0]), send, SINGLE_UNIT)

@@ -69,7 +69,7 @@ def find_layer(model: nn.Module, layer: object) -> Layer:
     if not isinstance(layer, str):
         raise InputError(f"expected the layer as a module or its dotted name, got {type(layer).__name__}")
     name, mark, call = layer.partition("#")
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))  # a module may have several names
     if name not in modules:
         raise InputError(f"the model has no layer {name!r}{nearest(name, [known for known in modules if known])}")
     if mark and (not call.isdecimal() or int(call) == 0):

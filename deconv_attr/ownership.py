@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from .operations import operation_name, tensors_in, writes_to
 
-__all__ = ["Belongings", "WritesToCopies", "undisturbed"]
+__all__ = ["Belongings", "WritesToCopies", "run_plainly", "undisturbed"]
 
 
 class Belongings:
@@ -137,8 +137,9 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     tables: list[Any] = []
     modules = list(model.modules())
     for module in modules:
-        plain = [value for name, value in vars(module).items() if name not in _MACHINERY]
-        tables += [module._parameters, module._buffers, vars(module), *_containers_in(plain)]
+        attributes = vars(module)
+        plain = [attributes[name] for name in attributes.keys() - _MACHINERY]
+        tables += [module._parameters, module._buffers, attributes, *_containers_in(plain)]
     held = [(table, _contents(table)) for table in tables]
     compiled = any(map(_is_compiled, modules))
     eagerly = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
@@ -150,14 +151,31 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             _put_back(table, entries)
 
 
+def run_plainly(model: nn.Module, forward: Callable[..., Any], *args: Any) -> Any:
+    """Run a forward function without a signal; neither the model nor the arguments change.
+
+    Parameters
+    ----------
+    model : nn.Module
+        What runs inside.
+    forward : callable
+        The model, or a function that calls it.
+    *args
+        Its arguments.
+    """
+    with undisturbed(model), torch.no_grad(), WritesToCopies(model, args):
+        return forward(*args)
+
+
 _MACHINERY = frozenset(vars(nn.Module()))  # what torch itself keeps on a module
 _CONTAINERS = (list, dict, set, deque)
+_SEARCHED = (*_CONTAINERS, tuple)
 
 
 def _containers_in(values: Iterable[Any]) -> Iterator[Any]:
     """Yield the containers among some values, and those within them, each once."""
     seen: set[int] = set()
-    waiting = [value for value in values if isinstance(value, (*_CONTAINERS, tuple))]
+    waiting = [value for value in values if isinstance(value, _SEARCHED)]
     while waiting:
         container = waiting.pop()
         if id(container) not in seen:
@@ -165,7 +183,7 @@ def _containers_in(values: Iterable[Any]) -> Iterator[Any]:
             if isinstance(container, _CONTAINERS):
                 yield container
             items = container.values() if isinstance(container, dict) else container
-            waiting += [item for item in items if isinstance(item, (*_CONTAINERS, tuple))]
+            waiting += [item for item in items if isinstance(item, _SEARCHED)]
 
 
 def _contents(table: Any) -> Any:

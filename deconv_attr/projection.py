@@ -191,7 +191,7 @@ def _known(expected: Tensor | Sequence[float] | None, table: Tensor, located: bo
     if expected is None:
         return None
     try:
-        known = torch.as_tensor(expected)
+        known = torch.as_tensor(expected, dtype=None if isinstance(expected, Tensor) else torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"expected the activations as numbers, got {expected!r:.80}") from error
     if not located or known.shape != table.shape[:1]:

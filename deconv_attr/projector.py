@@ -15,7 +15,7 @@ from .errors import DeconvError, InputError, ModelError, SignalError, reason
 from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .layers import Layer
-from .ownership import WritesToCopies, undisturbed
+from .ownership import run_plainly
 from .receptive_field import ReceptiveField, field_of
 from .rules import Table
 from .source import Source, check_finite
@@ -111,8 +111,8 @@ class Projector:
     """
 
     def __init__(self, model: nn.Module, rules: Table, layer: Layer, batch_size: int | None) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"expected a batch_size of at least 1, got {batch_size}")
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise InputError(f"expected a batch_size of at least 1, got {batch_size!r}")
         self._model, self._rules, self._layer, self._batch_size = model, rules, layer, batch_size
         self._sites: dict[Size, Site] = {}
         self._trials: dict[tuple[Size, Size], ReceptiveField | None] = {}
@@ -249,11 +249,10 @@ class Projector:
 
     def _forward(self, tap: LayerTap, batch: Tensor) -> Tensor:
         try:
-            with undisturbed(self._model), torch.no_grad(), WritesToCopies(self._model):
-                output = tap.until(self._model)(batch.clone())  # a ReLU in place may be the first to read it
+            output = run_plainly(self._model, tap.until(self._model), batch)
         except DeconvError:
             raise
-        except Exception as error:
+        except RuntimeError as error:
             shape = tuple(batch.shape[1:])
             raise InputError(f"the model does not take an image of shape {shape}: {reason(error)}") from error
         return self._checked(output, len(batch))
@@ -299,7 +298,7 @@ class Projector:
         if tuple(shape[:1]) != (rows,):
             raise InputError(
                 f"expected one row for each image in the output of {self._layer}, got the shape {tuple(shape)} "
-                f"for {rows} images: it has no unit of one image"
+                f"for a batch of {rows}: it has no unit of one image"
             )
 
 
@@ -311,6 +310,6 @@ def _dice(device: torch.device) -> list[Tensor]:
 
 def _by_chance(what: str) -> ModelError:
     return ModelError(
-        f"expected the model in eval mode, where a unit has the same value in each run: {what} depends on chance, or "
-        "on the rest of the batch"
+        f"expected the model in eval mode: {what} depends on chance, or on the rest of the batch, so that a unit has "
+        "another value in each run"
     )

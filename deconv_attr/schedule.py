@@ -62,6 +62,9 @@ class Schedule:
         self._projector, self._source, self._table = projector, source, table
         self._shape = site.shape  # with which the table has been compared
         self._rows: list[list[int]] = table.tolist()
+        self._eps = 0.0  # of the activations that are known
+        if expected is not None and expected.is_floating_point():
+            self._eps = torch.finfo(expected.dtype).eps
         self._expected: list[Any] = [None] * len(table) if expected is None else expected.tolist()
         self._units: dict[int, list[int]] = defaultdict(list)  # of each image
         for unit, row in enumerate(self._rows):
@@ -157,7 +160,7 @@ class Schedule:
         loudest = max(abs(float(arrival.activation)) for arrival in arrivals)
         refused = []
         boxes = self._boxes(site, image_shape, [cut.unit for cut in cuts])
-        eps = torch.finfo(arrivals[0].activation.dtype).eps  # the kernels add in another order
+        eps = max(self._eps, torch.finfo(arrivals[0].activation.dtype).eps)  # the kernels add in another order
         for cut, arrival, box in zip(cuts, arrivals, boxes, strict=True):
             value, expected = float(arrival.activation), self._expected[cut.unit]
             if expected is not None and not abs(value - expected) <= eps**0.5 * abs(value) + 100 * eps * loudest:

@@ -29,6 +29,7 @@ class Source:
         if len(images) == 0:
             raise InputError("expected at least one image, got none")
         self._images, self._device = images, device
+        self._dtype: torch.dtype | None = None
 
     def __len__(self) -> int:
         return len(self._images)
@@ -40,7 +41,12 @@ class Source:
         if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() < 2 or not image.numel():
             found = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
             raise InputError(f"expected image {number} as a tensor (C, H, W) in floating point, got {found}")
+        self._dtype = self._dtype or image.dtype
+        if image.dtype != self._dtype:
+            raise InputError(f"expected images of one type, got image {number} of {image.dtype} after {self._dtype}")
         self.device = image.device
+        if not isinstance(self._images, (Tensor, list, tuple)):
+            image = image.clone()  # a data set may fill the same memory again
         return image.detach().to(self._device or image.device)
 
 

@@ -298,6 +298,10 @@ class _DryRun(WritesToCopies):
         """Learn what the outputs of a call read, from what was `known` of its operands before it."""
         self._elements += sum(tensor.numel() for tensor in outputs)
         self._calls.append((name, *(() if name in _TAKES_SIZES else self._signature((args, kwargs)))))
+        if all(reach is None for reach in known.values()):  # weights that have no values
+            for tensor in outputs:
+                self._learn(tensor, None)
+            return
         if not outputs:
             return
         args, kwargs = self._with_values(args), self._with_values(kwargs)

@@ -29,7 +29,7 @@ def read_units(units: Any, images: int) -> Tensor:
         raise InputError("expected at least one unit, got none")
     if table.is_floating_point() or table.is_complex() or table.dtype == torch.bool or table.dim() > 2:
         raise InputError(f"expected units as (K,) or (K, columns) integers, got {tuple(table.shape)} of {table.dtype}")
-    table = table.cpu().long()
+    table = table.cpu().long().clone()  # the caller may go on to use his
     table = table.reshape(-1, 1) if table.dim() < 2 else table
     if table.shape[1] > 1:
         outside = (table[:, 0] < 0) | (table[:, 0] >= images)

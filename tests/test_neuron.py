@@ -380,3 +380,17 @@ def test_a_signal_that_dies_is_announced_with_the_example_and_the_place():
     with pytest.warns(DeadSignalWarning, match=r"1 of 3 examples \(1\).*rectified away at 'relu' in module 'relu'"):
         found = NeuronZFDeconv(model, "conv2#1").attribute(X, [(0, 1, 1), (1, 1, 1), (2, 1, 1)])
     assert found.flatten(1).any(1).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("hooked", [False, True], ids=["dry run", "no dry run"])
+def test_the_pass_ends_at_the_layer_whether_the_model_runs_dry_or_not(hooked):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.GELU()).eval()
+    x = image(2, 3, 20, 20)
+    expected = NeuronZFDeconv(net[:2], "1").attribute(x, 1)
+    if hooked:
+        net[0].register_forward_hook(lambda *given: None)
+    assert torch.equal(NeuronZFDeconv(net, "1").attribute(x, 1), expected)
+    at_first = LayerZFDeconv(net, "0").attribute(x, 1, from_layer="1")
+    assert torch.equal(at_first, LayerZFDeconv(net[:2], "0").attribute(x, 1, from_layer="1"))
+    with pytest.raises(InputError, match="runs 2 times"):
+        NeuronZFDeconv(nn.Sequential(net, net), "0.1").attribute(x, 1)

@@ -2,7 +2,6 @@
 
 import warnings
 from functools import cache, partial
-
 from types import SimpleNamespace
 
 import pytest

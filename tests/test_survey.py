@@ -11,10 +11,11 @@ from nets import build as build_net
 from reading import Of, bounding_box, contains, conv, other_values, positive, same, support, units
 from state import snapshot
 from torch import nn
+from torchvision.ops import drop_block2d, stochastic_depth
 
 from deconv_attr import DECONVNET, receptive_field
 from deconv_attr.errors import InputError, ModelError
-from deconv_attr.layers import find_layer
+from deconv_attr.layers import Layer, find_layer
 from deconv_attr.projector import Projector
 from deconv_attr.survey import NotSurveyedError, survey
 
@@ -216,6 +217,19 @@ def test_what_is_written_into_a_constant_is_not_followed():
         receptive_field(Of(written_constant, same(5), same()), "", SHAPE)
 
 
+SIZE = {  # a number made of the image's size on its device
+    "tensor": lambda x: torch.tensor(float(x.shape[3]), device=x.device),
+    "tensor moved": lambda x: torch.tensor(float(x.shape[3])).to(x.device),
+    "full": lambda x: torch.full((1,), float(x.shape[3]), device=x.device),
+    "new_full": lambda x: x.new_full((1,), x.shape[3]),
+    "sum of ones": lambda x: torch.ones_like(x[:1]).sum(),
+    "written": lambda x: torch.zeros(1, device=x.device).add_(x.shape[3]),
+    "item": lambda x: torch.tensor(float(x.shape[3]), device=x.device).item(),
+    "line": lambda x: torch.linspace(0, 1, x.shape[3], device=x.device)[2],
+    "last of a range": lambda x: torch.arange(x.shape[3], device=x.device).max(),
+    "embedding": lambda x: F.embedding(torch.tensor(x.shape[3], device=x.device), torch.arange(40.0)[:, None]),
+}
+
 OBSTACLES = {  # the value of a unit depends on where the border is, or on how large the image is
     "coordinates": lambda: Of(lambda x, a: a(x + ramp(x)), same()),
     "coordinates as a map": lambda: Of(
@@ -260,10 +274,14 @@ OBSTACLES = {  # the value of a unit depends on where the border is, or on how l
     "number read off the image": lambda: Of(lambda x: x / x.shape[2]),
     "number of pixels": lambda: Of(lambda x: x / x[0, 0].numel()),
     "choice by the image's size": lambda: Of(lambda x, a, b: a(x) if x.size(2) > 8 else b(x), same(), same()),
+    "places of maxima": lambda: Of(lambda x: torch.mul(*F.max_pool2d(x, 2, return_indices=True))),
+    **{f"size, {name}": (lambda make=make: Of(lambda x, a: a(x) * make(x), same())) for name, make in SIZE.items()},
 }  # fmt: skip
 
 
-SEEN_IN_THE_CUT_OUT = {  # not before: the calls there have other numbers, or read other pixels
+SEEN_IN_THE_CUT_OUT = {
+    f"size, {name}" for name in SIZE
+} | {  # not before: the calls there have other numbers, or read other pixels
     "pool of a size read off the image",
     "number read off the image",
     "number of pixels",
@@ -309,6 +327,32 @@ PLAIN = {
         "",
         SHAPE,
     ),
+    "channels permuted": (
+        lambda: Of(
+            lambda x, a, b: a(b(x)[:, torch.tensor([4, 3, 2, 1, 0], device=x.device)]), same(into=5), same(out=5)
+        ),
+        "",
+        SHAPE,
+    ),
+    "channels selected": (
+        lambda: Of(lambda x, a, b: a(b(x).index_select(1, torch.tensor([3, 1]).to(x.device))), same(), same(out=5)),
+        "",
+        SHAPE,
+    ),
+    **{
+        f"mean of {shape}, {name}": (
+            lambda take=take, shape=shape: Of(lambda x, a: a(x - take(torch.full(shape, 0.4), x)), same()),
+            "",
+            SHAPE,
+        )
+        for shape in ((), (1,), (2, 1, 1))
+        for name, take in {
+            "to": lambda mean, x: mean.to(x),
+            "type_as": lambda mean, x: mean.type_as(x),
+            "moved": lambda mean, x: mean.to(x.device, x.dtype),
+        }.items()
+    },
+    "cast and back": (lambda: Of(lambda x, a: a(x.float().to(x)), same()), "", SHAPE),
     "regnet": (lambda: tv.regnet_x_400mf(), "trunk_output", (3, 64, 96)),
     "convnext's stem": (lambda: tv.convnext_tiny(), "features.0.0", (3, 64, 96)),
     "resnext": (lambda: tv.resnext50_32x4d(), "layer2", (3, 64, 96)),
@@ -322,6 +366,56 @@ def test_plain_networks_have_no_obstacle(name):
     field = receptive_field(model, layer, shape)
     assert (field.mixer, field.obstacle) == ("", "")
     assert other_values(model, torch.rand(1, *shape, dtype=torch.float64), layer, [(0, 0), (1, 2)]) == ([], [])
+
+
+def test_constants_of_a_model_on_the_meta_device_are_no_places():
+    with torch.device("meta"):
+        model = Of(lambda x, a: a(x[:, a.weight.argmax(1).flatten()[:2]]), same(1))
+    assert receptive_field(model, "", SHAPE).mixer != ""
+
+
+MIXED = {  # examples that read each other, or are no longer the rows
+    "mean of the batch": lambda x: x - x.mean(0, keepdim=True) / 2,
+    "mean of all": lambda x: x - x.mean(),
+    "mean of the batch, counted from the end": lambda x: x - x.mean(-4, keepdim=True),
+    "softmax over the batch": lambda x: x.softmax(0),
+    "maximum over the batch": lambda x: x - x.max(0).values,
+    "deviation": lambda x: torch.cat([x, x.var(0, correction=0).mean().expand(len(x), 1, *x.shape[2:])], 1),
+    "turned round": lambda x: x.flip(0),
+    "moved on": lambda x: x.roll(1, 0),
+    "moved on, flat": lambda x: x.roll(1),
+    "turned": lambda x: x.rot90(2),
+    "sorted by a constant": lambda x: x[torch.arange(len(x)).flip(0)],
+    "selected": lambda x: x.index_select(0, torch.arange(len(x)).flip(0)),
+    "einsum": lambda x: torch.einsum("nchw,mchw->nchw", x, x),
+    "first example": lambda x: x - x[:1],
+    "pairs": lambda x: x.view(-1, 1, *x.shape[2:]).view(x.shape),
+    "not known": lambda x: torch.sort(x, 0).values,
+}
+UNMIXED = {
+    "as it is": lambda x: x,
+    "norm of channels": lambda x: F.normalize(x),
+    "mean of the image": lambda x: x - x.mean((2, 3), keepdim=True),
+    "softmax": lambda x: x.softmax(1),
+    "maximum": lambda x: x - x.max(1, keepdim=True).values,
+    "rows": lambda x: x[:, :, 1:],
+    "every row": lambda x: x[...],
+    "halves": lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
+    "flipped": lambda x: x.flip(2),
+    "flat": lambda x: x.flatten(1),
+    "shuffled": lambda x: x.view(len(x), 2, 1, *x.shape[2:]).transpose(1, 2).flatten(1, 2),
+    "group norm": lambda x: F.group_norm(x, 2),
+}
+
+
+@pytest.mark.parametrize("name", [*MIXED, *UNMIXED])
+def test_examples_that_depend_on_each_other_are_found(name):
+    model, x = Of({**MIXED, **UNMIXED}[name]), torch.rand(3, *SHAPE)
+    together, apart = model(x), torch.cat([model(each[None]) for each in x])
+    if name not in ("pairs", "not known"):  # not proved to be apart
+        assert torch.allclose(together, apart) == (name in UNMIXED)
+    (run,) = survey(model, [torch.rand(13, *SHAPE)], layer=find_layer(model, ""), reach=True)
+    assert (run.mixed == "") == (name in UNMIXED)
 
 
 # ------------------------------------------------------------------------------------------- nothing is touched
@@ -432,6 +526,38 @@ def test_chance_is_named_from_the_layer_on_where_it_is_thrown():
     assert chances["0"] == ""
     assert all("dropout" in chances[name] for name in "1 2 3".split())
     assert all(run.chance == "" for run in survey(model.eval(), [torch.rand(1, *SHAPE)], reach=True))
+
+
+CHANCE = {
+    "noise": lambda x: x + torch.randn_like(x),
+    "noise without a device": lambda x: x + torch.rand(1),
+    "bernoulli": lambda x: x * torch.empty(len(x), 1, 1, 1, device=x.device).bernoulli_(0.5),
+    "uniform": lambda x: x + x.new_empty(1).uniform_(),
+    "order": lambda x: x[:, torch.randperm(2, device=x.device)],
+    "gumbel": lambda x: F.gumbel_softmax(x, dim=1),
+    "attention": lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5),
+    "stochastic depth": lambda x: stochastic_depth(x, 0.5, "row"),
+    "drop block": lambda x: drop_block2d(x, 0.5, 3),
+    "fractional pool": lambda x: F.fractional_max_pool2d(x, 2, output_ratio=(0.7, 0.7)),
+}
+
+
+@pytest.mark.parametrize("name", CHANCE)
+def test_every_way_to_throw_dice_is_named_and_leaves_the_dice_alone(name):
+    model, dice = Of(CHANCE[name]), torch.get_rng_state()
+    (run,) = survey(model, [torch.rand(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
+    assert "test_survey.py" in run.chance or "torchvision" in run.chance
+    assert torch.equal(torch.get_rng_state(), dice) is False  # by the test's own torch.rand
+    after = torch.get_rng_state()
+    survey(model, [torch.empty(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
+    assert torch.equal(torch.get_rng_state(), after)
+
+
+def test_attention_that_does_not_train_throws_no_dice():
+    for training in (False, True):
+        heads = nn.MultiheadAttention(2, 1, dropout=0.5, batch_first=True).train(training)
+        (run,) = survey(Of(attention, heads), [torch.rand(1, *SHAPE)], layer=Layer("", heads), reach=True)
+        assert (run.chance != "") == training
 
 
 def test_further_arguments_of_the_model_are_given_and_left_alone():

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from reading import Of
 from state import snapshot
 from test_projection import (
     Local,
@@ -18,9 +19,10 @@ from test_projection import (
     with_a_hook,
     wrong,
 )
-from torch import nn
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
-from deconv_attr import DeadSignalWarning, project
+from deconv_attr import DeadSignalWarning, NeuronZFDeconv, ZFDeconv, project, receptive_field
 from deconv_attr.errors import InputError, ModelError, SignalError, TargetError
 
 
@@ -357,3 +359,157 @@ def test_a_model_in_training_mode_is_refused(make):
     model = nn.Sequential(make(), nn.BatchNorm2d(8)).train()
     with pytest.raises(ModelError, match=r"expected the model in eval mode: .*module '1'"):
         project(model, image(1, 3, 40, 40), "1", [(0, 1, 5, 5)])
+
+
+def minibatch_deviation(h):
+    return torch.cat([h, (h.var(0, correction=0) + 1e-8).sqrt().mean().expand(len(h), 1, *h.shape[2:])], 1)
+
+
+MIXING = {  # examples of a batch read each other
+    "deviation": lambda: Of(lambda x, a, b: b(minibatch_deviation(a(x))), nn.Conv2d(3, 4, 3), nn.Conv2d(5, 4, 3)),
+    "mean": lambda: Of(lambda x, a: a(x - x.mean(0, keepdim=True) / 2), nn.Conv2d(3, 4, 3)),
+    "statistics, no dry run": lambda: with_a_hook_on(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)).requires_grad_(False)
+    ),
+}
+
+
+def with_a_hook_on(model):
+    model[0].register_forward_hook(lambda module, args, output: None)
+    return model
+
+
+@pytest.mark.parametrize("batch_size", [1, None])
+@pytest.mark.parametrize("name", MIXING)
+def test_an_image_runs_alone_where_a_model_mixes_its_batch(name, batch_size):
+    torch.manual_seed(0)
+    model, images = nn.Sequential(MIXING[name](), nn.ReLU()).double().eval(), image(3, 3, 20, 20, dtype=torch.float64)
+    rows = [
+        (number, *unit) for number in range(3) for unit in corners_edges_middle(outputs(model, images[number], "1"))
+    ]
+    for units in (rows[::4], rows * 3):
+        result = quietly(model, images, "1", units, batch_size=batch_size)
+        assert wrong(result, per_unit(model, images, units, "1"), 1e-10) == {}
+
+
+class Frames(nn.Module):
+    """Folds the frames of a video into the batch."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        n, c, t, h, w = x.shape
+        y = self.net(x.transpose(1, 2).reshape(n * t, c, h, w))
+        return y.view(n, t, *y.shape[1:]).mean(1)
+
+
+@pytest.mark.parametrize("make", [nn.Sequential, lambda *net: with_a_hook_on(nn.Sequential(*net))], ids=["dry", "hook"])
+def test_a_layer_without_a_row_for_each_image_is_refused(make):
+    model, x = Frames(make(nn.Conv2d(3, 6, 3), nn.ReLU())).eval(), image(2, 3, 2, 20, 20)
+    for units in ([(0, 3, 9, 9)], [(0, 3)], [3]):
+        with pytest.raises(InputError, match=r"one row for each image in the output of layer 'net.1'"):
+            project(model, x, "net.1", units)
+    for selector in (3, (3, 9, 9), (3, slice(None))):
+        with pytest.raises(InputError, match=r"one row for each of the 2 examples .* \(4, 6, 18, 18\)"):
+            NeuronZFDeconv(model, "net.1").attribute(x, selector)
+    summed = NeuronZFDeconv(model, "net.1").attribute(x, lambda output: output[:, 3, 9, 9].view(2, 2).sum(1))
+    assert summed.shape == x.shape
+
+
+NOISY = {
+    "dropped rows": lambda: StochasticDepth(0.5, "row"),
+    "noise": lambda: Of(lambda x: x + torch.randn_like(x)),
+    "functional dropout": lambda: Of(lambda x: nn.functional.dropout(x)),
+}
+
+
+@pytest.mark.parametrize("hook", [False, True], ids=["dry run", "no dry run"])
+@pytest.mark.parametrize("name", NOISY)
+def test_a_model_that_gives_other_values_in_each_run_is_refused(name, hook):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), NOISY[name](), nn.ReLU()).train()
+    with pytest.raises(ModelError, match=r"expected the model in eval mode: .* depends on chance"):
+        project(with_a_hook_on(model) if hook else model, image(1, 3, 20, 20), "2", [(0, 1, 5, 5)])
+
+
+def test_inference_mode_makes_no_difference():
+    x = image(2, 3, 40, 40)
+    model = nn.Sequential(Local(), nn.BatchNorm2d(8)).eval()
+    with torch.inference_mode():
+        born = nn.Sequential(Local(), nn.BatchNorm2d(8)).eval()
+        born.load_state_dict(model.state_dict())
+    expected = quietly(model, x, "1", [1, 2])
+    with torch.inference_mode():
+        results = [quietly(model, x, "1", [1, 2]), quietly(born, x, "1", [1, 2])]
+        fields = [receptive_field(model, "1", x.shape)]
+        maps = [NeuronZFDeconv(born, "1").attribute(x, 1), ZFDeconv(born).attribute(x, (1, 2, 3))]
+    for result in (*results, quietly(born, x, "1", [1, 2])):
+        assert torch.equal(result.units, expected.units)
+        assert all(map(torch.equal, result.patches, expected.patches))
+    assert fields[0].size == receptive_field(born, "1", x.shape).size
+    assert torch.equal(maps[0], NeuronZFDeconv(model, "1").attribute(x, 1))
+    assert torch.equal(maps[1], ZFDeconv(model).attribute(x, (1, 2, 3)))
+
+
+@pytest.mark.parametrize("spelling", [Tensor.tolist, Tensor.float, Tensor.double], ids=["list", "float", "double"])
+def test_expected_activations_count_with_the_digits_that_they_have(spelling):
+    model = model_()
+    first = quietly(model, IMAGES, LAYER, ROWS)
+    again = quietly(model, IMAGES, LAYER, ROWS, expected=spelling(first.activations))
+    assert first.from_cutout.all()
+    assert again.from_cutout.all()
+
+
+def test_a_module_may_be_named_by_any_of_its_names():
+    model = Local().eval()
+    model.alias = model.net[3]
+    found = quietly(model, image(1, 3, 40, 40), "alias", [1])
+    assert found.layer == "alias"
+    assert torch.equal(found.patches[0], quietly(model, image(1, 3, 40, 40), "net.3", [1]).patches[0])
+
+
+def test_the_result_is_not_the_callers_tensor():
+    units = torch.tensor(ROWS)
+    result = quietly(model_(), IMAGES, LAYER, units)
+    units.zero_()
+    assert result.units.tolist() == [list(row) for row in ROWS]
+
+
+def test_a_data_set_may_fill_the_same_memory_again():
+    class Refilled:
+        memory = torch.empty_like(IMAGES[0])
+
+        def __len__(self):
+            return len(IMAGES)
+
+        def __getitem__(self, index):
+            return self.memory.copy_(IMAGES[index])
+
+    model = model_()
+    for units in (ROWS, ROWS * 40):
+        result = quietly(model, Refilled(), LAYER, units)
+        assert wrong(result, per_unit(model, IMAGES, units), 1e-10) == {}
+
+
+WRONG = {
+    "bool": (lambda: Of(lambda x: x > 0), "", InputError, "in floating point as the output .* got one of torch.bool"),
+    "complex": (lambda: Of(lambda x: torch.complex(x, x)), "", InputError, "got one of torch.complex64"),
+    "lazy": (lambda: nn.Sequential(nn.LazyConv2d(4, 3)), "0", ModelError, "module '0' has none yet"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_has_no_units_is_refused(name):
+    make, layer, kind, words = WRONG[name]
+    for units in ([1], [(0, 1)]):
+        with pytest.raises(kind, match=words):
+            project(make().eval(), image(1, 3, 20, 20), layer, units)
+
+
+def test_images_of_two_types_and_odd_batch_sizes_are_refused():
+    with pytest.raises(InputError, match=r"image 1 of torch.float32 after torch.float64"):
+        project(model_(), [IMAGES[0], IMAGES[1].float()], LAYER, [1])
+    for size in ("3", 0, 2.5):
+        with pytest.raises(InputError, match="expected a batch_size of at least 1"):
+            project(model_(), IMAGES, LAYER, ROWS, batch_size=size)

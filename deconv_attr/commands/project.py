@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import DeadSignalWarning, InputError
+from ..errors import DeadSignalWarning, DeconvError, InputError, ModelError, reason
 from ..models import Classifier
 from ..projection import Projection, project
 from ..visualize import picture_path, projections_figure, save_figure
@@ -120,13 +120,18 @@ def _projected(
         )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeadSignalWarning)
-        projection = project(
-            classifier.model,
-            inputs,
-            layer,
-            units,
-            activations=options.activations,
-            show_progress=sys.stderr.isatty(),
-        )
+        try:
+            projection = project(
+                classifier.model,
+                inputs,
+                layer,
+                units,
+                activations=options.activations,
+                show_progress=sys.stderr.isatty(),
+            )
+        except DeconvError:
+            raise
+        except Exception as error:
+            raise ModelError(f"{classifier.name} raised {reason(error)}") from error
     say_again(caught)
     return projection

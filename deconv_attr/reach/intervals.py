@@ -81,7 +81,7 @@ def whole_image(image: Reach, dims: int, mixer: str) -> Reach:
 
 def all_of(extents: Sequence[Extent], dims: int) -> Extent:
     """Unite all that some tensors read along an axis, for each element of another."""
-    bounds = torch.stack([extent.bounds.flatten(1).amax(1) for extent in extents]).amax(0)
+    bounds = torch.stack([extent.bounds.reshape(4, -1).amax(1) for extent in extents]).amax(0)
     return Extent(bounds.view(4, *[1] * dims), extents[0].stride)
 
 

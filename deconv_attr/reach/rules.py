@@ -251,4 +251,4 @@ _DIMS: dict[str, Callable[[Step], Sequence[int]]] = {
     "getitem": lambda step: () if _takes_all(step.args[1]) else (0,),
 }
 
-_SEVERAL = (_pointwise, _join, _moved, _extreme, anything)  # may read the image by several arguments
+_SEVERAL = (_pointwise, _first_alone, _join, _moved, _extreme, anything)  # may read the image by several arguments
