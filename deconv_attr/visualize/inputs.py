@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from .pictures import Picture, photograph, robust_scale, signed_rgb
 
-__all__ = ["Box", "Unit", "checked_unit", "checked_units"]
+__all__ = ["Box", "Unit", "checked_text", "checked_unit", "checked_units"]
 
 Box = Tensor | Sequence[int]
 
@@ -62,7 +62,16 @@ def checked_units(
             units.append(checked_unit(projection, image, box))
         except InputError as error:
             raise InputError(f"unit {number}: {error}") from error
+    if len({unit.image is None for unit in units}) > 1:
+        raise InputError("a figure needs an image and a box for all projections or for none")
     return units
+
+
+def checked_text(text: Any, what: str) -> str:
+    """Refuse what is no text."""
+    if not isinstance(text, str):
+        raise InputError(f"{what} must be a text, got {text!r:.80}")
+    return text
 
 
 def checked_unit(projection: Tensor, image: Tensor | None, box: Box | None) -> Unit:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,20 @@ from numpy.typing import NDArray
 
 from .pictures import Picture, Style
 
-__all__ = ["DPI", "GAP", "SCALE", "Grid", "Sheet", "broken", "show", "text_width", "write", "write_below"]
+__all__ = [
+    "GAP",
+    "SCALE",
+    "Grid",
+    "Page",
+    "Sheet",
+    "broken",
+    "line_height",
+    "show",
+    "text_width",
+    "write",
+    "write_below",
+    "write_inside",
+]
 
 # Inches: between two tiles, a colour bar and the numbers below it, a scale below its tile.
 GAP, BAR, TICKS, SCALE = 0.1, 0.1, 0.5, 0.16
@@ -58,6 +71,17 @@ def write_below(axes: Axes, text: str) -> None:
     write(axes, 0.5, -0.02, text, ha="center", va="top", fontsize="x-small")
 
 
+def write_inside(axes: Axes, text: str) -> None:
+    """Write a short note into the lower left corner of a tile, where the caller's own figure may be full around it."""
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
+    write(axes, 0.03, 0.03, text, ha="left", va="bottom", fontsize="x-small", bbox=paper)
+
+
+def line_height(size: float | str) -> float:
+    """Return the distance of two lines in inches, in a size in points."""
+    return 1.25 * FontProperties(size=size).get_size_in_points() / 72
+
+
 def text_width(text: str, size: float | str) -> float:
     """Return the width of the longest line in inches, in matplotlib's usual font of a size in points."""
     font = FontProperties(size=size)
@@ -91,9 +115,9 @@ def _colour_bar(axes: Axes, style: Style, scale: float | None) -> None:
 class Page:
     """A figure of a size in inches, on which axes and texts have places in inches."""
 
-    def __init__(self, width: float, height: float) -> None:
+    def __init__(self, width: float, height: float, make: Callable[..., Figure] = Figure) -> None:
         self.size = width, height
-        self.figure = Figure(figsize=self.size, dpi=DPI)
+        self.figure = make(figsize=self.size, dpi=DPI)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Return new axes that fill a place."""

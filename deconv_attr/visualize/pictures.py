@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,13 +23,15 @@ Picture = NDArray[np.float64]
 
 # Interpolation and rounding leave [0, 1] by a little; a normalised image, or one in bytes, by much.
 OVERSHOOT = 0.25
+PIXEL = 3  # values
 
 
 def robust_scale(maps: Tensor, percentile: float = 99.5) -> float:
     """Return the magnitude that is drawn with full contrast: a high percentile of the non-zero ``|maps|``.
 
     Zeros do not count, because a projection fills only the unit's receptive field. The percentile is
-    rounded down to a value of the map, so that one outlier among many values never sets the scale.
+    rounded down to a value of the map, and in small maps lowered further, so that the three values of one outlying
+    pixel never set the scale.
 
     Parameters
     ----------
@@ -48,8 +51,13 @@ def robust_scale(maps: Tensor, percentile: float = 99.5) -> float:
         If a value is not finite.
     """
     values = np.abs(_values(maps, "a map"))
-    values = values[values > 0]
-    return float(np.percentile(values, percentile, method="lower")) if values.size else 0.0
+    values = np.sort(values[values > 0])
+    if not values.size:
+        return 0.0
+    rank = int(percentile / 100 * (values.size - 1))
+    if percentile < 100 and values.size >= 4 * PIXEL:
+        rank = min(rank, values.size - 1 - PIXEL)
+    return float(values[rank])
 
 
 def signed_rgb(attribution: Tensor, scale: float | None = None) -> Picture:
@@ -124,6 +132,8 @@ def _rgb(image: Tensor, what: str) -> Picture:
 
 
 def _values(tensor: Tensor, what: str) -> Picture:
+    if tensor.layout != torch.strided or tensor.is_complex():
+        raise InputError(f"{what} to draw must be dense and of real numbers, got {tensor.layout} of {tensor.dtype}")
     values: Picture = tensor.detach().double().cpu().numpy()
     lost = np.sum(~np.isfinite(values))
     if lost:

@@ -7,26 +7,28 @@ lower one at ``bottom - 0.5``, on the borders of pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any, cast
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from .inputs import Box, Unit, checked_unit, checked_units
-from .layout import DPI, SCALE, Sheet, broken, show, write_below
+from .inputs import Box, Unit, checked_text, checked_unit, checked_units
+from .layout import GAP, SCALE, Page, Sheet, broken, line_height, show, write_below, write_inside
 from .pictures import STYLES, robust_scale, signed_rgb
 
 __all__ = ["projections_figure", "visualize_projection"]
 
 TILES = ("projection", "patch", "image")
-TILE, TITLE, TITLE_LINE = 2.2, 0.5, 0.18  # inches of a new figure: a tile, its caption and note, each more line
+TILE, NARROWEST = 2.2, 0.3  # inches: a tile of a new figure, and the least that a figure's given size may leave of it
+TITLE = "medium"
 
 
 def visualize_projection(
@@ -64,7 +66,8 @@ def visualize_projection(
         The caller's figure and axes to draw on: one for the projection alone, else three. The next two arguments are
         then not used.
     fig_size : tuple of float, optional
-        Width and height of a new figure in inches; by default as much as tiles and title need.
+        Width and height of a new figure in inches, at least what title and note need; by default as much as the tiles
+        need too.
     use_pyplot : bool
         True: the new figure is one of pyplot's, which notebooks and ``plt.show()`` show. False: nobody else sees it.
 
@@ -79,20 +82,19 @@ def visualize_projection(
         If a picture cannot be drawn, the box does not fit image and projection, only one of image and box is given,
         the scale is negative or not finite, or the number of axes is wrong.
     """
-    if scale is not None and not 0 <= scale < math.inf:
-        raise InputError(f"a scale must be a finite number and not negative, got {scale}")
+    if scale is not None and not (isinstance(scale, Real) and 0 <= scale < math.inf):
+        raise InputError(f"a scale must be a finite number and not negative, got {scale!r:.80}")
     unit = checked_unit(projection, image, box)
-    if plt_fig_axis is None:
-        figure, axes = _new_axes(len(unit.shapes), fig_size, use_pyplot)
-    else:
-        figure, axes = _given_axes(len(unit.shapes), *plt_fig_axis)
-    captions = list(TILES) if len(axes) > 1 else [""]
+    captions = list(TILES[: len(unit.shapes)]) if len(unit.shapes) > 1 else [""]
     if title is not None:
-        captions[0] = broken(title, "medium", axes[0].get_window_extent().width / figure.dpi)
-    if plt_fig_axis is None and fig_size is None:
-        figure.set_figheight(figure.get_figheight() + TITLE_LINE * captions[0].count("\n"))
+        captions[0] = checked_text(title, "a title")
+    if plt_fig_axis is None:
+        figure, axes = _new_axes(unit, captions, fig_size, use_pyplot)
+    else:
+        figure, axes = _given_axes(len(unit.shapes), plt_fig_axis)
+        captions[0] = broken(captions[0], TITLE, axes[0].get_window_extent().width / figure.dpi)
     drawn = unit.scale if scale is None else scale
-    _draw(unit, axes, drawn, f"s = {drawn:.2g}", captions)
+    _draw(unit, axes, drawn, f"s = {drawn:.2g}", captions, write_below if plt_fig_axis is None else write_inside)
     return figure, axes if len(axes) > 1 else axes[0]
 
 
@@ -100,7 +102,7 @@ def projections_figure(
     projections: Sequence[Tensor] | Tensor,
     images: Sequence[Tensor] | Tensor | None = None,
     boxes: Sequence[Box] | Tensor | None = None,
-    labels: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
     *,
     shared_scale: bool = False,
 ) -> Figure:
@@ -130,6 +132,7 @@ def projections_figure(
         drawn; see :func:`visualize_projection`.
     """
     units = checked_units(projections, images, boxes)
+    labels = [checked_text(label, "a label") for label in labels or ()]
     if len(labels) not in (0, len(units)):
         raise InputError(f"a figure of {len(units)} projections needs {len(units)} labels or none, got {len(labels)}")
     shared = robust_scale(torch.cat([_flat(unit.projection) for unit in units])) if shared_scale else None
@@ -146,10 +149,17 @@ def _flat(tensor: Tensor) -> Tensor:
     return tensor.detach().double().cpu().flatten()
 
 
-def _draw(unit: Unit, axes: NDArray[np.object_], scale: float, note: str, captions: Sequence[str] = ("",) * 3) -> None:
-    """Draw one unit on one or three axes, and below the projection a note, or that there is nothing to see."""
+def _draw(
+    unit: Unit,
+    axes: NDArray[np.object_],
+    scale: float,
+    note: str,
+    captions: Sequence[str] = ("",) * 3,
+    write_note: Callable[[Axes, str], None] = write_below,
+) -> None:
+    """Draw one unit on one or three axes, and at the projection a note, or that there is nothing to see."""
     show(axes[0], signed_rgb(unit.projection, scale), captions[0])
-    write_below(axes[0], note if unit.scale > 0 else "zero everywhere")
+    write_note(axes[0], note if unit.scale > 0 else "zero everywhere")
     if unit.image is None:
         return
     top, left, bottom, right = unit.box
@@ -168,20 +178,37 @@ def _outline(axes: Axes, box: tuple[int, int, int, int], colour: str, points: fl
     axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=points, clip_on=False))
 
 
-def _given_axes(tiles: int, figure: Figure, given: Any) -> tuple[Figure, NDArray[np.object_]]:
-    axes = np.ravel(np.asarray(given, dtype=object))
+def _given_axes(tiles: int, given: Any) -> tuple[Figure, NDArray[np.object_]]:
+    try:
+        figure, found = given
+    except (TypeError, ValueError) as error:
+        raise InputError("plt_fig_axis needs a pair of a figure and its axes") from error
+    axes = np.ravel(np.asarray(found, dtype=object))
+    if not isinstance(figure, FigureBase) or not all(isinstance(each, Axes) for each in axes):
+        raise InputError(f"plt_fig_axis needs a pair of a figure and its axes, got a {type(figure).__name__} first")
     if len(axes) != tiles:
         raise InputError(f"plt_fig_axis needs {tiles} axes, for {', '.join(TILES[:tiles])}; got {len(axes)}")
-    return figure, axes
+    return cast(Figure, figure), axes
 
 
-def _new_axes(tiles: int, size: tuple[float, float] | None, use_pyplot: bool) -> tuple[Figure, NDArray[np.object_]]:
-    how: dict[str, Any] = {"figsize": size or (tiles * TILE, TILE + TITLE), "dpi": DPI, "layout": "constrained"}
+def _new_axes(
+    unit: Unit, captions: list[str], size: tuple[float, float] | None, use_pyplot: bool
+) -> tuple[Figure, NDArray[np.object_]]:
+    """Make a figure of tiles as large as the room below the captions allows; break the first caption to their width."""
+    tiles = len(captions)
+    if size is not None and not (len(size) == 2 and all(isinstance(side, Real) and side > 0 for side in size)):
+        raise InputError(f"fig_size needs a width and a height in inches, got {size!r:.80}")
+    width = tiles * TILE if size is None else size[0]
+    across = (width - GAP * (tiles + 1)) / tiles
+    captions[0] = broken(captions[0], TITLE, across)
+    above, below = GAP + line_height(TITLE) * (1 + captions[0].count("\n")), GAP + SCALE
+    tallest = max(height / width for height, width in unit.shapes)
+    down = across * min(tallest, 1) if size is None else max(size[1] - above - below, NARROWEST)
+    make: Callable[..., Figure] = Figure
     if use_pyplot:
         from matplotlib import pyplot  # only here: importing it chooses a backend
 
-        figure = pyplot.figure(**how)
-    else:
-        figure = Figure(**how)
-    axes: NDArray[np.object_] = figure.subplots(1, tiles, squeeze=False)[0]
-    return figure, axes
+        make = pyplot.figure
+    page = Page(width, above + down + below if size is None else size[1], make)
+    axes = [page.axes(GAP + number * (across + GAP), above, across, down) for number in range(tiles)]
+    return page.figure, np.array(axes, dtype=object)
