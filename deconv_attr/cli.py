@@ -1,6 +1,6 @@
 """The command ``python -m deconv_attr``, also installed as ``deconv-attr``.
 
-Exit status: 0; 2 after an error, of which one sentence is printed; 130 after Ctrl-C.
+Exit status: 0; 2 after an error, of which one sentence is printed; 130 after Ctrl-C; 141 where nobody reads on.
 """
 
 from __future__ import annotations
@@ -29,11 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _current_directory_importable():
             options.run(options)
+            sys.stdout.flush()
     except DeconvError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except OSError as error:  # nobody reads what is printed (`deconv-attr layers | head`), or the disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"error: {error.strerror or error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
@@ -61,16 +62,27 @@ def standard_preprocessing(resize: int, crop: int, mean: Sequence[float], std: S
 
 
 def read_image(path: str) -> Image.Image:
-    """Return a photograph in RGB, upright.
+    """Return a photograph in RGB, upright, 8 bits a channel; greys of 16 bits are scaled to these.
 
     Raises
     ------
     InputError
-        If there is no such file or it is no image.
+        If there is no such file or it is no image, or one of numbers whose white is not known.
     """
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+            if image.mode in ("I", "F") and not sixteen:
+                raise InputError(
+                    f"cannot read the image {path}: expected 8 or 16 bits a channel, got mode {image.mode} of Pillow, "
+                    "whose white is not known"
+                )
+            upright: Image.Image = ImageOps.exif_transpose(image)
+            if sixteen:  # Pillow would cut them off at 255
+                upright = Image.fromarray((np.asarray(upright, dtype=np.float64) / 257).round().astype(np.uint8))
+            return upright.convert("RGB")
+    except InputError:
+        raise
     except UnidentifiedImageError as error:
         raise InputError(f"cannot read the image {path}: it is in no format that Pillow knows") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -14,7 +14,6 @@ from .checks import Selector, check_inputs, check_model, first_signal, select_sc
 from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .layers import Layer, find_layer
-from .ownership import run_plainly
 from .rules import DECONVNET, Table, choose
 from .survey import NotSurveyedError, survey
 
@@ -50,11 +49,10 @@ class _AtLayer(Face):
         if found.call is not None:
             return found
         try:
-            return found.settled(len(survey(self.model, tensors, others, found)))
+            runs = survey(self.model, tensors, others, found)
         except NotSurveyedError:
-            with LayerTap(found) as tap:
-                run_plainly(self.model, self.model, *tensors, *others)
-            return tap.layer
+            runs = survey(self.model, tensors, others, found, dry=False)
+        return found.settled(len(runs))
 
 
 class NeuronZFDeconv(_AtLayer, NeuronAttribution):

@@ -279,7 +279,7 @@ class Projector:
             raise _by_chance(run.chance)
         if run.shape is not None:
             self._check_rows(run.shape, _ROWS)
-        field = field_of(run, batch.shape)
+        field = field_of(replace(run, layer=self._layer), batch.shape)
         cutouts = None if field.obstacle else Cutouts(field)
         return Site(layer, field.shape, run.elements // _ROWS, field, cutouts, run.calls, bool(run.mixed))
 

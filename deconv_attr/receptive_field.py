@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -152,7 +152,7 @@ def receptive_field(model: nn.Module, layer: nn.Module | str, input_shape: Seque
     found = find_layer(model, layer)
     runs = _survey(model, input_shape, found)
     call = found.settled(len(runs)).call or 1
-    return field_of(runs[call - 1], _batch(input_shape))
+    return field_of(replace(runs[call - 1], layer=found), _batch(input_shape))
 
 
 def receptive_fields(
@@ -163,26 +163,35 @@ def receptive_fields(
     Parameters
     ----------
     model, input_shape
-        As for :func:`receptive_field`.
+        As for :func:`receptive_field`. A model that does not run without values is run on an image of zeros.
 
     Returns
     -------
     list of tuple
         The name, with its call where a module runs several times; the module; the shape of one example's output,
-        and its receptive field. None for an output that is not one tensor, or does not depend on the image.
+        and its receptive field. None for an output that is not one tensor or does not depend on the image, and
+        without receptive fields for a model that does not run without values.
 
     Raises
     ------
     ModelError
-        The model does not run without values.
+        The model does not run on such an image.
     """
-    runs = _survey(model, input_shape)
+    try:
+        runs = _survey(model, input_shape)
+    except ModelError as error:
+        weight = next(model.parameters(), torch.empty(0))
+        try:
+            runs = survey(model, [weight.new_zeros(_batch(input_shape))], dry=False)
+        except Exception:
+            raise error from None
     calls = Counter(run.layer.name for run in runs)
     found = []
     for run in runs:
         layer = run.layer
         if layer.name:
             name = layer.name if calls[layer.name] == 1 else f"{layer.name}#{layer.call}"
+            run = replace(run, layer=replace(layer, call=None if calls[layer.name] == 1 else layer.call))
             field = field_of(run, _batch(input_shape)) if run.shape is not None and run.reach is not None else None
             found.append((name, layer.module, None if run.shape is None else run.shape[1:], field))
     return found

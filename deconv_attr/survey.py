@@ -101,8 +101,9 @@ def survey(
     *,
     reach: bool = False,
     stop: bool = False,
+    dry: bool = True,
 ) -> Survey:
-    """Run a model without values.
+    """Run a model without values, and look at its layers.
 
     Parameters
     ----------
@@ -116,6 +117,8 @@ def survey(
         Whether to follow what is read of the first input, images (N, C, *axes), up to that layer.
     stop : bool
         Whether the run ends at the layer.
+    dry : bool
+        False: the inputs have values, the model and its hooks run as ever, and nothing is followed.
 
     Raises
     ------
@@ -125,7 +128,7 @@ def survey(
     modules = list(model.named_modules())
     looked_at = [layer] if layer else [Layer(name, module) for name, module in modules]
     for path, module in modules:
-        if any(map(_is_foreign, (*module._forward_hooks.values(), *module._forward_pre_hooks.values()))):
+        if dry and any(map(_is_foreign, (*module._forward_hooks.values(), *module._forward_pre_hooks.values()))):
             raise NotSurveyedError(
                 f"there is a forward hook on '{path}'" if path else "there is a forward hook on the model"
             )
@@ -141,9 +144,11 @@ def survey(
         for each in looked_at:
             undo.callback(each.module.register_forward_hook(dry_run.watcher(each)).remove)
         try:
-            with dry_run, suppress(LayerReached):
-                model(*blank, *others)
+            with dry_run if dry else WritesToCopies(model, [*inputs, *others]), suppress(LayerReached):
+                model(*(blank if dry else inputs), *others)
         except Exception as error:
+            if not dry:
+                raise
             raise NotSurveyedError(reason(error)) from error
     return dry_run.found
 

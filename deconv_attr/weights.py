@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .errors import InputError, reason
+from .errors import InputError
 
 __all__ = ["fill", "read_state"]
 
@@ -54,7 +53,7 @@ def fill(model: nn.Module, state: Mapping[str, Any], path: str, name: str) -> No
     Raises
     ------
     InputError
-        If entries are missing, superfluous or of another shape.
+        If entries are missing, superfluous, of another shape, or cannot be copied.
     """
     own = model.state_dict()
     # Files from before PyTorch 0.4.1 lack the counters of batch norm, and torch does without.
@@ -65,20 +64,32 @@ def fill(model: nn.Module, state: Mapping[str, Any], path: str, name: str) -> No
         for key, value in own.items()
         if key in state and _shape(value) != _shape(state[key])
     ]
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    unusable = [
+        f"{key}: {_odd(state[key])}" for key in own if key in state and _odd(state[key]) not in ("", _odd(own[key]))
+    ]
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": shapes,
+        "that cannot be copied": unusable,
+    }
     wrong = [f"{len(keys)} {kind} ({_few(keys)})" for kind, keys in kinds.items() if keys]
     if wrong:
         raise InputError(f"the weights in {path} do not fit {name}: {'; '.join(wrong)}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of imaginary parts that are dropped
-            model.load_state_dict(state, strict=False)
-    except (RuntimeError, UserWarning) as error:
-        raise InputError(f"the weights in {path} cannot be copied into {name}: {reason(error)}") from error
+    model.load_state_dict(state, strict=False)
 
 
 def _shape(value: Any) -> tuple[int, ...] | str:
     return tuple(value.shape) if hasattr(value, "shape") else f"a {type(value).__name__}"
+
+
+def _odd(value: Any) -> str:
+    """Say what is odd about a tensor."""
+    if not isinstance(value, Tensor):
+        return ""
+    if value.is_meta:
+        return "without values"
+    return "complex" if value.is_complex() else "" if value.layout == torch.strided else "sparse"
 
 
 def _few(keys: list[str]) -> str:

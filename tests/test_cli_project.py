@@ -1,5 +1,9 @@
 """The commands ``deconv-attr project`` and ``deconv-attr layers``."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +33,27 @@ class Twice(nn.Module):
 
     def forward(self, x):
         return self.fc(self.relu(self.conv(self.relu(self.conv(x)))).mean((2, 3)))
+
+class Odd(nn.Module):
+    def __init__(self, do):
+        super().__init__()
+        self.conv, self.do = nn.Conv2d(3, 3, 3), do
+
+    def forward(self, x):
+        self.do(x)
+        return self.conv(x).relu().mean((2, 3))
+
+def refuse(x):
+    assert x.shape[2] == 32, "wrong height"
+
+def asserts():
+    return Odd(refuse)
+
+def asks():
+    return Odd(lambda x: {}[float(x[0, 0, 0, 0])])
+
+def looks():
+    return Odd(lambda x: float(x[0, 0, 0, 0]))
 """
 
 
@@ -114,6 +139,41 @@ def test_a_choice_serves_activations_without_a_rule(here, drawn, capsys):
     arguments = ["--model", "project_nets:gelu", "--image", "a.png", "--layer", "2", "--map", "0"]
     assert "no rule for 'gelu'" in refused(capsys, "project", *arguments)
     said(capsys, "project", *arguments, "--activations", "rectify")
+
+
+@pytest.mark.parametrize("kind", ["asserts", "asks"])
+def test_an_error_of_the_model_s_own_is_one_sentence(here, drawn, capsys, kind):
+    error = refused(
+        capsys, "project", "--model", f"project_nets:{kind}", "--image", "a.png", "--layer", "conv", "--map", "0"
+    )
+    assert f"project_nets:{kind} raised" in error
+    assert drawn == []
+
+
+def test_layers_of_a_model_that_does_not_run_dry_are_listed_without_fields(here, capsys):
+    rows = [line.split() for line in said(capsys, "layers", "--model", "project_nets:looks").splitlines()[4:]]
+    assert rows == [
+        ["name", "type", "output", "receptive", "field", "stride"],
+        ["conv", "Conv2d", "3x222x222", "-", "-"],
+    ]
+
+
+def command_line(*arguments, **options):
+    return subprocess.Popen([sys.executable, "-m", "deconv_attr", *arguments], stderr=subprocess.PIPE, **options)
+
+
+def test_a_reader_who_leaves_early_sees_no_traceback():
+    with command_line("layers", stdout=subprocess.PIPE) as run:
+        run.stdout.close()
+        assert run.stderr.read() == b""
+        assert run.wait(120) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_sentence():
+    with open("/dev/full", "w") as full, command_line("layers", stdout=full) as run:
+        assert run.stderr.read() == b"error: No space left on device\n"
+        assert run.wait(120) == 2
 
 
 BAD = {

@@ -34,6 +34,9 @@ def broken():
 
 def no_module():
     return [1, 2]
+
+def leaves():
+    raise SystemExit(0)
 """
 
 
@@ -170,6 +173,26 @@ def test_weights_that_do_not_fit_are_named():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+UNUSABLE = {
+    "sparse": (torch.Tensor.to_sparse, "sparse"),
+    "meta": (lambda weight: weight.to("meta"), "without values"),
+    "complex": (lambda weight: weight.to(torch.complex64), "complex"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), UNUSABLE.values(), ids=UNUSABLE)
+def test_weights_that_fit_and_cannot_be_copied_are_one_sentence(change, message):
+    model = nn.Linear(3, 2)
+    state = {name: change(weight) for name, weight in model.state_dict().items()}
+    before = model.weight.clone()
+    with pytest.raises(
+        InputError, match=rf"the weights in w.pt do not fit net: 2 that cannot be copied \(weight: {message}"
+    ) as caught:
+        fill(model, state, "w.pt", "net")
+    assert one_sentence(caught)
+    assert torch.equal(model.weight, before)
+
+
 def test_torchvision_weights_of_another_architecture_do_not_fit(tmp_path):
     torch.save(nn.Linear(2, 3).state_dict(), tmp_path / "state.pt")
     with pytest.raises(InputError, match=r"do not fit squeezenet1_1: 52 missing .*; 2 unexpected") as caught:
@@ -231,6 +254,7 @@ def test_factory_makes_the_model_in_eval_mode_with_the_documented_preprocessing(
         ("factories:TABLE", InputError, "must be a function that returns a Module, got a dict"),
         ("factories:broken", InputError, "factories:broken raised RuntimeError: no such luck"),
         ("factories:MODEL", InputError, "factories:MODEL raised TypeError"),
+        ("factories:leaves", InputError, "factories:leaves raised SystemExit: 0"),
         ("factories:no_module", ModelError, "must return a torch.nn.Module, got a list"),
     ],
 )
@@ -330,6 +354,23 @@ def test_photograph_is_read_upright_and_in_rgb(tmp_path):
     image = read_image(str(tmp_path / "grey.png"))
     assert image.size == (1, 3)
     assert [image.getpixel((0, row)) for row in range(3)] == [(0, 0, 0), (255, 255, 255), (255, 255, 255)]
+
+
+@pytest.mark.parametrize("format_", ["png", "tif"])
+def test_sixteen_bits_are_scaled_to_eight_and_not_cut_off(format_, tmp_path):
+    ramp = np.arange(0, 65536, 255, dtype=np.uint16)[None]
+    Image.fromarray(ramp).save(tmp_path / f"ramp.{format_}")
+    pixels = np.asarray(read_image(str(tmp_path / f"ramp.{format_}")))
+    assert np.array_equal(pixels[0, :, 0], (ramp[0] / 257).round())
+    assert (pixels == pixels[..., :1]).all()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_numbers_whose_white_is_not_known_are_refused(kind, tmp_path):
+    Image.fromarray(np.ones((4, 4), dtype=kind)).save(tmp_path / "numbers.tif")
+    with pytest.raises(InputError, match=r"cannot read the image .*numbers.tif: expected 8 or 16 bits") as caught:
+        read_image(str(tmp_path / "numbers.tif"))
+    assert one_sentence(caught)
 
 
 def test_image_that_cannot_be_read_is_named_with_the_reason(tmp_path):

@@ -331,6 +331,15 @@ def test_one_outlier_does_not_flatten_the_rest(shared_scale):
         np.testing.assert_allclose(drawn(new), expected, atol=0.01)
 
 
+@pytest.mark.parametrize("side", [2, 5, 11, 12])
+def test_one_outlying_pixel_does_not_flatten_a_small_map(side):
+    projection = random_maps(3, side, side)
+    projection[:, 1, 1] = 0
+    largest = float(projection.abs().max())
+    projection[:, 1, 1] = 1e6
+    assert 0.3 * largest < robust_scale(projection) <= largest
+
+
 def nothing_is_cut(figure):
     """The words of a figure, none of which leaves the page or lies on a picture or on other words."""
     figure.draw_without_rendering()
@@ -362,6 +371,35 @@ def test_nothing_is_cut_and_nothing_lies_on_anything_else(number, shared_scale, 
     # Long labels are broken, and nothing of them is left out.
     written = {word.replace("\n", "").replace(" ", "") for word in words}
     assert {label.replace("\n", "").replace(" ", "") for label in labels if label} <= written
+
+
+TITLES = [None, "", "W" * 200, "map 12 at 3, 11 of features.5\n" * 7, LABELS[2]]
+
+
+@pytest.mark.parametrize("size", [None, (6, 7), (9, 5)])
+@pytest.mark.parametrize("title", TITLES, ids=["none", "empty", "long", "lines", "two"])
+@pytest.mark.parametrize("shape", [(20, 20), (6, 30), (30, 6)], ids=str)
+def test_a_projection_s_own_figure_has_room_for_its_words(shape, title, size):
+    height, width = shape
+    given = random_maps(3, height, width), torch.rand(3, 40, 50), (2, 3, 2 + height, 3 + width)
+    for arguments in (given, given[:1]):
+        figure, _ = visualize_projection(*arguments, title=title, fig_size=size)
+        words = "".join(nothing_is_cut(figure)).split()
+        assert "".join((title or "").split()) in "".join(words)
+        assert size is None or tuple(figure.get_size_inches()) == size
+
+
+def test_the_rows_of_a_caller_s_page_keep_clear_of_each_other():
+    figure = Figure()
+    for number, row in enumerate(figure.subplots(4, 3)):
+        visualize_projection(
+            random_maps(3, 8, 8), photo(), (2, 2, 10, 10), title=f"map {number}", plt_fig_axis=(figure, row)
+        )
+    figure.draw_without_rendering()
+    notes_ = [text.get_window_extent() for text in texts(figure) if text.get_text().startswith("s = ")]
+    titles = [axes.title.get_window_extent() for axes in figure.axes]
+    assert len(notes_) == 4
+    assert not any(note.overlaps(title) for note in notes_ for title in titles)
 
 
 def test_notes_of_slivers_have_room():
@@ -455,6 +493,40 @@ def test_numbers_of_projections_images_boxes_and_labels_must_agree(given, messag
 def test_scale_must_be_a_finite_number(scale):
     with pytest.raises(InputError, match=f"finite number and not negative, got {scale}"):
         visualize_projection(GOOD, scale=scale)
+
+
+WRONG = {
+    "label": (lambda: projections_figure([GOOD], labels=[982]), "a label must be a text, got 982"),
+    "title": (lambda: visualize_projection(GOOD, title=3), "a title must be a text, got 3"),
+    "some images": (
+        lambda: projections_figure([GOOD] * 2, [IMAGE, None], [BOX, None]),
+        "an image and a box for all projections or for none",
+    ),
+    "scale": (lambda: visualize_projection(GOOD, scale="a"), "finite number and not negative, got 'a'"),
+    "scales": (lambda: visualize_projection(GOOD, scale=torch.ones(2)), "finite number and not negative, got tensor"),
+    "size": (lambda: visualize_projection(GOOD, fig_size=(3,)), r"a width and a height in inches, got \(3,\)"),
+    "axes alone": (lambda: visualize_projection(GOOD, plt_fig_axis=Figure().subplots()), "a pair of a figure and its"),
+    "no figure": (
+        lambda: visualize_projection(GOOD, plt_fig_axis=(None, Figure().subplots())),
+        "a pair of a figure and its axes, got a NoneType first",
+    ),
+    "sparse": (
+        lambda: visualize_projection(GOOD.to_sparse()),
+        "must be dense and of real numbers, got torch.sparse_coo",
+    ),
+    "complex": (lambda: visualize_projection(GOOD.to(torch.complex64)), "of real numbers, got .* of torch.complex64"),
+}
+
+
+@pytest.mark.parametrize(("draw", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_drawn_is_one_sentence(draw, message):
+    with pytest.raises(InputError, match=message) as caught:
+        draw()
+    assert "\n" not in str(caught.value)
+
+
+def test_no_labels_may_be_none():
+    assert projections_figure([GOOD], labels=None).texts == []
 
 
 @pytest.mark.parametrize("number", [1, 2, 4])

@@ -50,4 +50,6 @@ def _pixels(field: ReceptiveField | None) -> tuple[str, str]:
 
 
 def _times(numbers: Sequence[int | None]) -> str:
+    if all(number is None for number in numbers):
+        return "uneven"
     return "x".join("uneven" if number is None else str(number) for number in numbers)

@@ -128,12 +128,17 @@ def _rgb(image: Tensor, what: str) -> Picture:
         raise InputError(f"a picture needs a tensor of shape (3, H, W) or (1, H, W), got {type(image).__name__}")
     if image.ndim != 3 or image.shape[0] not in (1, 3) or not image.numel():
         raise InputError(f"a picture needs the shape (3, H, W) or (1, H, W), got {tuple(image.shape)}")
+    _check_kind(image, what)
     return _values(image.expand(3, -1, -1).permute(1, 2, 0), what)
 
 
-def _values(tensor: Tensor, what: str) -> Picture:
+def _check_kind(tensor: Tensor, what: str) -> None:
     if tensor.layout != torch.strided or tensor.is_complex():
         raise InputError(f"{what} to draw must be dense and of real numbers, got {tensor.layout} of {tensor.dtype}")
+
+
+def _values(tensor: Tensor, what: str) -> Picture:
+    _check_kind(tensor, what)
     values: Picture = tensor.detach().double().cpu().numpy()
     lost = np.sum(~np.isfinite(values))
     if lost:
