@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor, nn
 
+from .chance import state_of_dice
 from .cutouts import Cutouts
 from .diagnosis import dead_examples, endings, lost_numbers
 from .errors import DeconvError, InputError, ModelError, SignalError, reason
@@ -44,7 +45,7 @@ class Site:
     cutouts : Cutouts or None
         None if only the whole image will do.
     calls : tuple
-        See :class:`deconv_attr.survey.Run`.
+        See :class:`deconv_attr.dry_run.Run`.
     alone : bool
         Whether an example has to run without others, because the model mixes them or cannot be run dry.
     """
@@ -288,9 +289,9 @@ class Projector:
         for name, module in self._model.named_modules():
             if module.training and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
                 raise _by_chance(f"module '{name}'")
-        dice = _dice(batch.device)
+        dice = state_of_dice(batch.device)
         output = self._forward(tap := LayerTap(self._layer), batch)
-        if not all(map(torch.equal, dice, _dice(batch.device))):
+        if not all(map(torch.equal, dice, state_of_dice(batch.device))):
             raise _by_chance("an operation on the way")
         return Site(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * batch.numel())
 
@@ -300,12 +301,6 @@ class Projector:
                 f"expected one row for each image in the output of {self._layer}, got the shape {tuple(shape)} "
                 f"for a batch of {rows}: it has no unit of one image"
             )
-
-
-def _dice(device: torch.device) -> list[Tensor]:
-    """Give the state of the random numbers."""
-    states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 
 
 def _by_chance(what: str) -> ModelError:

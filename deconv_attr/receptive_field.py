@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_model
+from .dry_run import Run
 from .errors import InputError, ModelError
 from .layers import Layer, find_layer
 from .reach import Extent
-from .survey import NotSurveyedError, Run, Survey, survey
+from .survey import NotSurveyedError, Survey, survey
 
 __all__ = ["ReceptiveField", "field_of", "receptive_field", "receptive_fields"]
 

@@ -310,3 +310,19 @@ def test_sequences_and_volumes_have_boxes_too():
     volume = receptive_field(nn.Conv3d(1, 1, (1, 2, 3), (1, 2, 3), (0, 0, 1)), "", (1, 1, 5, 6, 7))
     assert (volume.size, volume.stride, volume.offset) == ((1, 2, 3), (1, 2, 3), (0, 0, -1))
     assert volume.box(4, 1, 0) == (4, 2, 0, 5, 4, 2)
+
+
+def test_the_default_device_does_not_matter():
+    model = nn.Sequential(
+        conv(), nn.MaxPool2d(2), nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), nn.Upsample(7)
+    )
+    expected = receptive_field(model, "2", SHAPE)
+    with torch.device("meta"):
+        found = receptive_field(model, "2", SHAPE)
+    assert (found.size, found.stride, found.mixer, found.obstacle) == (
+        expected.size,
+        expected.stride,
+        expected.mixer,
+        expected.obstacle,
+    )
+    assert all(map(torch.equal, found.reads, expected.reads))

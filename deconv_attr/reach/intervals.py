@@ -21,6 +21,7 @@ __all__ = [
     "either",
     "over_channels",
     "pixels",
+    "places",
     "read",
     "unexpanded",
     "varies",
@@ -64,11 +65,16 @@ class Reach:
     obstacle: str = ""
 
 
+def places(*span: int) -> Tensor:
+    """Count, whatever the default device is."""
+    return torch.arange(*span, dtype=torch.float64, device="cpu")
+
+
 def pixels(shape: Sequence[int], axes: int) -> Reach:
     """Give the reach of an image (..., *axes) itself: each pixel reads itself."""
     extents = []
     for axis in range(axes):
-        place = torch.arange(shape[axis - axes], dtype=torch.float64, device="cpu")
+        place = places(shape[axis - axes])
         across = place.view([-1 if dim - len(shape) == axis - axes else 1 for dim in range(len(shape))])
         extents.append(Extent(torch.stack([-across, across, -across, across]), 1.0))
     return Reach(tuple(extents))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .intervals import Reach, advance_of, over_channels, read, varies
+from .intervals import Reach, advance_of, over_channels, places, read, varies
 from .step import Rule, Step, entry, reach_of, with_obstacle
 
 __all__ = [
@@ -78,8 +78,8 @@ def strided_window(arguments: Sequence[str]) -> Callable[[Step, int, int, int], 
         dilation, padding = entry(given("dilation", 1), axis), given("padding", 0)
         if isinstance(padding, str):
             padding = dilation * (size - 1) // 2 if padding == "same" else 0
-        offset = torch.arange(size) * dilation - entry(padding, axis)
-        return (torch.arange(after)[:, None] * stride + offset).double()
+        offset = places(size) * dilation - entry(padding, axis)
+        return places(after)[:, None] * stride + offset
 
     return geometry
 
@@ -105,16 +105,16 @@ def transposed_window(step: Step, axis: int, before: int, after: int) -> Tensor:
             (7, "dilation", 1),
         )
     )
-    place = (torch.arange(after)[:, None] + padding - torch.arange(size) * dilation).double() / stride
+    place = (places(after)[:, None] + padding - places(size) * dilation) / stride
     return torch.where(place == place.floor(), place, torch.nan)
 
 
 def adaptive_window(step: Step, axis: int, before: int, after: int) -> Tensor:
     """Give the windows that share a dimension out among the elements."""
-    begin = torch.arange(after) * before // after
-    end = -((torch.arange(1, after + 1) * before).neg() // after)
-    place = begin[:, None] + torch.arange(int((end - begin).max()))
-    return torch.where(place < end[:, None], place.double(), torch.nan)
+    begin = places(after) * before // after
+    end = -((places(1, after + 1) * before).neg() // after)
+    place = begin[:, None] + places(int((end - begin).max()))
+    return torch.where(place < end[:, None], place, torch.nan)
 
 
 def interpolation_window(step: Step, axis: int, before: int, after: int) -> Tensor:
@@ -125,14 +125,14 @@ def interpolation_window(step: Step, axis: int, before: int, after: int) -> Tens
         raise ValueError("a window that does not follow from the sizes")
     if mode == "area":
         return adaptive_window(step, axis, before, after)
-    element = torch.arange(after, dtype=torch.float64)
+    element = places(after)
     if mode == "nearest":
         return (element * before / after).floor()[:, None]
     if step.argument(4, "align_corners", default=False):
         centre = element * (before - 1) / max(after - 1, 1)
     else:
         centre = (element + 0.5) * before / after - 0.5
-    reads = torch.arange(-1, 3) if mode == "bicubic" else torch.arange(2)
+    reads = places(-1, 3) if mode == "bicubic" else places(2)
     return (centre.floor()[:, None] + reads).clamp(0, before - 1)
 
 
@@ -156,10 +156,10 @@ def padded(step: Step) -> list[Reach]:
         dim, before = -1 - number, source.shape[-1 - number]
         if number >= len(reach.extents) and not varies(reach, dim):
             continue  # channels
-        table = torch.arange(-widths[2 * number], before + widths[2 * number + 1], dtype=torch.float64)[:, None]
+        table = places(-widths[2 * number], before + widths[2 * number + 1])[:, None]
         copies = None
         if mode != "constant":
-            place = torch.arange(before, dtype=torch.float64).view(1, 1, -1)
+            place = places(before).view(1, 1, -1)
             copies = F.pad(place, tuple(widths[2 * number : 2 * number + 2]), mode=mode).view(-1, 1)
         if min(widths[2 * number : 2 * number + 2]) < 0 and varies(reach, dim):
             reach = with_obstacle(reach, step)

@@ -1,0 +1,41 @@
+"""Which calls give other values in each run: those that throw dice, or that read the statistics of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["state_of_dice", "throws_dice"]
+
+_DICE = frozenset(
+    """rand randn randint randperm rand_like randn_like randint_like bernoulli multinomial normal poisson uniform
+    exponential geometric cauchy log_normal random gumbel_softmax fractional_max_pool2d fractional_max_pool3d""".split()
+)
+# Where the argument stands that makes an operation read the rest of the batch, or throw dice; and its default.
+_TRAINING = {
+    "batch_norm": (5, "training", False),
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d"), (2, "training", True)),
+    **dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"), (2, "training", False)),
+    "rrelu": (3, "training", False),
+    "scaled_dot_product_attention": (4, "dropout_p", 0.0),
+    "multi_head_attention_forward": (13, "training", True),
+}
+
+
+def throws_dice(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Say whether a call, by its canonical name, is one of these."""
+    if name not in _TRAINING:
+        return name in _DICE
+    position, keyword, default = _TRAINING[name]
+    if name == "multi_head_attention_forward" and not (args[10] if len(args) > 10 else kwargs.get("dropout_p")):
+        return False
+    return bool(args[position] if len(args) > position else kwargs.get(keyword, default))
+
+
+def state_of_dice(device: torch.device) -> list[Tensor]:
+    """Give the state of the random numbers, which every throw changes."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
