@@ -265,7 +265,11 @@ class Projector:
             raise InputError(
                 f"expected a tensor (N, maps, ...) in floating point as the output of {self._layer}, got {found}"
             )
-        self._check_rows(output.shape, rows)
+        if output.shape[:1] != (rows,):
+            raise InputError(
+                f"expected one row for each image in the output of {self._layer}, got the shape {tuple(output.shape)} "
+                f"for a batch of {rows}: it has no unit of one image"
+            )
         return output
 
     def _surveyed(self, image: Tensor) -> Site:
@@ -278,8 +282,6 @@ class Projector:
         run = runs[(layer.call or 1) - 1]
         if run.chance:
             raise _by_chance(run.chance)
-        if run.shape is not None:
-            self._check_rows(run.shape, _ROWS)
         field = field_of(replace(run, layer=self._layer), batch.shape)
         cutouts = None if field.obstacle else Cutouts(field)
         return Site(layer, field.shape, run.elements // _ROWS, field, cutouts, run.calls, bool(run.mixed))
@@ -294,13 +296,6 @@ class Projector:
         if not all(map(torch.equal, dice, state_of_dice(batch.device))):
             raise _by_chance("an operation on the way")
         return Site(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * batch.numel())
-
-    def _check_rows(self, shape: Sequence[int], rows: int) -> None:
-        if tuple(shape[:1]) != (rows,):
-            raise InputError(
-                f"expected one row for each image in the output of {self._layer}, got the shape {tuple(shape)} "
-                f"for a batch of {rows}: it has no unit of one image"
-            )
 
 
 def _by_chance(what: str) -> ModelError:

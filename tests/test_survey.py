@@ -169,6 +169,7 @@ def on_rows(module):
 UNSEEN = {  # a too small box is silent; these write where it is hard to see
     "slice assigned": written(set_item),
     "slices assigned to zeros": lambda: Of(assigned, same(5), same()),
+    "slices assigned to zeros that are read": lambda: Of(lambda x, a, b: b(assigned(x, a, b)), same(5), same()),
     "view taken before a write": lambda: Of(earlier_view, same(5), same()),
     "written through detach": written(lambda h, x, a, b: h.detach().add_(a(x))),
     "written through data": written(lambda h, x, a, b: h.data.add_(a(x))),
@@ -219,6 +220,7 @@ def test_what_is_written_into_a_constant_is_not_followed():
 
 SIZE = {  # a number made of the image's size on its device
     "tensor": lambda x: torch.tensor(float(x.shape[3]), device=x.device),
+    "two numbers": lambda x: torch.tensor([1.0, x.shape[3]], device=x.device)[:, None, None],
     "tensor moved": lambda x: torch.tensor(float(x.shape[3])).to(x.device),
     "full": lambda x: torch.full((1,), float(x.shape[3]), device=x.device),
     "new_full": lambda x: x.new_full((1,), x.shape[3]),

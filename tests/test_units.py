@@ -454,11 +454,17 @@ def test_inference_mode_makes_no_difference():
 
 @pytest.mark.parametrize("spelling", [Tensor.tolist, Tensor.float, Tensor.double], ids=["list", "float", "double"])
 def test_expected_activations_count_with_the_digits_that_they_have(spelling):
-    model = model_()
-    first = quietly(model, IMAGES, LAYER, ROWS)
-    again = quietly(model, IMAGES, LAYER, ROWS, expected=spelling(first.activations))
+    model, images = model_(), torch.stack(IMAGES)
+    output = outputs(model, images[0], LAYER)[:, 3:-3, 3:-3]
+    units = [(0, each, *divmod(int(output[each].argmax()), output.shape[2])) for each in range(8)]
+    units = [(image, each, row + 3, column + 3) for image, each, row, column in units]
+    first = quietly(model, images, LAYER, units)
+    again = quietly(model, images, LAYER, units, expected=spelling(first.activations))
+    assert (first.activations != first.activations.float()).sum() > 4
     assert first.from_cutout.all()
     assert again.from_cutout.all()
+    off = [value * (1 + 1e-5) for value in first.activations.tolist()]
+    assert not quietly(model, images, LAYER, units, expected=off).from_cutout.any()
 
 
 def test_a_module_may_be_named_by_any_of_its_names():
