@@ -23,7 +23,7 @@ def blank_output(func: Any, name: str, args: Any, kwargs: Any) -> Any:
             shape = (len(first), sum(part.shape[1] for part in parts), *first.shape[2:])
     if shape is None:
         return func(*_to_meta(args), **_to_meta(kwargs))
-    return next(tensors_in(args)).new_empty(shape, device="meta")
+    return tensors_in(args)[0].new_empty(shape, device="meta")
 
 
 def _convolved(

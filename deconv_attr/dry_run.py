@@ -139,7 +139,7 @@ class DryRun(WritesToCopies):
 
     def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         """Run one call: on the meta device, if it touches what has been computed from the inputs."""
-        tensors = list(tensors_in((args, kwargs)))
+        tensors = tensors_in((args, kwargs))
         touches = any(tensor.is_meta for tensor in tensors)
         if name is None:
             if touches and getattr(func, "__name__", "") == "__set__":  # x.data = ...
@@ -169,7 +169,7 @@ class DryRun(WritesToCopies):
         written = writes_to(func, name, args, kwargs)
         if any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
             value = super().perform(func, name, self._on_device(args), self._on_device(kwargs))
-            values = list(tensors_in(value))
+            values = tensors_in(value)
             if not (values or written) or any(not tensor.is_meta for tensor in written) or name == "cpu":
                 return value
             blank = blank_output(func, name, args, kwargs)
@@ -177,7 +177,7 @@ class DryRun(WritesToCopies):
             blank = super().perform(func, name, args, kwargs)
             if not any(tensor.is_meta for tensor in tensors_in(blank)):
                 return blank
-            values = list(tensors_in(super().perform(func, name, self._on_device(args), self._on_device(kwargs))))
+            values = tensors_in(super().perform(func, name, self._on_device(args), self._on_device(kwargs)))
         for tensor, value in (
             *zip(tensors_in(blank), values, strict=True),
             *((t, self._values[id(t)]) for t in written),

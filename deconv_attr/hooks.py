@@ -216,7 +216,7 @@ class SignalPath:
         return threading.get_ident() == self._thread
 
     def _check(self, output: Any, whole: bool) -> None:
-        tensors = list(tensors_in(output))
+        tensors = tensors_in(output)
         if tensors and not any(self._graph.carries(tensor) for tensor in tensors):
             raise ModelError("the model's output does not depend on its inputs (is it computed under no_grad?)")
         if whole and self.lacks_rectifier:
@@ -314,7 +314,7 @@ class SignalPath:
             arguments = _batch_norm_arguments(func, args, kwargs)
         elif rule is FILTER_CONE:
             arguments = {**dict(zip(CONVOLUTION_ARGUMENTS, args, strict=False)), **kwargs}
-        source = next(tensors_in((args, kwargs)))
+        source = tensors_in((args, kwargs))[0]
         return output, rule.keep(Forward(operation, source, first, arguments, switches))
 
     def _attach(self, call: Call, source: Tensor, detached: Tensor | None, output: Any, rule: Rule, kept: Any) -> Any:

@@ -8,7 +8,7 @@ A name that stands nowhere below is :attr:`Kind.UNKNOWN`: no rule, no guess.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -191,19 +191,29 @@ def writes_to(function: Callable[..., Any], name: str, args: Sequence[Any], kwar
             # F.batch_norm has the statistics at 1 and 2, torch.batch_norm at 3 and 4: weight and bias beside
             # them are never written, so copying all four is safe.
             targets += [*args[1:5], kwargs.get("running_mean"), kwargs.get("running_var")]
-    return list(tensors_in((targets, kwargs.get("out"))))
+    return tensors_in((targets, kwargs.get("out")))
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Walk through nested lists, tuples and dicts and yield the tensors."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            if isinstance(item, Tensor):
-                yield item
-            elif isinstance(item, (list, tuple, dict)):
-                yield from tensors_in(item)
+def tensors_in(value: Any) -> list[Tensor]:
+    """List the tensors in nested lists, tuples and dicts."""
+    found: list[Tensor] = []
+    _collect((value,), found)
+    return found
+
+
+_NUMBERS = frozenset({int, float, bool, str, type(None)})  # of which a call has many, and which are quick to tell
+
+
+def _collect(values: Iterable[Any], found: list[Tensor]) -> None:
+    for value in values:
+        if type(value) in _NUMBERS:
+            continue
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            _collect(value, found)
+        elif isinstance(value, dict):
+            _collect(value.values(), found)
 
 
 def identify(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:

@@ -157,7 +157,7 @@ def _moved_axis(step: Step, axis: int) -> list[Extent]:
         return value
 
     rows = [
-        list(tensors_in(function(*row(step.args, number), **{k: row(v, number) for k, v in step.kwargs.items()})))
+        tensors_in(function(*row(step.args, number), **{k: row(v, number) for k, v in step.kwargs.items()}))
         for number in range(4)
     ]
     extents = []

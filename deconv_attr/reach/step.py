@@ -56,7 +56,7 @@ class Step:
     @cached_property
     def tensors(self) -> list[Tensor]:
         """All tensors among the arguments."""
-        return list(tensors_in((self.args, self.kwargs)))
+        return tensors_in((self.args, self.kwargs))
 
     @cached_property
     def source(self) -> Tensor:
