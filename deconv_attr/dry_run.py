@@ -233,9 +233,11 @@ class DryRun(WritesToCopies):
             self._learn(tensor, reach)
 
     def _with_values(self, value: Any) -> Any:
-        """Put the values of constants in the place of those without."""
+        """Put the values that constants have by now in their places."""
         if isinstance(value, Tensor):
-            return self._values[id(value)] if value.is_meta and self._is_constant(value) else value
+            if not value.is_meta:
+                return self.current(value)
+            return self._values[id(value)] if self._is_constant(value) else value
         if type(value) in (list, tuple):
             return type(value)(map(self._with_values, value))
         return {key: self._with_values(item) for key, item in value.items()} if type(value) is dict else value
@@ -243,10 +245,10 @@ class DryRun(WritesToCopies):
     def _signature(self, value: Any) -> Iterator[Any]:
         """Yield the numbers and constants among a call's arguments."""
         if isinstance(value, Tensor):
-            if id(value) in self._own:
+            if id(value) in self._own and self.current(value) is value:
                 yield id(value)
             elif self._is_constant(value):
-                yield _digest(self._values.get(id(value), value))
+                yield _digest(self._with_values(value))
             elif self._reach(value) is None:  # computed from weights that have no values
                 yield object()
         elif isinstance(value, (list, tuple)):

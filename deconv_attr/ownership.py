@@ -64,6 +64,10 @@ class Belongings:
             return {key: self.stand_in(item) for key, item in value.items()}
         return value
 
+    def current(self, tensor: Tensor) -> Tensor:
+        """Give what stands in for a tensor if it has been written, else the tensor itself."""
+        return self._stand_in(tensor) if _address(tensor) in self._copies else tensor
+
     def original(self, result: Any) -> Any:
         """Give back the caller's tensor where an in-place call returned what stood in for it."""
         return self._originals.get(id(result), result)
@@ -124,6 +128,10 @@ class WritesToCopies(TorchFunctionMode):
         self._belongings.protect(written)
         args, kwargs = self._belongings.stand_in(args), self._belongings.stand_in(kwargs)
         return self._belongings.original(func(*args, **kwargs))
+
+    def current(self, tensor: Tensor) -> Tensor:
+        """Give a tensor with what has been written into it."""
+        return tensor if self._belongings is None else self._belongings.current(tensor)
 
 
 @contextmanager

@@ -232,6 +232,20 @@ SIZE = {  # a number made of the image's size on its device
     "embedding": lambda x: F.embedding(torch.tensor(x.shape[3], device=x.device), torch.arange(40.0)[:, None]),
 }
 
+
+class Noting(nn.Module):
+    """Writes into a buffer of its own what it sees of the image's size, and reads it again."""
+
+    def __init__(self, note, size=()):
+        super().__init__()
+        self.register_buffer("noted", torch.ones(size))
+        self.note, self.conv = note, same()
+
+    def forward(self, x):
+        self.note(self.noted, x)
+        return self.conv(x) * self.noted
+
+
 OBSTACLES = {  # the value of a unit depends on where the border is, or on how large the image is
     "coordinates": lambda: Of(lambda x, a: a(x + ramp(x)), same()),
     "coordinates as a map": lambda: Of(
@@ -276,6 +290,10 @@ OBSTACLES = {  # the value of a unit depends on where the border is, or on how l
     "number read off the image": lambda: Of(lambda x: x / x.shape[2]),
     "number of pixels": lambda: Of(lambda x: x / x[0, 0].numel()),
     "choice by the image's size": lambda: Of(lambda x, a, b: a(x) if x.size(2) > 8 else b(x), same(), same()),
+    "size noted in a buffer": lambda: Noting(lambda noted, x: noted.fill_(x.shape[3])),
+    "size noted by a view": lambda: Noting(lambda noted, x: noted.view(-1)[:1].fill_(x.shape[3]), (1,)),
+    "size noted in a buffer's data": lambda: Noting(lambda noted, x: noted.data.fill_(x.shape[3])),
+    "a ramp noted in a buffer": lambda: Noting(lambda noted, x: noted[: x.shape[3]].copy_(ramp(x)), (14,)),
     "places of maxima": lambda: Of(lambda x: torch.mul(*F.max_pool2d(x, 2, return_indices=True))),
     **{f"size, {name}": (lambda make=make: Of(lambda x, a: a(x) * make(x), same())) for name, make in SIZE.items()},
 }  # fmt: skip
@@ -287,6 +305,9 @@ SEEN_IN_THE_CUT_OUT = {
     "pool of a size read off the image",
     "number read off the image",
     "number of pixels",
+    "size noted in a buffer",
+    "size noted by a view",
+    "size noted in a buffer's data",
     "choice by the image's size",
 }
 
