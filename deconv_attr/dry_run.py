@@ -157,11 +157,13 @@ class DryRun(WritesToCopies):
         written = writes_to(func, name, args, kwargs)
         self._check_written(name, written)
         known = {id(tensor): self._reach(tensor) for tensor in tensors}
+        self._calls.append((name, *(() if name in _TAKES_SIZES else self._signature((args, kwargs)))))
+        given = self._with_values(args), self._with_values(kwargs)  # before the call writes into one of them
         if name in _KEEP_THE_SHAPE and args and args[0].is_meta and not args[0]._is_view():
             output = args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])
         else:
             output = blank_output(func, name, args, kwargs)
-        self._follow(name, func, args, kwargs, [tensor for tensor in tensors_in(output) if tensor.is_meta], known)
+        self._follow(name, func, *given, [tensor for tensor in tensors_in(output) if tensor.is_meta], known)
         return output
 
     def _constant_call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
@@ -170,18 +172,19 @@ class DryRun(WritesToCopies):
         if any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
             value = super().perform(func, name, self._on_device(args), self._on_device(kwargs))
             values = tensors_in(value)
-            if not (values or written) or any(not tensor.is_meta for tensor in written) or name == "cpu":
+            if not (values or written) or any(not tensor.is_meta for tensor in written):
                 return value
-            blank = blank_output(func, name, args, kwargs)
+            try:
+                blank = blank_output(func, name, args, kwargs)
+            except NotImplementedError:  # the shape depends on the values, or it leaves the device
+                return value
         else:
             blank = super().perform(func, name, args, kwargs)
             if not any(tensor.is_meta for tensor in tensors_in(blank)):
                 return blank
             values = tensors_in(super().perform(func, name, self._on_device(args), self._on_device(kwargs)))
-        for tensor, value in (
-            *zip(tensors_in(blank), values, strict=True),
-            *((t, self._values[id(t)]) for t in written),
-        ):
+        pairs = [*zip(tensors_in(blank), values, strict=True), *((t, self._values[id(t)]) for t in written)]
+        for tensor, value in pairs:
             self._learn(tensor, None)
             self._values[id(tensor)] = value
         return blank
@@ -199,8 +202,10 @@ class DryRun(WritesToCopies):
                 return value
             known = self._values.get(id(value))
             return torch.empty_like(value, device=self._device) if known is None else known
-        if isinstance(value, torch.device):
-            return self._device if value.type == "meta" else value
+        if isinstance(value, torch.device) and value.type == "meta":
+            return self._device
+        if isinstance(value, str):
+            return str(self._device) if value == "meta" else value
         if type(value) in (list, tuple):
             return type(value)(self._on_device(item) for item in value)
         return {key: self._on_device(item) for key, item in value.items()} if type(value) is dict else value
@@ -218,14 +223,12 @@ class DryRun(WritesToCopies):
     ) -> None:
         """Learn what the outputs of a call read, from what was `known` of its operands before it."""
         self._elements += sum(tensor.numel() for tensor in outputs)
-        self._calls.append((name, *(() if name in _TAKES_SIZES else self._signature((args, kwargs)))))
         if all(reach is None for reach in known.values()):  # weights that have no values
             for tensor in outputs:
                 self._learn(tensor, None)
             return
         if not outputs:
             return
-        args, kwargs = self._with_values(args), self._with_values(kwargs)
         step = Step(name, func, args, kwargs, outputs, lambda t: known.get(id(t)), lambda: self._place(name))
         if not self._mixed and (any(t.shape[:1] != self._rows for t in outputs) or mixes_examples(step)):
             self._mixed = self._place(name)
@@ -273,6 +276,7 @@ class DryRun(WritesToCopies):
 
     def _learn(self, tensor: Tensor, reach: Reach | None) -> None:
         self._reaches[id(tensor)] = reach, tensor._version
+        self._values.pop(id(tensor), None)  # it may have been a constant, until it was written
         self._alive.append(tensor)
 
     def _place(self, name: str) -> str:

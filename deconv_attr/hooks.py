@@ -202,7 +202,14 @@ class SignalPath:
         return output
 
     def _install(self) -> None:
-        enter, leave = self._enter_module, self._leave_module
+        # Functions, which a module that is copied meanwhile does not take apart. The model may be running in other
+        # threads: there our hooks do nothing. Such a thread may call one that is just being removed without its kwargs.
+        def enter(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
+            return self._enter_module(module, args, kwargs or {}) if self._is_ours() else None
+
+        def leave(module: nn.Module, args: Any, output: Any) -> Any:
+            return self._leave_module(module, output) if self._is_ours() else None
+
         for path, module in self._model.named_modules():
             self._paths[id(module)] = path
             self._handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
@@ -213,7 +220,7 @@ class SignalPath:
             self._handles.pop().remove()
 
     def _is_ours(self) -> bool:
-        return threading.get_ident() == self._thread
+        return threading.get_ident() == self._thread and bool(self._handles)  # a copy of a module keeps its hooks
 
     def _check(self, output: Any, whole: bool) -> None:
         tensors = tensors_in(output)
@@ -225,14 +232,8 @@ class SignalPath:
                 "use captum.attr.Saliency, or see deconv_attr.coverage(model, inputs) for what it ran"
             )
 
-    # The model may be running in other threads: there our hooks do nothing. Such a thread may call a hook that is
-    # just being removed without its kwargs.
-
-    def _enter_module(self, module: nn.Module, args: Any, kwargs: Any = None) -> Any:
-        if not self._is_ours():
-            return None
-        kwargs = kwargs or {}
-        frame = _Frame(module, self._paths[id(module)])
+    def _enter_module(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        frame = _Frame(module, self._paths.get(id(module), self._frames[-1].path))  # a copy has no path of its own
         self._frames.append(frame)
         name = HOOKED_MODULES.get(type(module).forward)
         source = args[0] if args else kwargs.get("input")
@@ -246,9 +247,7 @@ class SignalPath:
         frame.source, frame.detached, frame.ruled = source, source.detach(), (operation, rule)
         return ((frame.detached, *args[1:]), kwargs) if args else (args, {**kwargs, "input": frame.detached})
 
-    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> Any:
-        if not self._is_ours():
-            return None
+    def _leave_module(self, module: nn.Module, output: Any) -> Any:
         frame = self._frames.pop()
         while frame.module is not module:  # a module in between failed, and the model went on
             frame = self._frames.pop()

@@ -213,7 +213,7 @@ def _collect(values: Iterable[Any], found: list[Tensor]) -> None:
         elif isinstance(value, (list, tuple)):
             _collect(value, found)
         elif isinstance(value, dict):
-            _collect(value.values(), found)
+            _collect(list(value.values()), found)  # a list, for another thread may be writing
 
 
 def identify(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from enum import Enum
 from operator import is_
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -37,7 +39,7 @@ class Belongings:
 
     def __init__(self, model: nn.Module, others: Sequence[Any], carries: Callable[[Tensor], bool]) -> None:
         held = [
-            (module._parameters, module._buffers, [v for k, v in vars(module).items() if not k.startswith("_")])
+            (module._parameters, module._buffers, [v for k, v in list(vars(module).items()) if not k.startswith("_")])
             for module in model.modules()
         ]
         self._owned = {_address(tensor) for tensor in tensors_in((held, list(others)))} - {0}
@@ -138,9 +140,9 @@ class WritesToCopies(TorchFunctionMode):
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Undo what a forward pass assigns on the model; compiled parts run eagerly.
 
-    That is buffers and plain attributes (``self.count = self.count + 1``, ``self.last = h``), and what is in lists,
-    dicts, sets and deques that are such attributes: a pass without values, or one that ends at a layer, would leave
-    them with tensors that are nobody's.
+    That is buffers and plain attributes (``self.count = self.count + 1``, ``self.last = h``), what is in lists, dicts,
+    sets and deques that are such attributes, and the attributes of plain objects that are: a pass without values, or
+    one that ends at a layer, would leave them with tensors that are nobody's.
     """
     tables: list[Any] = []
     modules = list(model.modules())
@@ -178,11 +180,13 @@ def run_plainly(model: nn.Module, forward: Callable[..., Any], *args: Any) -> An
 _MACHINERY = frozenset(vars(nn.Module()))  # what torch itself keeps on a module
 _CONTAINERS = (list, dict, set, deque)
 _SEARCHED = (*_CONTAINERS, tuple)
+_SHARED = (nn.Module, Tensor, type, ModuleType, FunctionType, MethodType, Enum)
 
 
 def _containers_in(values: Iterable[Any]) -> Iterator[Any]:
-    """Yield the containers among some values, and those within them, each once."""
+    """Yield the containers among some values, those within them, and the attributes of plain objects, each once."""
     seen: set[int] = set()
+    values = [vars(value) if _is_plain(value) else value for value in values]
     waiting = [value for value in values if isinstance(value, _SEARCHED)]
     while waiting:
         container = waiting.pop()
@@ -190,8 +194,14 @@ def _containers_in(values: Iterable[Any]) -> Iterator[Any]:
             seen.add(id(container))
             if isinstance(container, _CONTAINERS):
                 yield container
-            items = container.values() if isinstance(container, dict) else container
+            # A list, for another thread may be writing.
+            items = list(container.values() if isinstance(container, dict) else container)
             waiting += [item for item in items if isinstance(item, _SEARCHED)]
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether a value is an object with attributes of its own, and none of those that belong to all."""
+    return hasattr(value, "__dict__") and not isinstance(value, (*_SEARCHED, *_SHARED))
 
 
 def _contents(table: Any) -> Any:
@@ -201,13 +211,16 @@ def _contents(table: Any) -> Any:
 def _put_back(table: Any, entries: Any) -> None:
     """Restore the contents of a container; a dict entry by entry, for another thread may be reading it."""
     if isinstance(table, dict):
-        if table.keys() == entries.keys() and all(map(is_, table.values(), entries.values())):
+        if list(table) == list(entries) and all(map(is_, table.values(), entries.values())):
             return
         for key in table.keys() - entries.keys():
             del table[key]
         for key, value in entries.items():
             if key not in table or table[key] is not value:
                 table[key] = value
+        if list(table) != list(entries):
+            for key in entries:
+                table[key] = table.pop(key)
     elif isinstance(table, set):
         table.intersection_update(entries)
         table.update(entries)

@@ -25,7 +25,7 @@ from .survey import NotSurveyedError, survey
 __all__ = ["Arrival", "Projector", "Site", "Start"]
 
 _MEMORY = 2**28  # bytes that one batch may take
-_ROWS = 13  # of a dry run's batch: few maps, and no dimension of an image, have this size
+_ROWS = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +115,9 @@ class Projector:
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise InputError(f"expected a batch_size of at least 1, got {batch_size!r}")
         self._model, self._rules, self._layer, self._batch_size = model, rules, layer, batch_size
+        # Of a dry run's batch: a size that no other dimension is likely to have.
+        taken = {size for parameter in model.parameters() for size in parameter.shape}
+        self._rows = next((size for size in _ROWS if size not in taken), _ROWS[-1])
         self._sites: dict[Size, Site] = {}
         self._trials: dict[tuple[Size, Size], ReceptiveField | None] = {}
 
@@ -162,11 +165,13 @@ class Projector:
 
     def _tried(self, site: Site, cut: Size) -> ReceptiveField | None:
         """Run dry on a cut-out: None if the model does not take it, or does something else with it."""
-        blank = torch.empty((_ROWS, *cut), dtype=self._dtype, device="meta")
+        blank = torch.empty((self._rows, *cut), dtype=self._dtype, device="meta")
         try:
             runs = survey(self._model, [blank], layer=site.layer, reach=True, stop=True)
-            same = len(runs) == site.layer.call and runs[-1].calls == site.calls
-            return field_of(runs[-1], blank.shape) if same else None
+            if len(runs) != site.layer.call or runs[-1].calls != site.calls:
+                return None
+            field = field_of(runs[-1], blank.shape)
+            return None if field.obstacle else field
         except (NotSurveyedError, InputError):
             return None
 
@@ -273,7 +278,7 @@ class Projector:
         return output
 
     def _surveyed(self, image: Tensor) -> Site:
-        batch, self._dtype = image.expand(_ROWS, *image.shape), image.dtype
+        batch, self._dtype = image.expand(self._rows, *image.shape), image.dtype
         try:
             runs = survey(self._model, [batch], layer=self._layer, reach=True)
         except NotSurveyedError:
@@ -284,7 +289,7 @@ class Projector:
             raise _by_chance(run.chance)
         field = field_of(replace(run, layer=self._layer), batch.shape)
         cutouts = None if field.obstacle else Cutouts(field)
-        return Site(layer, field.shape, run.elements // _ROWS, field, cutouts, run.calls, bool(run.mixed))
+        return Site(layer, field.shape, run.elements // self._rows, field, cutouts, run.calls, bool(run.mixed))
 
     def _run_once(self, batch: Tensor) -> Site:
         """Learn from one image what can be learnt of a model that does not run dry."""

@@ -155,7 +155,7 @@ class Schedule:
             arrivals = list(self._projector.descend(site, torch.stack([cut.pixels for cut in cuts]), [starts]))
         except DeconvError:
             raise
-        except RuntimeError:  # the model does not take such a small image
+        except Exception:  # the model does not take such a small image
             return [cut.unit for cut in cuts]
         loudest = max(abs(float(arrival.activation)) for arrival in arrivals)
         refused = []

@@ -2,7 +2,6 @@
 
 import warnings
 from functools import cache, partial
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,11 +20,12 @@ class Watched(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self.log = SimpleNamespace(seen=[])  # a list of the model's own would be put back
+        seen: list[tuple[int, ...]] = []  # one of the model's own would be put back
+        self.read = lambda: seen
 
     @property
     def seen(self) -> list[tuple[int, ...]]:
-        return self.log.seen
+        return self.read()
 
     def forward(self, x: Tensor) -> Tensor:
         if not x.is_meta:
@@ -335,3 +335,27 @@ def test_expected_activations_spare_the_whole_image_and_one_that_is_wrong_is_ser
         assert sum(shape[0] for shape in model.seen if shape[1:] == x.shape) == len(spoilt)
         assert wrong(result, expected, 1e-6) == {}
         assert torch.equal(result.activations > 0, values > 0)
+
+
+class Permuted(nn.Module):
+    """Takes the columns of an image of one width in another order."""
+
+    def __init__(self, written):
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3)
+        self.register_buffer("order", torch.arange(24))
+        self.written = written
+
+    def forward(self, x):
+        if self.written:
+            self.order.copy_(torch.arange(23, -1, -1))
+        return self.out(self.conv(x[..., self.order]).relu())
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_places_that_a_cut_out_does_not_have_are_served_from_the_whole_image(written):
+    torch.manual_seed(0)
+    model, x = Permuted(written).double().eval(), image(3, 24, 24, dtype=torch.float64)
+    units = corners_edges_middle(outputs(model, x, "out"))
+    result = project(model, x[None], "out", [(0, *unit) for unit in units])
+    assert wrong(result, whole(model, x, "out", units), 1e-10) == {}

@@ -1,9 +1,11 @@
 """After any exit the model, the tensors and the other threads are as they were."""
 
+import copy
 import gc
 import sys
 import threading
-from collections import deque
+from collections import OrderedDict, deque
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from state import snapshot
 from torch import nn
 
 from deconv_attr import (
+    DECONVNET,
     DeconvError,
     LayerZFDeconv,
     NeuronZFDeconv,
@@ -165,6 +168,39 @@ class Statistics(PlainModules):
         return self.head(self.relu2(self.conv2(self.relu(h))).mean((2, 3))) * self.runs
 
 
+COPIES = {
+    "copy": lambda net: copy.copy(net.first),
+    "deepcopy": lambda net: copy.deepcopy(net.first),
+    "fused": lambda net: torch.nn.utils.fuse_conv_bn_eval(net.first, net.norm),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_module_may_be_copied_while_it_runs_and_its_copy_is_free(name):
+    made = []
+
+    class Copying(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.norm, self.last = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x):
+            made.append(COPIES[name](self))
+            return self.last(made[-1](x).relu()).mean((2, 3))
+
+    torch.manual_seed(0)
+    net, x = Copying().double().eval(), images()
+    attribution = ZFDeconv(net).attribute(x, target=1)
+    factor = 1 / (1 + net.norm.eps) ** 0.5 if name == "fused" else 1.0
+    same = nn.Sequential(net.first, nn.ReLU(), net.last, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    torch.testing.assert_close(attribution, factor * ZFDeconv(same).attribute(x, target=1))
+    assert attribution.any()
+    with SignalPath(net, DECONVNET) as path:  # the copies of an earlier pass take no part in this one
+        path.run(lambda x: net(x) + 0 * made[0](x).mean((2, 3)), (x.clone().requires_grad_(),))
+    leaf = x.clone().requires_grad_()
+    assert all(each(leaf).grad_fn is not None for each in made)
+
+
 class Diary(nn.Module):
     """Keeps what it computed: by size, in a queue between two layers, deeper down; and remembers where it is."""
 
@@ -173,6 +209,7 @@ class Diary(nn.Module):
         self.first, self.relu, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 1)
         self.busy, self.ramps, self.queue, self.sizes = False, {}, [], set()
         self.deep = ({"all": [deque()]}, None)
+        self.order, self.box = OrderedDict.fromkeys("abc"), SimpleNamespace(latest=None, all=[])
 
     def forward(self, x):
         assert not self.busy
@@ -185,6 +222,10 @@ class Diary(nn.Module):
         self.queue.append(h)
         self.deep[0]["all"][0].append(h)
         self.deep[0][width] = h
+        self.order["new"] = self.box.latest = h
+        self.box.all.append(h)
+        self.order.popitem(last=False)
+        self.order.move_to_end("b")
         h = self.last(self.relu(h)) + self.queue.pop(0)
         self.busy, self.latest = False, h
         return h.mean((2, 3))
@@ -215,6 +256,8 @@ def test_what_the_model_keeps_for_itself_is_as_it_was(name):
     PASSES[name](net, x)
     assert list(vars(net)) == attributes
     assert (net.busy, net.ramps, net.sizes, net.deep) == (False, {}, set(), ({"all": [deque()]}, None))
+    assert list(net.order) == ["a", "b", "c"]
+    assert net.box == SimpleNamespace(latest=None, all=[])
     assert len(net.queue) == 1
     assert net.queue[0] is waiting
 

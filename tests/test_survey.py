@@ -128,6 +128,16 @@ def assigned(x, a, b):
     return h
 
 
+def accumulated(add, x, a):
+    total = torch.zeros_like(x)
+    add(total, a(x))
+    return total
+
+
+def summed(add):
+    return Of(lambda x, a, b: b(accumulated(add, x, a)), same(5), same())
+
+
 def written_constant(x, a, b):
     h = torch.zeros(x.shape, dtype=x.dtype)
     h[:] = a(x)
@@ -170,6 +180,13 @@ UNSEEN = {  # a too small box is silent; these write where it is hard to see
     "slice assigned": written(set_item),
     "slices assigned to zeros": lambda: Of(assigned, same(5), same()),
     "slices assigned to zeros that are read": lambda: Of(lambda x, a, b: b(assigned(x, a, b)), same(5), same()),
+    "copied into zeros": lambda: summed(lambda total, h: total.copy_(h)),
+    "accumulated beside the image": lambda: Of(
+        lambda x, a: x + accumulated(lambda total, h: total.add_(h), x, a), same(9)
+    ),
+    "mean of what was accumulated": lambda: Of(
+        lambda x, a: x + accumulated(lambda total, h: total.add_(h), x, a).mean((2, 3), keepdim=True), same()
+    ),
     "view taken before a write": lambda: Of(earlier_view, same(5), same()),
     "written through detach": written(lambda h, x, a, b: h.detach().add_(a(x))),
     "written through data": written(lambda h, x, a, b: h.data.add_(a(x))),
@@ -375,6 +392,26 @@ PLAIN = {
             "moved": lambda mean, x: mean.to(x.device, x.dtype),
         }.items()
     },
+    **{
+        f"accumulated, {name}": (lambda add=add: summed(add), "", SHAPE)
+        for name, add in {
+            "+=": lambda total, h: total.__iadd__(h),
+            "filled": lambda total, h: total.fill_(0).add_(h),
+            "lerp": lambda total, h: total.lerp_(h, 0.5),
+        }.items()
+    },
+    "device as a text": (lambda: Of(lambda x, a: a(x) * torch.ones(1, device=str(x.device)), same()), "", SHAPE),
+    "device's type": (lambda: Of(lambda x, a: a(x) * torch.ones(1, device=x.device.type), same()), "", SHAPE),
+    "constant to the CPU and back": (
+        lambda: Of(lambda x, a: a(x) * torch.ones(1, device=x.device).to("cpu").to(x.device), same()),
+        "",
+        SHAPE,
+    ),
+    "places of a constant": (
+        lambda: Of(lambda x, a: a(x[:, torch.tensor([1, 1], device=x.device).nonzero().flatten()]), same()),
+        "",
+        SHAPE,
+    ),
     "cast and back": (lambda: Of(lambda x, a: a(x.float().to(x)), same()), "", SHAPE),
     "regnet": (lambda: tv.regnet_x_400mf(), "trunk_output", (3, 64, 96)),
     "convnext's stem": (lambda: tv.convnext_tiny(), "features.0.0", (3, 64, 96)),
@@ -414,6 +451,11 @@ MIXED = {  # examples that read each other, or are no longer the rows
     "first example": lambda x: x - x[:1],
     "pairs": lambda x: x.view(-1, 1, *x.shape[2:]).view(x.shape),
     "not known": lambda x: torch.sort(x, 0).values,
+    "shifted by padding": lambda x: F.pad(x, (0, 0, 0, 0, 0, 0, 1, -1)),
+    "turned round, several": lambda x: x.flip(1, 0),
+    "number of examples": lambda x: x / x.shape[0],
+    "number of each example": lambda x: x * torch.arange(1.0, len(x) + 1, device=x.device).view(-1, 1, 1, 1),
+    "written": lambda x: x - torch.zeros_like(x).add_(x).mean(0, keepdim=True),
 }
 UNMIXED = {
     "as it is": lambda x: x,
@@ -428,6 +470,9 @@ UNMIXED = {
     "flat": lambda x: x.flatten(1),
     "shuffled": lambda x: x.view(len(x), 2, 1, *x.shape[2:]).transpose(1, 2).flatten(1, 2),
     "group norm": lambda x: F.group_norm(x, 2),
+    "padded": lambda x: F.pad(x, (1, 1, 0, 0, 0, 1, 0, 0)),
+    "the same for each example": lambda x: x * torch.full((len(x), 1, 1, 1), 2.0, device=x.device),
+    "rows of the image": lambda x: x * torch.arange(1.0, x.shape[2] + 1)[:, None],
 }
 
 
@@ -574,6 +619,12 @@ def test_every_way_to_throw_dice_is_named_and_leaves_the_dice_alone(name):
     after = torch.get_rng_state()
     survey(model, [torch.empty(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
     assert torch.equal(torch.get_rng_state(), after)
+
+
+def test_dropout_of_nothing_throws_no_dice():
+    for drop in (nn.Dropout(0.0).train(), Of(lambda x: F.dropout(x, 0.0, True)), Of(lambda x: F.dropout2d(x, p=0.0))):
+        (run,) = survey(drop, [torch.rand(1, *SHAPE)], layer=Layer("", drop), reach=True)
+        assert run.chance == ""
 
 
 def test_attention_that_does_not_train_throws_no_dice():

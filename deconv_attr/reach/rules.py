@@ -39,11 +39,37 @@ def mixes_examples(step: Step) -> bool:
 
     The shapes of the outputs tell the rest: where they have another number of rows, the rows are no examples.
     """
-    if _rule(step) is anything:
+    rule = _rule(step)
+    if rule is anything or (rule in (_pointwise, _join) and _tells_rows_apart(step)):
         return True
     if step.name not in _DIMS or (step.name in ("max", "min") and len(step.tensors) > 1):
         return False
     return any(dim in (0, -step.source.dim()) for dim in _DIMS[step.name](step))
+
+
+def _tells_rows_apart(step: Step) -> bool:
+    """Say whether a constant has other values for each row, or is the number of rows."""
+    rows = step.source.shape[:1]
+    if any((value,) == rows for value in _flat((step.args, list(step.kwargs.values())))):
+        return True
+    constants = [tensor for tensor in step.tensors if step.known(tensor) is None]
+    return any(
+        tensor.dim() == step.source.dim() and tensor.shape[:1] == rows and not bool((tensor == tensor[:1]).all())
+        for tensor in constants
+        if rows > (1,) and not tensor.is_meta
+    )
+
+
+def _flat(values: Any) -> list[Any]:
+    """List the numbers in nested lists and tuples."""
+    if isinstance(values, (list, tuple)):
+        return [number for value in values for number in _flat(value)]
+    return [values] if isinstance(values, (int, float)) and not isinstance(values, bool) else []
+
+
+def _padded_dims(step: Step) -> list[int]:
+    widths = step.argument(1, "pad")
+    return [-1 - number for number in range(len(widths) // 2) if any(widths[2 * number : 2 * number + 2])]
 
 
 def _takes_all(index: Any) -> bool:
@@ -243,7 +269,9 @@ _DIMS: dict[str, Callable[[Step], Sequence[int]]] = {
     **{name: dims for dims, names in _OVER for name in names.split()},
     "max": dims_at(1),
     "min": dims_at(1),
-    "flip": dims_at(1, "dims"),
+    "flip": lambda step: _flat((*step.args[1:], step.kwargs.get("dims", ()))),
+    "pad": lambda step: _padded_dims(step),
+    "constant_pad_nd": lambda step: _padded_dims(step),
     "roll": dims_at(2, "dims"),
     "index_select": dims_at(1),
     "flipud": lambda step: (0,),
