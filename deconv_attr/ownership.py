@@ -214,13 +214,14 @@ def _put_back(table: Any, entries: Any) -> None:
         if list(table) == list(entries) and all(map(is_, table.values(), entries.values())):
             return
         for key in table.keys() - entries.keys():
-            del table[key]
+            table.pop(key, None)
         for key, value in entries.items():
-            if key not in table or table[key] is not value:
+            if table.get(key, entries) is not value:
                 table[key] = value
         if list(table) != list(entries):
-            for key in entries:
-                table[key] = table.pop(key)
+            for key, value in entries.items():
+                table.pop(key, None)
+                table[key] = value
     elif isinstance(table, set):
         table.intersection_update(entries)
         table.update(entries)
