@@ -216,8 +216,13 @@ class SignalPath:
             self._handles.append(module.register_forward_hook(leave, prepend=True))
 
     def _uninstall(self) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+        try:
+            while self._handles:
+                self._handles[-1].remove()
+                self._handles.pop()
+        finally:
+            if self._handles:  # Ctrl-C came in between
+                self._uninstall()
 
     def _is_ours(self) -> bool:
         return threading.get_ident() == self._thread and bool(self._handles)  # a copy of a module keeps its hooks

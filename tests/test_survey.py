@@ -456,6 +456,8 @@ MIXED = {  # examples that read each other, or are no longer the rows
     "number of examples": lambda x: x / x.shape[0],
     "number of each example": lambda x: x * torch.arange(1.0, len(x) + 1, device=x.device).view(-1, 1, 1, 1),
     "written": lambda x: x - torch.zeros_like(x).add_(x).mean(0, keepdim=True),
+    "turned by keyword": lambda x: torch.rot90(x, dims=[0, 2], k=2),
+    "by a list": lambda x: x[list(range(len(x)))[::-1]],
 }
 UNMIXED = {
     "as it is": lambda x: x,

@@ -17,12 +17,14 @@ from .windows import adaptive_window, interpolation_window, padded, strided_wind
 
 __all__ = ["follow", "mixes_examples"]
 
+_ODD = (AttributeError, IndexError, RuntimeError, StopIteration, TypeError, ValueError)
+
 
 def follow(step: Step) -> list[Reach]:
     """Give the reach of each output of a call that reads the image."""
     try:
         return _rule(step)(step)
-    except (AttributeError, IndexError, RuntimeError, StopIteration, TypeError, ValueError):
+    except _ODD:
         return anything(step)  # an argument that the rule does not know
 
 
@@ -44,7 +46,10 @@ def mixes_examples(step: Step) -> bool:
         return True
     if step.name not in _DIMS or (step.name in ("max", "min") and len(step.tensors) > 1):
         return False
-    return any(dim in (0, -step.source.dim()) for dim in _DIMS[step.name](step))
+    try:
+        return any(dim in (0, -step.source.dim()) for dim in _DIMS[step.name](step))
+    except _ODD:
+        return True
 
 
 def _tells_rows_apart(step: Step) -> bool:
