@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -178,14 +179,7 @@ def receptive_fields(
     ModelError
         The model does not run on such an image.
     """
-    try:
-        runs = _survey(model, input_shape)
-    except ModelError as error:
-        weight = next(model.parameters(), torch.empty(0))
-        try:
-            runs = survey(model, [weight.new_zeros(_batch(input_shape))], dry=False)
-        except Exception:
-            raise error from None
+    runs = _survey(model, input_shape, or_run=True)
     calls = Counter(run.layer.name for run in runs)
     found = []
     for run in runs:
@@ -222,13 +216,19 @@ def field_of(run: Run, input_shape: Sequence[int]) -> ReceptiveField:
     return _field(run.layer, shape, image, lines, reach.mixer, obstacle)
 
 
-def _survey(model: nn.Module, input_shape: Sequence[int], layer: Layer | None = None) -> Survey:
+def _survey(
+    model: nn.Module, input_shape: Sequence[int], layer: Layer | None = None, *, or_run: bool = False
+) -> Survey:
+    """Survey a model; one that does not run dry is run on zeros, if that will do."""
     check_model(model)
     shape = _batch(input_shape)
     weight = next(model.parameters(), torch.empty(0))
     try:
         return survey(model, [torch.empty(shape, dtype=weight.dtype, device="meta")], layer=layer, reach=True)
     except NotSurveyedError as error:
+        if or_run:
+            with suppress(Exception):
+                return survey(model, [weight.new_zeros(shape)], layer=layer, dry=False)
         raise ModelError(f"the model does not run on an input of shape {shape} without values: {error}") from error
 
 
