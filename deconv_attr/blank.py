@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .operations import tensors_in
+from .operations import mapped, tensors_in
 
 __all__ = ["blank_output"]
 
@@ -22,7 +22,7 @@ def blank_output(func: Any, name: str, args: Any, kwargs: Any) -> Any:
         if all(part.shape[0] == first.shape[0] and part.shape[2:] == first.shape[2:] for part in parts):
             shape = (len(first), sum(part.shape[1] for part in parts), *first.shape[2:])
     if shape is None:
-        return func(*_to_meta(args), **_to_meta(kwargs))
+        return func(*mapped(_to_meta, args), **mapped(_to_meta, kwargs))
     return tensors_in(args)[0].new_empty(shape, device="meta")
 
 
@@ -48,6 +48,4 @@ def _to_meta(value: Any) -> Any:
         return value if value.is_meta else value.detach().to("meta")
     if isinstance(value, torch.device):
         return torch.device("meta")
-    if type(value) in (list, tuple):
-        return type(value)(_to_meta(item) for item in value)
-    return {key: _to_meta(item) for key, item in value.items()} if type(value) is dict else value
+    return value

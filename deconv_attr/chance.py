@@ -27,18 +27,17 @@ _TRAINING = {
 
 def throws_dice(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Say whether a call, by its canonical name, is one of these."""
+
+    def given(position: int, keyword: str, default: Any) -> Any:
+        return args[position] if len(args) > position else kwargs.get(keyword, default)
+
     if name not in _TRAINING:
         return name in _DICE
-    if name.endswith(("dropout", "dropout1d", "dropout2d", "dropout3d")) and not _second(args, kwargs, "p", 0.5):
+    if "dropout" in name and not given(1, "p", 0.5):
         return False
-    position, keyword, default = _TRAINING[name]
-    if name == "multi_head_attention_forward" and not (args[10] if len(args) > 10 else kwargs.get("dropout_p")):
+    if name == "multi_head_attention_forward" and not given(10, "dropout_p", 0.0):
         return False
-    return bool(args[position] if len(args) > position else kwargs.get(keyword, default))
-
-
-def _second(args: Sequence[Any], kwargs: Mapping[str, Any], keyword: str, default: Any) -> Any:
-    return args[1] if len(args) > 1 else kwargs.get(keyword, default)
+    return bool(given(*_TRAINING[name]))
 
 
 def state_of_dice(device: torch.device) -> list[Tensor]:

@@ -20,7 +20,7 @@ from .chance import throws_dice
 from .coverage import NO_RULE, Call
 from .layer_tap import LayerReached
 from .layers import Layer
-from .operations import Kind, tensors_in, writes_to
+from .operations import Kind, mapped, tensors_in, writes_to
 from .ownership import WritesToCopies
 from .places import running_module, source_line
 from .reach import Reach, Step, follow, mixes_examples, pixels, whole_image
@@ -158,19 +158,20 @@ class DryRun(WritesToCopies):
         self._check_written(name, written)
         known = {id(tensor): self._reach(tensor) for tensor in tensors}
         self._calls.append((name, *(() if name in _TAKES_SIZES else self._signature((args, kwargs)))))
-        given = self._with_values(args), self._with_values(kwargs)  # before the call writes into one of them
+        known_args, known_kwargs = mapped(self._with_value, (args, kwargs))  # before the call writes into one of them
         if name in _KEEP_THE_SHAPE and args and args[0].is_meta and not args[0]._is_view():
             output = args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])
         else:
             output = blank_output(func, name, args, kwargs)
-        self._follow(name, func, *given, [tensor for tensor in tensors_in(output) if tensor.is_meta], known)
+        outputs = [tensor for tensor in tensors_in(output) if tensor.is_meta]
+        self._follow(name, func, known_args, known_kwargs, outputs, known)
         return output
 
     def _constant_call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """Run a call that does not depend on the inputs; without values too, if its result is on their device."""
         written = writes_to(func, name, args, kwargs)
         if any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
-            value = super().perform(func, name, self._on_device(args), self._on_device(kwargs))
+            value = super().perform(func, name, *mapped(self._on_device, (args, kwargs)))
             values = tensors_in(value)
             if not (values or written) or any(not tensor.is_meta for tensor in written):
                 return value
@@ -182,7 +183,7 @@ class DryRun(WritesToCopies):
             blank = super().perform(func, name, args, kwargs)
             if not any(tensor.is_meta for tensor in tensors_in(blank)):
                 return blank
-            values = tensors_in(super().perform(func, name, self._on_device(args), self._on_device(kwargs)))
+            values = tensors_in(super().perform(func, name, *mapped(self._on_device, (args, kwargs))))
         pairs = [*zip(tensors_in(blank), values, strict=True), *((t, self._values[id(t)]) for t in written)]
         for tensor, value in pairs:
             self._learn(tensor, None)
@@ -206,9 +207,7 @@ class DryRun(WritesToCopies):
             return self._device
         if isinstance(value, str):
             return str(self._device) if value == "meta" else value
-        if type(value) in (list, tuple):
-            return type(value)(self._on_device(item) for item in value)
-        return {key: self._on_device(item) for key, item in value.items()} if type(value) is dict else value
+        return value
 
     def _check_written(self, name: str, written: list[Tensor]) -> None:
         """Be sure of nothing more where a call writes into memory that is known by another name."""
@@ -235,15 +234,13 @@ class DryRun(WritesToCopies):
         for tensor, reach in zip(outputs, follow(step), strict=True):
             self._learn(tensor, reach)
 
-    def _with_values(self, value: Any) -> Any:
-        """Put the values that constants have by now in their places."""
-        if isinstance(value, Tensor):
-            if not value.is_meta:
-                return self.current(value)
-            return self._values[id(value)] if self._is_constant(value) else value
-        if type(value) in (list, tuple):
-            return type(value)(map(self._with_values, value))
-        return {key: self._with_values(item) for key, item in value.items()} if type(value) is dict else value
+    def _with_value(self, value: Any) -> Any:
+        """Put the value that a constant has by now in its place."""
+        if not isinstance(value, Tensor):
+            return value
+        if not value.is_meta:
+            return self.current(value)
+        return self._values[id(value)] if self._is_constant(value) else value
 
     def _signature(self, value: Any) -> Iterator[Any]:
         """Yield the numbers and constants among a call's arguments."""
@@ -251,7 +248,7 @@ class DryRun(WritesToCopies):
             if id(value) in self._own and self.current(value) is value:
                 yield id(value)
             elif self._is_constant(value):
-                yield _digest(self._with_values(value))
+                yield _digest(self._with_value(value))
             elif self._reach(value) is None:  # computed from weights that have no values
                 yield object()
         elif isinstance(value, (list, tuple)):

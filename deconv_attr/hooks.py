@@ -37,6 +37,7 @@ from .operations import (
     Kind,
     Operation,
     identify,
+    mapped,
     operation_name,
     tensors_in,
     writes_to,
@@ -297,7 +298,7 @@ class SignalPath:
             call = self._describe(operation, rule, path, source)
             raise RuleError(f"the signal enters {call.place} by more than one argument: '{rule.name}' takes one")
         detached = carrier.detach()
-        args, kwargs = _replace(args, carrier, detached), _replace(kwargs, carrier, detached)
+        args, kwargs = mapped(lambda value: detached if value is carrier else value, (args, kwargs))
         output, kept = self._perform(operation, rule, func, args, kwargs)
         call = self._record(operation, rule, path, source, kept)
         return self._attach(call, carrier, detached, output, rule, kept)
@@ -385,11 +386,3 @@ def _batch_norm_arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
 def _each(extreme: Callable[..., Tensor], signal: Tensor) -> Tensor:
     """Reduce a signal (N, ...) to (N,)."""
     return extreme(signal, tuple(range(1, signal.dim()))) if signal.dim() > 1 else signal
-
-
-def _replace(value: Any, old: Tensor, new: Tensor) -> Any:
-    if value is old:
-        return new
-    if type(value) in (list, tuple):
-        return type(value)(_replace(item, old, new) for item in value)
-    return {key: _replace(item, old, new) for key, item in value.items()} if type(value) is dict else value

@@ -21,6 +21,7 @@ __all__ = [
     "Kind",
     "Operation",
     "identify",
+    "mapped",
     "operation_name",
     "tensors_in",
     "writes_to",
@@ -214,6 +215,15 @@ def _collect(values: Iterable[Any], found: list[Tensor]) -> None:
             _collect(value, found)
         elif isinstance(value, dict):
             _collect(list(value.values()), found)  # a list, for another thread may be writing
+
+
+def mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to all that is in nested lists, tuples and dicts, and give the same nest of the results."""
+    if type(value) in (list, tuple):
+        return type(value)([mapped(change, item) for item in value])
+    if type(value) is dict:
+        return {key: mapped(change, item) for key, item in value.items()}
+    return change(value)
 
 
 def identify(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:

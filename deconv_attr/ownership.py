@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, UntypedStorage, nn
 from torch.overrides import TorchFunctionMode
 
-from .operations import operation_name, tensors_in, writes_to
+from .operations import mapped, operation_name, tensors_in, writes_to
 
 __all__ = ["Belongings", "WritesToCopies", "run_plainly", "undisturbed"]
 
@@ -58,13 +58,7 @@ class Belongings:
 
     def stand_in(self, value: Any) -> Any:
         """Replace, inside lists, tuples and dicts too, written tensors by their copies and parameters by their data."""
-        if isinstance(value, Tensor):
-            return self._stand_in(value)
-        if type(value) in (list, tuple):
-            return type(value)(self.stand_in(item) for item in value)
-        if type(value) is dict:
-            return {key: self.stand_in(item) for key, item in value.items()}
-        return value
+        return mapped(lambda item: self._stand_in(item) if isinstance(item, Tensor) else item, value)
 
     def current(self, tensor: Tensor) -> Tensor:
         """Give what stands in for a tensor if it has been written, else the tensor itself."""

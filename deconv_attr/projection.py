@@ -126,7 +126,8 @@ def project(
     rules : Table
         As for :class:`ZFDeconv`.
     batch_size : int, optional
-        How many units or images run at once; by default as many as take 256 MB.
+        How many units or images run at once; by default as many as take 256 MB. Always one where the model mixes
+        the examples of a batch, or does not run without values.
     show_progress : bool
         Whether to show a progress bar.
     **choices : str
@@ -141,7 +142,8 @@ def project(
     ------
     InputError, TargetError, ModelError, RuleError, SignalError
         As for :class:`ZFDeconv`; units out of range, with the layer's shape; a layer that does not run or does not
-        return one tensor; images that the model cannot take; a model in training mode.
+        return one tensor; images that the model cannot take; a model in training mode, or one whose values
+        change from run to run.
 
     Warns
     -----

@@ -59,7 +59,8 @@ def survey(
     Raises
     ------
     NotSurveyedError
-        The model asks for values, does not take these inputs, or has forward hooks, which could.
+        The model asks for values, does not take these inputs, or has forward hooks, which could. With values, what
+        the model raises is raised.
     """
     modules = list(model.named_modules())
     looked_at = [layer] if layer else [Layer(name, module) for name, module in modules]

@@ -31,7 +31,7 @@ def robust_scale(maps: Tensor, percentile: float = 99.5) -> float:
 
     Zeros do not count, because a projection fills only the unit's receptive field. The percentile is
     rounded down to a value of the map, and in small maps lowered further, so that the three values of one outlying
-    pixel never set the scale.
+    pixel among four or more never set the scale.
 
     Parameters
     ----------

@@ -85,7 +85,7 @@ def visualize_projection(
     if scale is not None and not (isinstance(scale, Real) and 0 <= scale < math.inf):
         raise InputError(f"a scale must be a finite number and not negative, got {scale!r:.80}")
     unit = checked_unit(projection, image, box)
-    captions = list(TILES[: len(unit.shapes)]) if len(unit.shapes) > 1 else [""]
+    captions = list(TILES) if len(unit.shapes) > 1 else [""]
     if title is not None:
         captions[0] = checked_text(title, "a title")
     if plt_fig_axis is None:
