@@ -6,7 +6,9 @@ it is a stranger: the work of code that no rule could reach (TorchScript, a cust
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,7 +18,9 @@ from torch.autograd.graph import Node
 
 from .coverage import Call
 
-__all__ = ["SignalGraph", "attach", "enter"]
+__all__ = ["Holders", "SignalGraph", "attach", "enter", "is_alone"]
+
+Holders = tuple[int, ...]
 
 # Made by autograd itself when the base of a view has changed, or by a user's own full backward hook. All linear.
 _HARMLESS = (
@@ -40,7 +44,7 @@ class _Enter(torch.autograd.Function):
 
 class _Attach(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, source: Tensor, output: list[Tensor], back: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(ctx: Any, source: Tensor, output: list[Tensor], back: Callable[[Tensor, Holders], Tensor]) -> Tensor:
         # The output comes in a list, unseen by autograd, which would else return a view of it, and a view from
         # a custom function must not be written in place. An empty list: the call wrote into the source itself.
         ctx.back = back
@@ -52,7 +56,7 @@ class _Attach(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.back(signal), None, None
+        return ctx.back(signal, _holders(signal)), None, None
 
 
 def enter(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -61,7 +65,7 @@ def enter(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return entered
 
 
-def attach(source: Tensor, output: Tensor | None, back: Callable[[Tensor], Tensor]) -> Tensor:
+def attach(source: Tensor, output: Tensor | None, back: Callable[[Tensor, Holders], Tensor]) -> Tensor:
     """Tie an output to the tensor it was computed from, so that the signal goes back by ``back``.
 
     Parameters
@@ -71,10 +75,43 @@ def attach(source: Tensor, output: Tensor | None, back: Callable[[Tensor], Tenso
     output : Tensor or None
         What it returned, computed without a graph.
     back : callable
-        ``back(signal) -> signal``, from the output's shape to the source's.
+        ``back(signal, holders) -> signal``, from the output's shape to the source's; see :func:`is_alone`.
     """
     attached: Tensor = _Attach.apply(source, [] if output is None else [output], back)
     return attached
+
+
+def _holders(signal: Tensor) -> Holders:
+    """Count who holds a signal: in Python, in torch, and its memory."""
+    count = getattr(torch._C, "_storage_Use_Count", None)
+    if count is None or 0 in signal.stride():  # an expanded number cannot be written either
+        return ()
+    tensors: int = signal._use_count()  # type: ignore[attr-defined]
+    return sys.getrefcount(signal), tensors, count(signal.untyped_storage()._cdata)
+
+
+@cache
+def _holders_of_a_fresh_signal() -> Holders:
+    """Count the holders of a signal of which it is known that nobody else holds it."""
+    found: list[Holders] = []
+
+    def look(signal: Tensor, holders: Holders) -> Tensor:
+        found.append(holders)
+        return signal
+
+    with torch.enable_grad():
+        source = torch.ones(1, requires_grad=True)
+        torch.autograd.grad(attach(source, torch.ones(1), look) * 2, source)
+    return found[0]
+
+
+def is_alone(holders: Holders) -> bool:
+    """Say whether nobody else holds a signal that came to a node, so that it may be changed in place.
+
+    Nobody who does not hold it can come to hold it meanwhile. What the counts are in that case is torch's business,
+    and learnt from it.
+    """
+    return bool(holders) and holders == _holders_of_a_fresh_signal()
 
 
 class SignalGraph:

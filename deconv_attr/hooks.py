@@ -17,11 +17,9 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
@@ -29,15 +27,15 @@ from torch.utils.hooks import RemovableHandle
 
 from .coverage import NO_RULE, Call, Coverage
 from .errors import ModelError, RuleError
-from .filtering import FILTER_CONE, is_convolution
-from .graph import SignalGraph, attach, enter
+from .graph import Holders, SignalGraph, attach, enter, is_alone
+from .lean import lean_rule, send_back
 from .operations import (
-    CONVOLUTION_ARGUMENTS,
     HOOKED_MODULES,
     Kind,
     Operation,
     identify,
     mapped,
+    named_arguments,
     operation_name,
     tensors_in,
     writes_to,
@@ -49,7 +47,6 @@ from .switches import Switches, gives_indices, pool_with_switches
 
 __all__ = ["SignalPath"]
 
-_TORCH_BATCH_NORM = "input weight bias running_mean running_var training momentum eps cudnn_enabled"
 _RECOMPUTES = (
     "the model uses activation checkpointing (torch.utils.checkpoint) or other hooks on saved tensors, which run "
     "parts of it again where no rule can reach them: switch them off"
@@ -285,8 +282,8 @@ class SignalPath:
         operation = identify(name, args, kwargs, carriers)
         rule = self._rules.get(operation.kind)
         path, source = self._where()
-        if self._narrow and rule is not None and rule.back is None and is_convolution(name, args, kwargs, carriers):
-            rule = FILTER_CONE
+        if rule is not None:
+            rule = lean_rule(rule, operation, func, args, kwargs, carriers, self._narrow)
         if rule is None or rule.back is None:
             output = func(*args, **kwargs)
             call = self._describe(operation, rule, path, source)
@@ -309,25 +306,19 @@ class SignalPath:
         """Run a call that autograd does not see; give its output and what its rule keeps of it."""
         if rule.keep is None:
             return func(*args, **kwargs), None
-        switches, arguments = None, kwargs
+        switches = None
         if operation.kind is Kind.MAX_POOL:
             first, switches = pool_with_switches(operation.name, *args, **kwargs)
             output = (first, switches.indices) if gives_indices(func, operation.name) else first
         else:
             first = output = func(*args, **kwargs)
-        if operation.kind is Kind.BATCH_NORM:
-            arguments = _batch_norm_arguments(func, args, kwargs)
-        elif rule is FILTER_CONE:
-            arguments = {**dict(zip(CONVOLUTION_ARGUMENTS, args, strict=False)), **kwargs}
+        arguments = named_arguments(func, operation.name, args, kwargs)
         source = tensors_in((args, kwargs))[0]
         return output, rule.keep(Forward(operation, source, first, arguments, switches))
 
     def _attach(self, call: Call, source: Tensor, detached: Tensor | None, output: Any, rule: Rule, kept: Any) -> Any:
-        back = rule.back
-        assert back is not None
-
-        def go_back(signal: Tensor) -> Tensor:
-            below = back(signal, kept)
+        def go_back(signal: Tensor, holders: Holders) -> Tensor:
+            below = send_back(rule, signal, kept, not self.watches and is_alone(holders))
             if self.watches and rule.rectifies:
                 call.lowest, call.highest = _each(Tensor.amin, signal), _each(Tensor.amax, below)
                 self.rectified.append(call)
@@ -373,14 +364,6 @@ def _why_none(call: Call) -> str:
     }
     unknown = "it is not listed, or ran where no rule can reach it; choose unknown='gradient' to differentiate it"
     return f"no rule for {call.place}: {reasons.get(call.kind, unknown)}"
-
-
-def _batch_norm_arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
-    if func is not F.batch_norm:  # torch.batch_norm, a builtin without a signature
-        return {**dict(zip(_TORCH_BATCH_NORM.split(), args, strict=False)), **kwargs}
-    bound = signature(func).bind(*args, **kwargs)
-    bound.apply_defaults()
-    return bound.arguments
 
 
 def _each(extreme: Callable[..., Tensor], signal: Tensor) -> Tensor:

@@ -13,21 +13,32 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = [
-    "CONVOLUTION_ARGUMENTS",
+    "ARGUMENTS",
     "HOOKED_MODULES",
     "Kind",
     "Operation",
     "identify",
     "mapped",
+    "named_arguments",
     "operation_name",
     "tensors_in",
     "writes_to",
 ]
 
-CONVOLUTION_ARGUMENTS = tuple("input weight bias stride padding dilation groups".split())
+_POSITIONS = {  # what a call's arguments are by their order
+    "input weight bias stride padding dilation groups": "conv1d conv2d conv3d",
+    "input weight bias stride padding output_padding groups dilation": """
+        conv_transpose1d conv_transpose2d conv_transpose3d""",
+    "input weight bias": "linear",
+    "input kernel_size stride padding dilation ceil_mode return_indices": "max_pool1d max_pool2d max_pool3d",
+    "input running_mean running_var weight bias training momentum eps": "batch_norm",
+}
+ARGUMENTS = {name: tuple(order.split()) for order, names in _POSITIONS.items() for name in names.split()}
+_TORCH_BATCH_NORM = tuple("input weight bias running_mean running_var training momentum eps cudnn_enabled".split())
 
 
 class Kind(enum.Enum):
@@ -224,6 +235,14 @@ def mapped(change: Callable[[Any], Any], value: Any) -> Any:
     if type(value) is dict:
         return {key: mapped(change, item) for key, item in value.items()}
     return change(value)
+
+
+def named_arguments(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Give a call's arguments by their names; those without one in :data:`ARGUMENTS` only if given by keyword."""
+    order = ARGUMENTS.get(name, ())
+    if name == "batch_norm" and function is not F.batch_norm:  # torch.batch_norm has another order
+        order = _TORCH_BATCH_NORM
+    return {**dict(zip(order, args, strict=False)), **kwargs}
 
 
 def identify(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:

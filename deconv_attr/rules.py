@@ -112,13 +112,13 @@ def active_units(forward: Forward) -> Tensor:
 def affine_factor(forward: Forward) -> Tensor:
     """Compute gamma / sqrt(var + eps), (C,), with the variance that the forward pass used."""
     given = forward.arguments
-    if given["training"] or given["running_var"] is None:
+    if given.get("training") or given.get("running_var") is None:
         over = [d for d in range(forward.input.dim()) if d != 1]
         variance = forward.input.var(over, correction=0)
     else:
         variance = given["running_var"]
-    factor = torch.rsqrt(variance + given["eps"])
-    return factor if given["weight"] is None else factor * given["weight"]
+    factor = torch.rsqrt(variance + given.get("eps", 1e-5))
+    return factor if given.get("weight") is None else factor * given["weight"]
 
 
 def unpooling(overlap: str = "sum") -> Rule:

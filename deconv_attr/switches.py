@@ -2,20 +2,27 @@
 
 Pooling with switches ``s`` reads ``y[o] = x[s(o)]``. Its adjoint writes ``r[i] = sum of signal[o] over s(o) = i``:
 a value that is the maximum of several overlapping windows receives the sum of their signals.
+
+A switch is kept as its distance from the first element of its window, which usually fits a byte.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Size, Tensor
+
+from .layout import CONTIGUOUS, layout_of, quickest_layout
+from .operations import named_arguments
 
 __all__ = ["OVERLAPS", "Switches", "gives_indices", "pool_with_switches"]
 
 OVERLAPS = ("sum", "mean", "overwrite")
+_AT_ONCE = 2**20  # switches that are spelt out as indices at a time
 
 
 @dataclass(frozen=True)
@@ -24,18 +31,26 @@ class Switches:
 
     Parameters
     ----------
-    indices : Tensor
-        (N, C, *pooled), int64: the flat position of each maximum in its plane of the input, row by row,
-        as ``return_indices=True`` gives it. Ties are broken as the pooling kernel breaks them.
+    offsets : Tensor
+        (N, C, *pooled), of the smallest integer type that holds them: the flat position of each maximum in its plane,
+        less that of its window's first element.
+    starts : Tensor
+        (*pooled), int64: the flat position of each window's first element, which may lie in the padding.
     input_shape : torch.Size
         (N, C, *plane): the shape that unpooling restores.
-    dims : int
-        How many trailing dimensions are pooled: 1, 2 or 3.
     """
 
-    indices: Tensor
+    offsets: Tensor
+    starts: Tensor
     input_shape: Size
-    dims: int
+
+    @property
+    def indices(self) -> Tensor:
+        """(N, C, *pooled), int64: the flat position of each maximum in its plane of the input, row by row.
+
+        As ``return_indices=True`` gives it. Ties are broken as the pooling kernel breaks them.
+        """
+        return self.offsets + self.starts
 
     def unpool(self, signal: Tensor, overlap: str = "sum") -> Tensor:
         """Put each value of a signal at its switch; everything else is zero.
@@ -51,20 +66,30 @@ class Switches:
         Returns
         -------
         Tensor
-            (N, C, *plane), the shape of the pool's input.
+            (N, C, *plane), the shape of the pool's input; laid out in memory as the switches are.
         """
-        lead = self.input_shape[: len(self.input_shape) - self.dims]
-        plane = self.input_shape[len(lead) :].numel()
-        flat = signal.reshape(*lead, -1)
-        where = self.indices.reshape(*lead, -1)
-        unpooled = signal.new_zeros((*lead, plane))
-        if overlap == "sum":
-            unpooled.scatter_add_(-1, where, flat)
-        elif overlap == "mean":
-            unpooled.scatter_reduce_(-1, where, flat, "mean", include_self=False)
-        else:
-            unpooled.scatter_(-1, where, flat)
-        return unpooled.view(self.input_shape)
+        layout = layout_of(self.offsets)
+        unpooled = torch.empty(self.input_shape, dtype=signal.dtype, device=signal.device, memory_format=layout).zero_()
+        rows = max(1, _AT_ONCE // max(1, self.offsets[:1].numel()))
+        for first in range(0, len(signal), rows):
+            part = slice(first, first + rows)
+            parts = unpooled[part], self.offsets[part] + self.starts, signal[part]
+            if layout is CONTIGUOUS:
+                below, where, values = (maps.flatten(-self.starts.dim()) for maps in parts)
+                _place(below, where, values, -1, overlap)
+            else:  # the channels stay the innermost
+                below, where, values = (maps.movedim(1, -1).flatten(1, -2) for maps in parts)
+                _place(below, where, values, 1, overlap)
+        return unpooled
+
+
+def _place(unpooled: Tensor, where: Tensor, values: Tensor, axis: int, overlap: str) -> None:
+    if overlap == "sum":
+        unpooled.scatter_add_(axis, where, values)
+    elif overlap == "mean":
+        unpooled.scatter_reduce_(axis, where, values, "mean", include_self=False)
+    else:
+        unpooled.scatter_(axis, where, values)
 
 
 def pool_with_switches(name: str, *args: Any, **kwargs: Any) -> tuple[Tensor, Switches]:
@@ -81,7 +106,45 @@ def pool_with_switches(name: str, *args: Any, **kwargs: Any) -> tuple[Tensor, Sw
     kwargs.pop("return_indices", None)
     source: Tensor = args[0] if args else kwargs["input"]
     output, indices = function(*args, **kwargs)
-    return output, Switches(indices, source.shape, dims=int(name[-2]))
+    dims = int(name[-2])
+    windows = _windows(name, named_arguments(function, name, args, kwargs), source.shape[-dims:], output.shape[-dims:])
+    starts, farthest = torch.zeros((), dtype=torch.int64), 0
+    for axis, (first, span) in enumerate(windows):
+        row = source.shape[source.dim() - dims + axis + 1 :].numel()
+        starts = starts[..., None] + first * row
+        farthest += span * row
+    starts = starts.to(indices.device)
+    layout = quickest_layout(indices, source.dtype)
+    offsets = torch.empty_like(indices, dtype=_smallest_type(farthest), memory_format=layout)
+    return output, Switches(offsets.copy_(indices.sub_(starts)), starts, source.shape)
+
+
+def _windows(name: str, given: Mapping[str, Any], plane: Size, pooled: Size) -> list[tuple[Tensor, int]]:
+    """Give, along each axis, where the windows begin, and how far from there their last element is at most."""
+    windows = []
+    for axis, (length, count) in enumerate(zip(plane, pooled, strict=True)):
+        place = torch.arange(count)
+        if name.startswith("max_pool"):
+            size, padding = _entry(given["kernel_size"], axis), _entry(given.get("padding", 0), axis)
+            stride = _entry(given.get("stride") or size, axis)
+            windows.append((place * stride - padding, (size - 1) * _entry(given.get("dilation", 1), axis)))
+        elif name.startswith("adaptive"):
+            first, last = place * length // count, -(-(place + 1) * length // count) - 1
+            windows.append((first, int((last - first).max())))
+        else:  # where the windows of a fractional pool begin is a matter of chance
+            windows.append((torch.zeros_like(place), length - 1))
+    return windows
+
+
+def _entry(value: int | Sequence[int], axis: int) -> int:
+    if isinstance(value, int):
+        return value
+    return value[axis] if len(value) > 1 else value[0]
+
+
+def _smallest_type(highest: int) -> torch.dtype:
+    types = (torch.uint8, torch.int16, torch.int32, torch.int64)
+    return next(kind for kind in types if highest <= torch.iinfo(kind).max)
 
 
 def gives_indices(function: Callable[..., Any], name: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..operations import CONVOLUTION_ARGUMENTS, tensors_in
+from ..operations import ARGUMENTS, tensors_in
 from .intervals import Extent, Reach, compact, unexpanded, varies
 from .step import Rule, Step, all_but_batch, anything, dims_at, last_dim, normalized_dims, reach_of, union
 from .windows import adaptive_window, interpolation_window, padded, strided_window, transposed_window, windowed
@@ -216,7 +216,6 @@ def _per_channel(step: Step) -> list[Reach]:
     return [reach_of(step, step.source)] * len(step.outputs)
 
 
-_MAX_POOL = "input kernel_size stride padding dilation ceil_mode".split()
 _AVG_POOL = "input kernel_size stride padding".split()
 _LP_POOL = "input norm_type kernel_size stride".split()
 
@@ -242,9 +241,9 @@ _FAMILIES: list[tuple[Rule, str]] = [
     ),
     (_first_alone, "to type_as"),
     (_per_channel, "batch_norm prelu local_response_norm"),
-    (windowed(strided_window(CONVOLUTION_ARGUMENTS)), "conv1d conv2d conv3d"),
+    (windowed(strided_window(ARGUMENTS["conv2d"])), "conv1d conv2d conv3d"),
     (windowed(transposed_window), "conv_transpose1d conv_transpose2d conv_transpose3d"),
-    (windowed(strided_window(_MAX_POOL)), "max_pool1d max_pool2d max_pool3d"),
+    (windowed(strided_window(ARGUMENTS["max_pool2d"])), "max_pool1d max_pool2d max_pool3d"),
     (windowed(strided_window(_AVG_POOL)), "avg_pool1d avg_pool2d avg_pool3d"),
     (windowed(strided_window(_LP_POOL)), "lp_pool1d lp_pool2d lp_pool3d"),
     (
