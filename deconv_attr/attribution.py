@@ -13,7 +13,7 @@ Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from captum.attr import Attribution, GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
+from .batches import Gathered, batches, of_examples, target_of
 from .checks import Target, check_inputs, check_model, select_scores
 from .coverage import Coverage
 from .diagnosis import dead_examples, endings, lost_numbers, some
@@ -94,6 +95,7 @@ class ZFDeconv(Face, GradientAttribution):
         target: Target = None,
         additional_forward_args: Any = None,
         *,
+        internal_batch_size: int | None = None,
         return_coverage: bool = False,
     ) -> Any:
         """Project the target's score down to the inputs.
@@ -106,8 +108,11 @@ class ZFDeconv(Face, GradientAttribution):
             The score to explain, as everywhere in Captum: a class, a unit, or one for each example.
         additional_forward_args : any
             Further arguments of the model, a tuple if several; nothing is attributed to them.
+        internal_batch_size : int or None
+            How many examples run at once, for a model that treats each by itself; None: all. Lists and 1-D tensors in
+            `target`, and tensors of N rows in `additional_forward_args`, are divided with the inputs.
         return_coverage : bool
-            Whether to return the :class:`Coverage` report of the call too.
+            Whether to return the :class:`Coverage` report of the call too; the calls are those of the first batch.
 
         Returns
         -------
@@ -130,16 +135,18 @@ class ZFDeconv(Face, GradientAttribution):
             A map is zero everywhere because the signal was rectified away.
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
+        count = len(tensors[0])
 
-        def send(path: SignalPath) -> tuple[Tensor, ...]:
-            leaves = leaves_of(tensors)
+        def send(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
+            leaves = leaves_of(of_examples(tensors, examples, count))
 
             def forward(*args: Any) -> Any:
                 return path.run(self.forward_func, args[: len(leaves)], args[len(leaves) :])
 
-            return self.gradient_func(forward, leaves, target, others)
+            further = of_examples(others, examples, count)
+            return self.gradient_func(forward, leaves, target_of(target, examples, count), further)
 
-        signals, report = explain(self.model, self.rules, len(tensors[0]), send, SINGLE_UNIT)
+        signals, report = explain(self.model, self.rules, batches(tensors, internal_batch_size), send, SINGLE_UNIT)
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
 
@@ -153,29 +160,48 @@ SINGLE_UNIT = (
 def explain(
     model: nn.Module,
     rules: Table,
-    count: int,
-    send: Callable[[SignalPath], tuple[Tensor, ...]],
+    parts: Sequence[slice],
+    send: Callable[[SignalPath, slice], tuple[Tensor, ...]],
     advice: str,
 ) -> tuple[tuple[Tensor, ...], Coverage]:
-    """Send the signals of `count` examples down a model and judge what arrives."""
-    with SignalPath(model, rules) as path:
-        signals = tuple(signal.contiguous() for signal in send(path))
-    finite = all(bool(signal.isfinite().all()) for signal in signals)
-    dead = dead_examples(signals, count)
-    notes = []
-    if dead or not finite:
-        with SignalPath(model, rules, watch=True) as witness:
-            send(witness)
-        if not finite:
-            raise SignalError(lost_numbers(witness.culprit))
-        notes = [
-            f"The signal died for {len(examples)} of {count} examples ({some(examples)}), their maps are zero: "
-            f"{place}. {advice}"
-            for place, examples in endings(dead, count, witness.rectified).items()
-        ]
+    """Send the signals of all examples down a model, part by part, and judge what arrives."""
+    count = parts[-1].stop
+    gathered, places, calls = Gathered(count), dict[str, list[int]](), None
+    for examples in parts:
+        with SignalPath(model, rules) as path:
+            signals = send(path, examples)
+        for place, ended in _endings(model, rules, examples, send, signals).items():
+            places.setdefault(place, []).extend(examples.start + example for example in ended)
+        gathered.add(signals, examples)
+        calls = path.calls if calls is None else calls
+    notes = [
+        f"The signal died for {len(examples)} of {count} examples ({some(examples)}), their maps are zero: "
+        f"{place}. {advice}"
+        for place, examples in places.items()
+    ]
     for note in notes:
         warnings.warn(note, DeadSignalWarning, stacklevel=4)
-    return signals, path.report(notes)
+    return gathered.tensors, Coverage(calls or (), notes)
+
+
+def _endings(
+    model: nn.Module,
+    rules: Table,
+    examples: slice,
+    send: Callable[[SignalPath, slice], tuple[Tensor, ...]],
+    signals: tuple[Tensor, ...],
+) -> dict[str, list[int]]:
+    """Say where signals died, if any did; refuse those that are no numbers."""
+    count = examples.stop - examples.start
+    finite = all(bool(signal.isfinite().all()) for signal in signals)
+    dead = dead_examples(signals, count)
+    if finite and not dead:
+        return {}
+    with SignalPath(model, rules, watch=True) as witness:
+        send(witness, examples)
+    if not finite:
+        raise SignalError(lost_numbers(witness.culprit))
+    return endings(dead, count, witness.rectified)
 
 
 def signal_to_inputs(
@@ -218,7 +244,7 @@ def coverage(
     return path.report(["No rectifier ran: the map would be the plain gradient."] if path.lacks_rectifier else [])
 
 
-def leaves_of(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def leaves_of(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """Give tensors of our own on the caller's data, at which a graph can begin."""
     return tuple((t.clone() if t.is_inference() else t.detach()).requires_grad_() for t in tensors)
 

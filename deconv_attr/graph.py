@@ -56,7 +56,11 @@ class _Attach(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.back(signal, _holders(signal)), None, None
+        holders, device = _holders(signal), signal.device.type
+        if not torch.is_autocast_enabled(device):
+            return ctx.back(signal, holders), None, None
+        with torch.autocast(device, enabled=False):  # the precision is the one of the forward call
+            return ctx.back(signal, holders), None, None
 
 
 def enter(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -313,7 +313,7 @@ class SignalPath:
         else:
             first = output = func(*args, **kwargs)
         arguments = named_arguments(func, operation.name, args, kwargs)
-        source = tensors_in((args, kwargs))[0]
+        source = arguments.get("input", tensors_in((args, kwargs))[0])
         return output, rule.keep(Forward(operation, source, first, arguments, switches))
 
     def _attach(self, call: Call, source: Tensor, detached: Tensor | None, output: Any, rule: Rule, kept: Any) -> Any:

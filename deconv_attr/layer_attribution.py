@@ -10,6 +10,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from .attribution import SINGLE_UNIT, Face, as_tuple, explain, leaves_of
+from .batches import batches, of_examples, target_of
 from .checks import Selector, check_inputs, check_model, first_signal, select_scores, select_units
 from .hooks import SignalPath
 from .layer_tap import LayerTap
@@ -86,13 +87,14 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
         attribute_to_neuron_input: bool = False,
         *,
         start: str = "one",
+        internal_batch_size: int | None = None,
         return_coverage: bool = False,
     ) -> Any:
         """Project units of the layer down to the inputs. The forward pass ends at the layer.
 
         Parameters
         ----------
-        inputs, additional_forward_args, return_coverage
+        inputs, additional_forward_args, internal_batch_size, return_coverage
             As for :meth:`ZFDeconv.attribute`, which also lists the errors.
         neuron_selector : int, tuple, list, Tensor or callable
             int: of a layer of feature maps that map's strongest unit in each example, of a layer of vectors that
@@ -116,16 +118,18 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
             The selector is out of range, or of a wrong type or length.
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
-        layer = self._settled(self.layer, tensors, others)
+        count, parts = len(tensors[0]), batches(tensors, internal_batch_size)
+        layer = self._settled(self.layer, *(of_examples(each, parts[0], count) for each in (tensors, others)))
         tap = LayerTap(layer, attribute_to_neuron_input, last=True)
 
-        def send(path: SignalPath) -> tuple[Tensor, ...]:
-            leaves = leaves_of(tensors)
-            output = path.run(tap.until(self.model), leaves, others, whole=False)
-            scores = select_units(output, neuron_selector, len(tensors[0]))
+        def send(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
+            leaves = leaves_of(of_examples(tensors, examples, count))
+            output = path.run(tap.until(self.model), leaves, of_examples(others, examples, count), whole=False)
+            selector = target_of(neuron_selector, examples, count, "neuron_selector")
+            scores = select_units(output, selector, len(leaves[0]))
             return torch.autograd.grad(scores, leaves, first_signal(scores, start, path.watches))
 
-        signals, report = explain(self.model, self.rules, len(tensors[0]), send, _OTHER_UNIT)
+        signals, report = explain(self.model, self.rules, parts, send, _OTHER_UNIT)
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
 
@@ -149,12 +153,13 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
         *,
         from_layer: nn.Module | str | None = None,
         start: str = "one",
+        internal_batch_size: int | None = None,
     ) -> Any:
         """Send a signal down to the layer.
 
         Parameters
         ----------
-        inputs, additional_forward_args
+        inputs, additional_forward_args, internal_batch_size
             As for :meth:`ZFDeconv.attribute`, which also lists the errors.
         target
             Where the signal starts: as for :meth:`ZFDeconv.attribute`, or with `from_layer` as the
@@ -178,18 +183,22 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
             A layer does not run, or several times; the signal does not come by the layer.
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
+        count, parts = len(tensors[0]), batches(tensors, internal_batch_size)
         tap = LayerTap(find_layer(self.model, self.layer), attribute_to_layer_input)
         top = None
         if from_layer is not None:
-            tap = LayerTap(self._settled(self.layer, tensors, others), attribute_to_layer_input)
-            top = LayerTap(self._settled(from_layer, tensors, others), last=True)
+            first = [of_examples(each, parts[0], count) for each in (tensors, others)]
+            tap = LayerTap(self._settled(self.layer, *first), attribute_to_layer_input)
+            top = LayerTap(self._settled(from_layer, *first), last=True)
 
-        def send(path: SignalPath) -> tuple[Tensor, ...]:
+        def send(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
+            leaves = leaves_of(of_examples(tensors, examples, count))
             with tap:
                 forward = self.model if top is None else top.until(self.model)
-                output = path.run(forward, leaves_of(tensors), others, whole=top is None)
-            scores = select_scores(output, target) if top is None else select_units(output, target, len(tensors[0]))
+                output = path.run(forward, leaves, of_examples(others, examples, count), whole=top is None)
+            theirs = target_of(target, examples, count, "target" if top is None else "neuron_selector")
+            scores = select_scores(output, theirs) if top is None else select_units(output, theirs, len(leaves[0]))
             return tap.signals(scores, first_signal(scores, start, path.watches))
 
-        signals, _ = explain(self.model, self.rules, len(tensors[0]), send, SINGLE_UNIT)
+        signals, _ = explain(self.model, self.rules, parts, send, SINGLE_UNIT)
         return signals[0] if tap.is_single else signals

@@ -238,8 +238,8 @@ def mapped(change: Callable[[Any], Any], value: Any) -> Any:
 
 
 def named_arguments(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Give a call's arguments by their names; those without one in :data:`ARGUMENTS` only if given by keyword."""
-    order = ARGUMENTS.get(name, ())
+    """Give a call's arguments by their names; where :data:`ARGUMENTS` lacks it, only the first and the keywords."""
+    order = ARGUMENTS.get(name, ("input",))
     if name == "batch_norm" and function is not F.batch_norm:  # torch.batch_norm has another order
         order = _TORCH_BATCH_NORM
     return {**dict(zip(order, args, strict=False)), **kwargs}

@@ -1,4 +1,4 @@
-"""The adjoint of a convolution where the signal is not zero: equal to autograd's, on a smaller window."""
+"""The adjoints of filters: equal to autograd's, also where only a window of the signal is computed."""
 
 from collections.abc import Callable
 
@@ -49,8 +49,28 @@ MODULES = {  # (C, *axes) and the module
     "2d, replicated": ((3, 8, 7), lambda: nn.Conv2d(3, 4, 3, padding=3, padding_mode="replicate")),
     "2d, reflected same, even": ((3, 8, 7), lambda: nn.Conv2d(3, 4, 4, padding="same", padding_mode="reflect")),
     "2d, no bias": ((3, 8, 7), lambda: nn.Conv2d(3, 4, 3, bias=False)),
+    "2d, interleaved, 7x7 as in ResNet": ((3, 21, 24), lambda: nn.Conv2d(3, 4, 7, 2, 3)),
+    "2d, interleaved, 11x11 as in AlexNet": ((3, 35, 32), lambda: nn.Conv2d(3, 4, 11, 4, 2)),
+    "2d, interleaved, uneven": ((2, 13, 16), lambda: nn.Conv2d(2, 4, (2, 5), (3, 2), (1, 3))),
+    "2d, five channels, stride 2, a rest": ((5, 10, 13), lambda: nn.Conv2d(5, 4, 3, 2, 1)),
+    "2d, five channels, 1x1, stride 3": ((5, 9, 11), lambda: nn.Conv2d(5, 4, 1, 3)),
+    "2d, five channels, padding larger": ((5, 5, 4), lambda: nn.Conv2d(5, 4, (2, 3), 2, (4, 6))),
+    "2d, five channels, uneven": ((5, 13, 16), lambda: nn.Conv2d(5, 4, (2, 5), (3, 2), (1, 3), (4, 1))),
     "3d": ((2, 5, 6, 7), lambda: nn.Conv3d(2, 3, (1, 2, 3), (2, 1, 2), (0, 1, 2))),
     "3d, same": ((2, 5, 6, 7), lambda: nn.Conv3d(2, 4, (2, 3, 4), padding="same", groups=2)),
+    "transposed, 1d": ((4, 9), lambda: nn.ConvTranspose1d(4, 2, 3, 2, 1, output_padding=1)),
+    "transposed, 2d": ((3, 5, 6), lambda: nn.ConvTranspose2d(3, 4, 3)),
+    "transposed, 2d, stride, groups": (
+        (4, 5, 6),
+        lambda: nn.ConvTranspose2d(4, 6, (3, 2), (2, 3), 1, (1, 0), groups=2),
+    ),
+    "transposed, 2d, dilated, end beyond a stride": (
+        (3, 5, 6),
+        lambda: nn.ConvTranspose2d(3, 4, 3, 1, 2, 2, dilation=3),
+    ),
+    "transposed, 3d": ((2, 3, 4, 5), lambda: nn.ConvTranspose3d(2, 3, (1, 2, 3), 2, 0, 1)),
+    "linear": ((3, 5, 7), lambda: nn.Linear(7, 4)),
+    "linear, no bias": ((3, 7), lambda: nn.Linear(7, 4, bias=False)),
 }
 SPELLINGS = {
     "torch.conv2d by position": lambda x, w, b: torch.conv2d(x, w, b, 2, 1, 1, 1),
@@ -61,6 +81,7 @@ SPELLINGS = {
     "F.conv2d, no batch": lambda x, w, b: torch.stack([F.conv2d(image, w, b, 2, 1) for image in x]),
     "twice with the same filter": lambda x, w, b: F.conv2d(F.conv2d(x, w, b, 2)[:, :2], w, b),
 }
+NEVER_CUT = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 CASES = {
     **MODULES,
     **{
@@ -69,10 +90,10 @@ CASES = {
 }
 
 
-def signals(shape: torch.Size) -> dict[str, Tensor]:
+def signals(shape: torch.Size, dtype: torch.dtype) -> dict[str, Tensor]:
     """Give signals (N, C, *axes): units at all corners and in the middle, a pair of corners, none, all."""
     torch.manual_seed(2)
-    full = torch.randn(shape, dtype=torch.float64)
+    full = torch.randn(shape, dtype=dtype)
     found = {"full": full, "none": torch.zeros_like(full)}
     corners = torch.cartesian_prod(*(torch.tensor(sorted({0, n // 2, n - 1})) for n in shape[2:])).view(
         -1, len(shape) - 2
@@ -93,32 +114,34 @@ def send(model: nn.Module, x: Tensor, signal: Tensor, narrow: bool) -> Tensor:
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What is handed on to torch's own adjoint: (size below, size of the signal)."""
-    sizes = []
+    """The windows that are computed: (lengths below, lengths of the signal)."""
+    lengths, computed = [], filtering.filter_back
 
-    def spy(adjoint):
-        def spying(size, weight, signal, *rest):
-            sizes.append((tuple(size[2 - weight.dim() :]), tuple(signal.shape[2 - weight.dim() :])))
-            return adjoint(size, weight, signal, *rest)
+    def spy(signal, filters):
+        lengths.append((tuple(filters.lengths), tuple(signal.shape[2:])))
+        return computed(signal, filters)
 
-        return spying
-
-    monkeypatch.setattr(filtering, "_ADJOINTS", {name: spy(f) for name, f in filtering._ADJOINTS.items()})
-    return sizes
+    monkeypatch.setattr(filtering, "filter_back", spy)
+    return lengths
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["double", "single"])  # other kernels
+@pytest.mark.parametrize("narrow", [False, True], ids=["whole", "window"])
 @pytest.mark.parametrize(("shape", "build"), CASES.values(), ids=CASES)
-def test_the_signal_below_is_the_one_of_autograd(shape, build, asked):
+def test_the_signal_below_is_the_one_of_autograd(shape, build, narrow, dtype, asked):
     torch.manual_seed(0)
-    model, x = build().double().eval(), torch.randn(2, *shape, dtype=torch.float64)
+    model, x = build().to(dtype).eval(), torch.randn(2, *shape, dtype=dtype)
     leaf = x.clone().requires_grad_()
     output = model(leaf)
-    for name, signal in signals(output.shape).items():
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+    for name, signal in signals(output.shape, dtype).items():
         (expected,) = torch.autograd.grad(output, leaf, signal, retain_graph=True)
         asked.clear()
-        torch.testing.assert_close(send(model, x, signal, True), expected, rtol=1e-12, atol=1e-12, msg=name)
-        assert bool(asked) == bool(signal.any()), name
+        found = send(model, x, signal, narrow)
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance, msg=name)
+        if not isinstance(model, NEVER_CUT):
+            assert bool(asked) == (narrow and bool(signal.any())), name
 
 
 def test_only_the_cone_of_a_unit_is_computed(asked):
@@ -147,7 +170,7 @@ def test_a_signal_of_zeros_is_not_computed_and_is_zero(asked):
     assert asked == []
 
 
-def test_a_whole_signal_is_left_to_autograd(asked):
+def test_a_signal_that_starts_everywhere_is_not_cut(asked):
     model, x = nn.Conv2d(1, 2, 3).double(), torch.rand(1, 1, 8, 8, dtype=torch.float64)
     send(model, x, torch.ones(1, 2, 6, 6, dtype=torch.float64), False)
     assert asked == []
