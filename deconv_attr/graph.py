@@ -86,12 +86,13 @@ def attach(source: Tensor, output: Tensor | None, back: Callable[[Tensor, Holder
 
 
 def _holders(signal: Tensor) -> Holders:
-    """Count who holds a signal: in Python, in torch, and its memory."""
+    """Count who holds a signal and its memory, in Python and in torch; nobody can tell without torch's counts."""
     count = getattr(torch._C, "_storage_Use_Count", None)
     if count is None or 0 in signal.stride():  # an expanded number cannot be written either
         return ()
+    memory = signal.untyped_storage()
     tensors: int = signal._use_count()  # type: ignore[attr-defined]
-    return sys.getrefcount(signal), tensors, count(signal.untyped_storage()._cdata)
+    return sys.getrefcount(signal), tensors, sys.getrefcount(memory), count(memory._cdata)
 
 
 @cache

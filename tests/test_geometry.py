@@ -190,6 +190,51 @@ def test_unpooling_is_the_adjoint_of_pooling(geometry, dims):
     assert torch.allclose((pooled * signal).sum(), (x * switches.unpool(signal)).sum(), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("width", "size", "dtype"),
+    [
+        (253, 2, torch.uint8),
+        (254, 2, torch.uint8),
+        (255, 2, torch.int16),
+        (32766, 2, torch.int16),
+        (32767, 2, torch.int32),
+    ],
+)
+def test_switches_take_the_smallest_integers_that_hold_them(width, size, dtype):
+    """The last element of a window is the first one's, and (size - 1) rows and columns further: here, width + 1."""
+    x = torch.randn(1, 1, 4, width)
+    x[..., 1::2, 1::2] += 10  # the last of each window is its maximum
+    pooled, switches = pool_with_switches("max_pool2d", x, size)
+    assert switches.offsets.dtype == dtype
+    assert int(switches.offsets.max()) == width + 1
+    assert torch.equal(switches.indices, nn.functional.max_pool2d(x, size, return_indices=True)[1])
+    signal, leaf = torch.randn_like(pooled), x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(nn.functional.max_pool2d(leaf, size), leaf, signal)
+    assert torch.equal(switches.unpool(signal), expected)
+
+
+SWITCHES = {
+    "adaptive, does not divide": lambda x: ("adaptive_max_pool2d", x, (3, 4)),
+    "adaptive, to one": lambda x: ("adaptive_max_pool2d", x, 1),
+    "adaptive 1d": lambda x: ("adaptive_max_pool1d", x[0], 4),
+    "adaptive 3d": lambda x: ("adaptive_max_pool3d", x, 2),
+    "fractional": lambda x: ("fractional_max_pool2d", x, 2, (4, 5)),
+    "dilated, padded, uneven": lambda x: ("max_pool2d", x, (2, 3), (3, 1), 1, (2, 3)),
+    "no batch": lambda x: ("max_pool2d", x[0], 3, 2),
+}
+
+
+@pytest.mark.parametrize("arguments", SWITCHES.values(), ids=SWITCHES)
+def test_indices_are_those_of_the_pool(arguments):
+    name, x, *rest = arguments(torch.randn(2, 3, 11, 13))
+    torch.manual_seed(1)
+    pooled, switches = pool_with_switches(name, x, *rest)
+    torch.manual_seed(1)
+    expected, indices = getattr(nn.functional, f"{name}_with_indices")(x, *rest)
+    assert torch.equal(pooled, expected)
+    assert torch.equal(switches.indices, indices)
+
+
 def test_overlapping_windows_by_hand():
     """5 is the maximum of both windows [1, 5] and [5, 2]."""
     x = torch.tensor([[[1.0, 5.0, 2.0, 4.0]]])

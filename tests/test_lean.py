@@ -1,0 +1,304 @@
+"""The lean way back: autograd's signal, no activation kept, and no signal changed that somebody else holds."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from nets import DIFFICULT, build
+from oracle import relative_error
+from test_torchvision import RIGHT_IN_CAPTUM, WRONG_IN_CAPTUM, images
+from test_torchvision import build as build_torchvision
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from deconv_attr import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP, LayerZFDeconv, ZFDeconv, hooks, layout, lean
+from deconv_attr.hooks import SignalPath
+from deconv_attr.switches import pool_with_switches
+
+pytestmark = pytest.mark.lean
+TABLES = {"deconvnet": DECONVNET, "desalinet": DESALINET, "guided": GUIDED_BACKPROP, "gradient": GRADIENT}
+
+
+@pytest.fixture
+def autograds_own(monkeypatch):
+    """Give a function that runs another with nothing lean."""
+
+    def run(function):
+        with monkeypatch.context() as patch:
+            patch.setattr(lean, "_enabled", False)
+            return function()
+
+    return run
+
+
+# ---------------------------------------------------------------------------- the same signal
+
+
+@pytest.mark.parametrize("rules", TABLES.values(), ids=TABLES)
+@pytest.mark.parametrize("name", [*RIGHT_IN_CAPTUM, *WRONG_IN_CAPTUM])
+def test_torchvisions_networks_have_the_map_of_autograds_own_backward(name, rules, autograds_own):
+    method, x = ZFDeconv(build_torchvision(name), rules=rules), images(name)
+    expected = autograds_own(lambda: method.attribute(x, target=3))
+    assert expected.any()
+    assert relative_error(method.attribute(x, target=3), expected) < 1e-12
+
+
+@pytest.mark.parametrize("onednn", [False, True], ids=["plain layout", "signals channels last"])
+@pytest.mark.parametrize("kind", DIFFICULT, ids=lambda kind: kind.__name__)
+def test_difficult_graphs_have_the_map_of_autograds_own_backward(kind, onednn, autograds_own, monkeypatch):
+    if onednn:  # as in single precision
+        monkeypatch.setattr(layout, "_ONEDNN", (torch.float64,))
+    method, x = ZFDeconv(build(kind)), torch.randn(kind.shape, dtype=torch.float64)
+    expected = autograds_own(lambda: method.attribute(x, target=1))
+    assert relative_error(method.attribute(x, target=1), expected) < 1e-12
+
+
+class Of(nn.Module):
+    """A function between a filter and a ReLU."""
+
+    def __init__(self, function, dims=2):
+        super().__init__()
+        self.before = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1](3, 4, 1)
+        self.function = function
+
+    def forward(self, x):
+        return self.function(self.before(x).relu()).relu().flatten(1)
+
+
+BY_SHAPE = {  # (dims, function)
+    "avg_pool1d": (1, lambda h: F.avg_pool1d(h, 3, 2, 1)),
+    "avg_pool2d": (2, lambda h: F.avg_pool2d(h, 3, 2, 1, ceil_mode=True, count_include_pad=False)),
+    "avg_pool2d, divisor": (2, lambda h: F.avg_pool2d(h, (2, 3), divisor_override=5)),
+    "avg_pool3d": (3, lambda h: F.avg_pool3d(h, 2)),
+    "adaptive_avg_pool2d": (2, lambda h: F.adaptive_avg_pool2d(h, (3, 2))),
+    "adaptive_avg_pool2d to one": (2, lambda h: F.adaptive_avg_pool2d(h, 1)),
+    "pad by keyword": (2, lambda h: F.pad(input=h, pad=(1, 2, 0, 1))),
+    "pad, cut": (2, lambda h: F.pad(h, (-1, 2, -2, 0))),
+    "pad, reflect": (2, lambda h: F.pad(h, (1, 2, 2, 1), mode="reflect")),
+    "pad, replicate": (3, lambda h: F.pad(h, (1, 0, 2, 1, 0, 1), mode="replicate")),
+    "pad, circular": (2, lambda h: F.pad(h, (1, 2, 2, 1), mode="circular")),
+    "twice from one tensor": (
+        2,
+        lambda h: F.avg_pool2d(h, 3, 1, 1) + F.pad(h, (1, 1, 1, 1), "reflect")[..., 1:-1, 1:-1],
+    ),
+}
+
+
+@pytest.mark.parametrize(("dims", "function"), BY_SHAPE.values(), ids=BY_SHAPE)
+def test_an_adjoint_that_needs_the_shape_only_is_autograds(dims, function, autograds_own):
+    torch.manual_seed(0)
+    net, x = Of(function, dims).double(), torch.randn(2, 3, *(6, 7, 8)[:dims], dtype=torch.float64)
+    expected = autograds_own(lambda: ZFDeconv(net).attribute(x, target=3))
+    assert expected.any()
+    assert relative_error(ZFDeconv(net).attribute(x, target=3), expected) < 1e-12
+
+
+# ---------------------------------------------------------------------------- nothing is kept
+
+
+def kept_bytes(net: nn.Module, x: Tensor, rules=DECONVNET) -> int:
+    """Run a network and give the memory that is taken afterwards, less that of the output and of the copied input."""
+    leaf = x.clone().requires_grad_()
+    with SignalPath(net, rules) as path, profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        output = path.run(net, (leaf,), whole=False)
+    taken = sum(event.self_cpu_memory_usage for event in profiler.key_averages())
+    return taken - output.untyped_storage().nbytes()
+
+
+KEEPS_NOTHING = {
+    "Conv1d": (1, lambda: nn.Conv1d(4, 4, 3, padding=1)),
+    "Conv2d": (2, lambda: nn.Conv2d(4, 4, 3, padding=1)),
+    "Conv2d, first": (2, lambda: nn.Conv2d(4, 4, 3, 2)),
+    "Conv3d": (3, lambda: nn.Conv3d(4, 4, 3, padding=1)),
+    "Conv2d, reflect": (2, lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")),
+    "Conv2d, replicate": (2, lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="replicate")),
+    "Conv2d, circular": (2, lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")),
+    "Conv2d, same": (2, lambda: nn.Conv2d(4, 4, 3, padding="same")),
+    "ConvTranspose1d": (1, lambda: nn.ConvTranspose1d(4, 4, 3)),
+    "ConvTranspose2d": (2, lambda: nn.ConvTranspose2d(4, 4, 3)),
+    "ConvTranspose3d": (3, lambda: nn.ConvTranspose3d(4, 4, 3)),
+    "BatchNorm2d": (2, lambda: nn.BatchNorm2d(4)),
+    "Linear": (1, lambda: nn.Linear(6, 5)),
+    "ReLU": (2, nn.ReLU),
+    "ReLU6": (2, nn.ReLU6),
+    "AvgPool2d": (2, lambda: nn.AvgPool2d(3)),
+    "AdaptiveAvgPool2d": (2, lambda: nn.AdaptiveAvgPool2d(2)),
+    "Dropout": (2, nn.Dropout),
+}
+
+
+@pytest.mark.parametrize(("dims", "make"), KEEPS_NOTHING.values(), ids=KEEPS_NOTHING)
+def test_no_activation_is_kept(dims, make, autograds_own):
+    torch.manual_seed(0)
+    net = nn.Sequential((nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1](3, 4, 1), make()).eval()
+    x = torch.randn(50, 3, *(6, 6, 6)[:dims])
+    assert kept_bytes(net, x) <= 4 * 4  # of batch norm, one factor a channel
+    assert autograds_own(lambda: kept_bytes(net, x)) >= x.numel() * 4  # so that we know that it would be seen
+
+
+def test_batch_norm_by_its_gradient_keeps_nothing_either():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
+    assert kept_bytes(net, torch.randn(50, 3, 6, 6), GRADIENT) <= 4 * 4
+
+
+def test_a_pool_keeps_one_byte_for_each_maximum():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(3, 2)).eval()
+    starts = 5 * 5 * 8
+    assert kept_bytes(net, torch.randn(50, 3, 11, 11)) == 50 * 4 * 5 * 5 + starts
+
+
+# ---------------------------------------------------------------------------- in place, where nobody else holds it
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """What is said of each signal that comes to a rule: (the rule, whether nobody else holds it)."""
+    said, send_back = [], hooks.send_back
+
+    def spy(rule, signal, kept, is_alone):
+        said.append((rule.name, is_alone))
+        return send_back(rule, signal, kept, is_alone)
+
+    monkeypatch.setattr(hooks, "send_back", spy)
+    return said
+
+
+def test_in_a_chain_every_signal_but_the_first_is_changed_in_place(alone):
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(36, 4), nn.ReLU()),
+    ).eval()
+    ZFDeconv(net).attribute(torch.randn(2, 3, 12, 12), target=0)
+    assert alone == [
+        *(("rectify", True), ("adjoint", True)),
+        *(("rectify", False), ("scale", True), ("adjoint", True)),  # what comes from Flatten is a view
+        *(("unpool", True), ("rectify", True), ("scale", True), ("adjoint", True)),
+    ]
+
+
+class Holding(nn.Module):
+    """The signal at a ReLU's output is held by somebody."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.seen = how, []
+        self.below, self.above = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        h = self.how(self, self.below(x))
+        return self.above(h).mean((2, 3))
+
+
+def _hook(keep):
+    def how(net, h):
+        h = h.relu()
+        h.register_hook(lambda signal: net.seen.append(keep(signal)))
+        return h
+
+    return how
+
+
+HELD = {
+    "a hook keeps it": _hook(lambda signal: signal),
+    "a hook keeps a view": _hook(lambda signal: signal.view(-1)),
+    "a hook keeps a slice": _hook(lambda signal: signal[:, 1:]),
+    "a hook keeps its memory": _hook(lambda signal: signal.untyped_storage()),
+    "a hook keeps it in numpy": _hook(lambda signal: signal.numpy()),
+    "a sum of two": lambda net, h: h.relu() + h,
+    "a sum of two ReLUs": lambda net, h: h.relu() + (h - 1).relu(),
+    "a sum, one a view": lambda net, h: h.relu() + (h - 1).flatten(1).relu().view_as(h),
+    "a mean": lambda net, h: h.relu().mean((2, 3), keepdim=True).expand_as(h) + h,
+    "halves": lambda net, h: torch.cat([part.relu() for part in h.chunk(2, 1)], 1) + h,
+    "a ReLU of a ReLU": lambda net, h: h.relu().relu() + h,
+}
+
+
+@pytest.mark.parametrize("how", HELD.values(), ids=HELD)
+def test_a_signal_that_somebody_else_holds_is_left_as_it_is(how, autograds_own):
+    torch.manual_seed(0)
+    net, x = Holding(how).double(), torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    expected = autograds_own(lambda: ZFDeconv(net).attribute(x, target=0))
+    held = [torch.as_tensor(list(s) if isinstance(s, torch.UntypedStorage) else s).clone() for s in net.seen]
+    net.seen.clear()
+    assert relative_error(ZFDeconv(net).attribute(x, target=0), expected) < 1e-12
+    found = [torch.as_tensor(list(s) if isinstance(s, torch.UntypedStorage) else s) for s in net.seen]
+    assert len(found) == len(held)
+    for after, before in zip(found, held, strict=True):
+        torch.testing.assert_close(after, before, rtol=1e-12, atol=1e-12)
+
+
+class Pair(nn.Module):
+    def forward(self, h):
+        return h, h.relu()
+
+
+class WithPair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.below, self.pair, self.above = nn.Conv2d(3, 4, 3), Pair(), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        h, rectified = self.pair(self.below(x))
+        return self.above(rectified + 0 * h).mean((2, 3))
+
+
+def test_a_signal_that_is_read_at_a_layer_is_left_as_it_is(autograds_own):
+    """Of the two tensors of the layer's output, the upper one's signal goes on down to the lower one."""
+    torch.manual_seed(0)
+    net, x = WithPair().double(), torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    expected = autograds_own(lambda: LayerZFDeconv(net, "pair").attribute(x, target=1))
+    found = LayerZFDeconv(net, "pair").attribute(x, target=1)
+    assert (expected[1] < 0).any()
+    for signal, own in zip(found, expected, strict=True):
+        torch.testing.assert_close(signal, own, rtol=1e-12, atol=1e-12)
+
+
+def test_without_torchs_counts_nothing_is_changed_in_place(alone, monkeypatch):
+    monkeypatch.delattr(torch._C, "_storage_Use_Count")
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(100, 2))
+    ZFDeconv(net).attribute(torch.randn(2, 3, 9, 9), target=0)
+    assert not any(said for _, said in alone)
+
+
+# ---------------------------------------------------------------------------- layouts
+
+
+@pytest.mark.parametrize("name", ["resnet18", "googlenet", "squeezenet1_1", "densenet121"])
+def test_a_model_in_channels_last_stays_so(name, monkeypatch):
+    """Forward, each output stands in memory as without us; back, so does the signal once it has met a filter."""
+    model = deepcopy(build_torchvision(name)).to(memory_format=torch.channels_last)
+    x = images(name, 2).to(memory_format=torch.channels_last)
+    strides, signals, filter_back = [], [], lean.filter_back
+
+    def spy(signal, filters):
+        signals.append(signal)
+        return filter_back(signal, filters)
+
+    for module in model.modules():
+        module.register_forward_hook(lambda module, args, output: strides.append(_strides(output)))
+    with torch.no_grad():
+        model(x)
+    plain, strides[:] = list(strides), []
+    monkeypatch.setattr(lean, "filter_back", spy)
+    ZFDeconv(model).attribute(x, target=3)
+    assert strides == plain
+    maps = [signal for signal in signals if signal.dim() == 4]
+    lower = [signal for signal in maps if signal.shape[2] > maps[0].shape[2]]
+    assert len(lower) > 10
+    assert {signal.stride(1) for signal in lower} == {1}  # also of what comes from a concatenation, a slice
+
+
+def _strides(output):
+    return output.stride() if isinstance(output, Tensor) else None
+
+
+@pytest.mark.parametrize(("dims", "form"), [(2, torch.channels_last), (3, torch.channels_last_3d)])
+def test_switches_in_channels_last_unpool_into_channels_last(dims, form):
+    x = torch.randn(2, 3, *(7, 8, 6)[:dims]).contiguous(memory_format=form)
+    pooled, switches = pool_with_switches(f"max_pool{dims}d", x, 3, 2, 1)
+    signal, leaf = torch.randn_like(pooled), x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad((nn.MaxPool2d, nn.MaxPool3d)[dims - 2](3, 2, 1)(leaf), leaf, signal)
+    found = switches.unpool(signal)
+    assert found.is_contiguous(memory_format=form)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,149 @@
+"""Half precision, by the model's weights or by autocast: the map of single precision, to the digits that there are."""
+
+import warnings
+
+import pytest
+import torch
+from captum.attr import NoiseTunnel
+from oracle import relative_error
+from torch import nn
+
+from deconv_attr import GUIDED_BACKPROP, LayerZFDeconv, NeuronZFDeconv, ZFDeconv, lean, project
+
+# 16 rounding errors: of a few layers, and of a few switches and masks that stand elsewhere
+HALVES = {str(dtype): (dtype, 16 * torch.finfo(dtype).eps) for dtype in (torch.bfloat16, torch.float16)}
+half = pytest.mark.parametrize(("dtype", "tolerance"), HALVES.values(), ids=HALVES)
+
+
+class Net(nn.Module):
+    def __init__(self, inner=None):
+        super().__init__()
+        self.inner = inner
+        self.below = nn.Sequential(nn.Conv2d(3, 16, 5, 2), nn.BatchNorm2d(16), nn.ReLU(inplace=True))
+        self.pool = nn.MaxPool2d(3, 2)
+        self.above = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2))
+        self.head = nn.Linear(16 * 9, 4)
+        self.below[1].running_var.uniform_(0.5, 2)
+
+    def forward(self, x):
+        if self.inner is None:
+            return self.scores(x)
+        with torch.autocast("cpu", self.inner):
+            return self.scores(x).float()
+
+    def scores(self, x):
+        h = self.pool(self.below(x))
+        return self.head((self.above(h) + h[:, :, ::2, ::2][:, :, :3, :3]).flatten(1))
+
+
+def net(inner=None):
+    torch.manual_seed(0)
+    return Net(inner).eval()
+
+
+def images(count=3):
+    torch.manual_seed(1)
+    return torch.rand(count, 3, 32, 32)
+
+
+def explain(kind, model, x):
+    if kind == "neuron":
+        return NeuronZFDeconv(model, "above.0").attribute(x, (3, 2, 2), start="activation")
+    if kind == "layer":
+        return LayerZFDeconv(model, "pool").attribute(x, [1, 2, 3])
+    if kind == "guided":
+        return ZFDeconv(model, rules=GUIDED_BACKPROP).attribute(x, target=[1, 2, 3])
+    if kind == "project":
+        found = project(model, x, "above.0", [(0, 3, 2, 2), (2, 5, 1, 1)])
+        return torch.stack([found.full(0), found.full(1)])
+    return ZFDeconv(model).attribute(x, target=[1, 2, 3])
+
+
+KINDS = ["score", "neuron", "layer", "guided", "project"]
+
+
+@half
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_and_inputs_in_half_precision(kind, dtype, tolerance):
+    expected = explain(kind, net(), images())
+    found = explain(kind, net().to(dtype), images().to(dtype))
+    assert found.dtype == dtype
+    assert relative_error(found.double(), expected.double()) < tolerance
+
+
+@half
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_around_the_call(kind, dtype, tolerance):
+    model, x = net(), images()
+    expected = explain(kind, model, x)
+    with torch.autocast("cpu", dtype):
+        found = explain(kind, model, x)
+        assert torch.is_autocast_enabled("cpu")
+    assert not torch.is_autocast_enabled("cpu")
+    if kind != "layer":  # there the signal has the layer's own precision
+        assert found.dtype == torch.float32
+    assert 0 < relative_error(found.double(), expected.double()) < tolerance
+
+
+@half
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_within_the_model(kind, dtype, tolerance):
+    expected = explain(kind, net(), images())
+    found = explain(kind, net(inner=dtype), images())
+    assert 0 < relative_error(found.double(), expected.double()) < tolerance
+
+
+@half
+def test_a_part_that_autocast_leaves_in_single_precision_goes_back_in_it(dtype, tolerance):
+    class Exact(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net()
+
+        def forward(self, x):
+            with torch.autocast("cpu", enabled=False):
+                return self.net(x)
+
+    model, x = Exact().eval(), images()
+    expected = ZFDeconv(model).attribute(x, target=1)
+    with torch.autocast("cpu", dtype):
+        found = ZFDeconv(model).attribute(x, target=1)
+    assert torch.equal(found, expected)
+
+
+@half
+def test_in_half_precision_too_the_map_is_the_one_of_autograds_own_backward(dtype, tolerance, monkeypatch):
+    model, x = net().to(dtype), images().to(dtype)
+    found = ZFDeconv(model).attribute(x, target=1)
+    monkeypatch.setattr(lean, "_enabled", False)
+    assert relative_error(found.double(), ZFDeconv(model).attribute(x, target=1).double()) < tolerance / 4
+
+
+class AtTheDoor(nn.Module):
+    """A noise tunnel draws its noise in single precision, and so turns the inputs into it."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.net, self.dtype = net().to(dtype), dtype
+
+    def forward(self, x):
+        return self.net(x.to(self.dtype))
+
+
+@half
+@pytest.mark.parametrize("by", ["weights", "autocast around", "autocast within"])
+def test_a_noise_tunnel_in_half_precision(by, dtype, tolerance):
+    def smooth(model, x):
+        torch.manual_seed(4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tunnel = NoiseTunnel(ZFDeconv(model))
+            return tunnel.attribute(x, target=1, nt_samples=4, stdevs=0.01, internal_batch_size=5)
+
+    expected, x = smooth(net(), images().to(dtype).float()), images().to(dtype)
+    if by == "autocast around":
+        with torch.autocast("cpu", dtype):
+            found = smooth(net(), x)
+    else:
+        found = smooth(AtTheDoor(dtype) if by == "weights" else net(inner=dtype), x)
+    assert 0 < relative_error(found.double(), expected.double()) < tolerance
