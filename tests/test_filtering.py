@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from deconv_attr import DECONVNET, filtering
 from deconv_attr.hooks import SignalPath
 
+pytestmark = pytest.mark.lean
+
 
 class Of(nn.Module):
     """A convolution spelled by a function of the image, the filters and the bias."""
