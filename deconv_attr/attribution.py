@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from .batches import Gathered, batches, of_examples, target_of
 from .checks import Target, check_inputs, check_model, select_scores
 from .coverage import Coverage
-from .diagnosis import dead_examples, endings, lost_numbers, some
-from .errors import DeadSignalWarning, SignalError
+from .diagnosis import dead_examples, endings, faint_examples, lost_numbers, some
+from .errors import DeadSignalWarning, SignalError, TargetError
 from .hooks import SignalPath
 from .rules import DECONVNET, Table, choose
 
@@ -109,8 +109,9 @@ class ZFDeconv(Face, GradientAttribution):
         additional_forward_args : any
             Further arguments of the model, a tuple if several; nothing is attributed to them.
         internal_batch_size : int or None
-            How many examples run at once, for a model that treats each by itself; None: all. Lists and 1-D tensors in
-            `target`, and tensors of N rows in `additional_forward_args`, are divided with the inputs.
+            How many examples run at once, for a model that treats each by itself; None: all. With the inputs, a list
+            or 1-D tensor of targets is divided, and what tensors of N rows `additional_forward_args` has, also in
+            lists, tuples and dicts; all else is given to every part as it is.
         return_coverage : bool
             Whether to return the :class:`Coverage` report of the call too; the calls are those of the first batch.
 
@@ -132,10 +133,11 @@ class ZFDeconv(Face, GradientAttribution):
         Warns
         -----
         DeadSignalWarning
-            A map is zero everywhere because the signal was rectified away.
+            A map is zero everywhere because the signal was rectified away; or too weak for float16, in which a part of
+            the model ran.
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
-        count = len(tensors[0])
+        count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
 
         def send(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
             leaves = leaves_of(of_examples(tensors, examples, count))
@@ -146,11 +148,15 @@ class ZFDeconv(Face, GradientAttribution):
             further = of_examples(others, examples, count)
             return self.gradient_func(forward, leaves, target_of(target, examples, count), further)
 
-        signals, report = explain(self.model, self.rules, batches(tensors, internal_batch_size), send, SINGLE_UNIT)
+        signals, report = explain(self.model, self.rules, parts, send, SINGLE_UNIT)
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
 
 
+_TOO_WEAK = (
+    "The signal of {examples} is so weak that float16, in which a part of the model ran, may have lost some of it, as "
+    "all that is below 6e-8: use bfloat16 or float32."
+)
 SINGLE_UNIT = (
     "Start from a single unit instead, as the paper does: "
     "NeuronZFDeconv(model, layer).attribute(inputs, neuron_selector=feature_map), or project(...)."
@@ -166,42 +172,55 @@ def explain(
 ) -> tuple[tuple[Tensor, ...], Coverage]:
     """Send the signals of all examples down a model, part by part, and judge what arrives."""
     count = parts[-1].stop
-    gathered, places, calls = Gathered(count), dict[str, list[int]](), None
+    gathered, calls, concerned = Gathered(count), None, dict[str, list[int]]()
     for examples in parts:
-        with SignalPath(model, rules) as path:
-            signals = send(path, examples)
-        for place, ended in _endings(model, rules, examples, send, signals).items():
-            places.setdefault(place, []).extend(examples.start + example for example in ended)
+        try:
+            with SignalPath(model, rules) as path:
+                signals = send(path, examples)
+        except TargetError as error:
+            if len(parts) == 1:
+                raise
+            raise TargetError(f"of the examples {examples.start} to {examples.stop - 1}: {error}") from error
+        for complaint, some_of_them in _complaints(model, rules, examples, send, signals, path).items():
+            concerned.setdefault(complaint, []).extend(examples.start + example for example in some_of_them)
         gathered.add(signals, examples)
         calls = path.calls if calls is None else calls
     notes = [
-        f"The signal died for {len(examples)} of {count} examples ({some(examples)}), their maps are zero: "
-        f"{place}. {advice}"
-        for place, examples in places.items()
+        complaint.format(examples=f"{len(which)} of {count} examples ({some(which)})", advice=advice)
+        for complaint, which in concerned.items()
     ]
     for note in notes:
         warnings.warn(note, DeadSignalWarning, stacklevel=4)
     return gathered.tensors, Coverage(calls or (), notes)
 
 
-def _endings(
+def _complaints(
     model: nn.Module,
     rules: Table,
     examples: slice,
     send: Callable[[SignalPath, slice], tuple[Tensor, ...]],
     signals: tuple[Tensor, ...],
+    path: SignalPath,
 ) -> dict[str, list[int]]:
-    """Say where signals died, if any did; refuse those that are no numbers."""
+    """Say what is wrong with signals that arrived by a path, and with which of them; refuse those that are no numbers.
+
+    The sentences have a place for the examples, and one for the advice.
+    """
     count = examples.stop - examples.start
     finite = all(bool(signal.isfinite().all()) for signal in signals)
     dead = dead_examples(signals, count)
-    if finite and not dead:
-        return {}
-    with SignalPath(model, rules, watch=True) as witness:
-        send(witness, examples)
-    if not finite:
-        raise SignalError(lost_numbers(witness.culprit))
-    return endings(dead, count, witness.rectified)
+    complaints = {}
+    if dead or not finite:
+        with SignalPath(model, rules, watch=True) as witness:
+            send(witness, examples)
+        if not finite:
+            raise SignalError(lost_numbers(witness.culprit))
+        for place, ended in endings(dead, count, witness.rectified).items():
+            place = place.replace("{", "{{").replace("}", "}}")
+            complaints[f"The signal died for {{examples}}, their maps are zero: {place}. {{advice}}"] = ended
+    if path.in_float16 and (weak := sorted({*dead, *faint_examples(signals, count)})):
+        complaints[_TOO_WEAK] = weak
+    return complaints
 
 
 def signal_to_inputs(

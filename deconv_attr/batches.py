@@ -3,41 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import InputError, TargetError
+from .operations import mapped
 
 __all__ = ["Gathered", "batches", "of_examples", "target_of"]
 
 
-def batches(tensors: Sequence[Tensor], size: int | None) -> list[slice]:
+def batches(model: nn.Module, tensors: Sequence[Tensor], size: int | None) -> list[slice]:
     """Divide the examples of some inputs (N, ...) into batches of at most `size`, in order; None: one batch.
 
     Raises
     ------
     InputError
-        The size is not a positive int; the inputs are not all of one number of examples, as parts must be.
+        The size is not a positive int; the inputs are not all of one number of examples, as parts must be; the model
+        has a batch norm in training mode, by which the examples depend on each other.
     """
     count = len(tensors[0])
     if size is None:
         return [slice(0, count)]
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise InputError(f"expected an internal_batch_size of at least 1, got {size!r}")
+    if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+        raise InputError(f"expected internal_batch_size as a positive int, got {size!r}")
+    if size >= count:
+        return [slice(0, count)]
     counts = [len(tensor) for tensor in tensors]
-    if size < count and set(counts) != {count}:
+    if set(counts) != {count}:
         raise InputError(
             f"expected inputs of one number of examples to run with internal_batch_size={size}, got {counts}"
         )
-    return [slice(first, min(first + size, count)) for first in range(0, count, size)]
+    for path, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            raise InputError(
+                f"expected a model in eval mode to run with internal_batch_size={size}: module '{path}' computes with "
+                "the statistics of the whole batch"
+            )
+    return [slice(first, min(first + size, count)) for first in range(0, count, int(size))]
 
 
 def of_examples(values: Sequence[Any], examples: slice, count: int) -> tuple[Any, ...]:
     """Give what of some arguments belongs to some of `count` examples: their rows of tensors that have so many."""
-    return tuple(
-        value[examples] if isinstance(value, Tensor) and value.shape[:1] == (count,) else value for value in values
-    )
+
+    def theirs(value: Any) -> Any:
+        return value[examples] if isinstance(value, Tensor) and value.shape[:1] == (count,) else value
+
+    return tuple(mapped(theirs, value) for value in values)
 
 
 def target_of(target: Any, examples: slice, count: int, name: str = "target") -> Any:

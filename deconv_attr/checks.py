@@ -224,7 +224,7 @@ def _pick(scores: Tensor, units: list[tuple[int, ...]], name: str) -> Tensor:
 def _units(output: Tensor, target: Any, name: str) -> list[tuple[int, ...]]:
     """Reduce every spelling of a target to a list of index tuples: one for all examples, or one for each."""
     if isinstance(target, Tensor) and target.dim() == 1 and _holds_indices(target):
-        target = target.tolist() if len(target) > 1 else int(target)
+        target = target.tolist() if len(target) != 1 else int(target)
     if not isinstance(target, list):
         return [_unit(target, name)]
     if len(target) != len(output):

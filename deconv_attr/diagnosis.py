@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .coverage import Call
 
-__all__ = ["dead_examples", "endings", "lost_numbers", "some"]
+__all__ = ["dead_examples", "endings", "faint_examples", "lost_numbers", "some"]
 
 
 def lost_numbers(culprit: Call | None) -> str:
@@ -36,6 +36,23 @@ def dead_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
     return dead
 
 
+def faint_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
+    """Find the examples whose maps, but not all zero, have no value of which float16 has more digits than bfloat16.
+
+    Parameters
+    ----------
+    signals, count
+        As for :func:`dead_examples`.
+    """
+    maps = [signal.reshape(count, -1) for signal in signals if signal.dim() > 0 and len(signal) == count]
+    if not maps:
+        return []
+    highest = torch.stack([signal.abs().amax(1).float() for signal in maps]).amax(0)
+    least = torch.finfo(torch.float16).tiny / 8
+    faint: list[int] = ((highest > 0) & (highest < least)).nonzero().flatten().tolist()
+    return faint
+
+
 def endings(examples: Sequence[int], count: int, rectified: list[Call]) -> dict[str, list[int]]:
     """Say where signals died.
 
@@ -58,14 +75,15 @@ def endings(examples: Sequence[int], count: int, rectified: list[Call]) -> dict[
 
 
 def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
+    unlike = [call for call in rectified if call.lowest is not None and len(call.lowest) != count]
     for call in reversed(rectified):  # from the pixels up: the first that a signal reached at all
-        if call.lowest is None or call.highest is None or len(call.lowest) != count:
+        if call.lowest is None or call.highest is None or call in unlike:
             continue
         if call.highest[example] > 0:
             return f"it was last seen below {call.place}"
         if call.lowest[example] < 0:
             return f"it was rectified away at {call.place}"
-    return "it reached no rectifier"
+    return f"it was lost at or above {unlike[-1].place}" if unlike else "it reached no rectifier"
 
 
 def some(numbers: list[int]) -> str:

@@ -45,7 +45,7 @@ class SignalError(DeconvError, ArithmeticError):
 
 
 class DeadSignalWarning(UserWarning):
-    """The signal was rectified away before it reached the pixels: the map is zero everywhere."""
+    """The signal was rectified away before it reached the pixels: the map is zero. Or it is too weak for float16."""
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

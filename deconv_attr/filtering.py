@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .errors import ModelError
 from .layout import quickest_layout
 from .rules import Forward
 
@@ -31,7 +32,7 @@ _ADJOINTS: Mapping[str, Callable[..., Tensor]] = {**_TRANSPOSED, **_PLAIN, "line
 FILTERS = frozenset(_ADJOINTS)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Filters:
     """What the adjoint of one filtering call needs.
 
@@ -40,7 +41,7 @@ class Filters:
     name : str
         Of the call: ``"conv2d"``, ``"conv_transpose1d"``, ``"linear"``.
     weight : Tensor
-        As the call was given it.
+        The call's own; see :meth:`keep`.
     lengths : tuple of int
         Of the input along the filtered axes.
     stride, padding, dilation : list of int
@@ -57,11 +58,30 @@ class Filters:
     dilation: Sequence[int]
     groups: int
 
+    def __post_init__(self) -> None:
+        self._version = self.weight._version
+
+    def keep(self) -> None:
+        """Copy the filters, which are about to be overwritten."""
+        self.weight = self.weight.clone()
+        self._version = self.weight._version
+
+    def check(self) -> None:
+        """Refuse filters that have been overwritten all the same.
+
+        Raises
+        ------
+        ModelError
+            By other code, or in another thread, since the forward pass.
+        """
+        if self.weight._version != self._version:
+            raise ModelError(f"the filters of a '{self.name}' were overwritten before the signal came back to them")
+
     @classmethod
     def of(cls, forward: Forward) -> Filters:
         """Take from a call what its adjoint needs."""
         name, given = forward.operation.name, forward.arguments
-        weight: Tensor = given["weight"]
+        weight: Tensor = given["weight"].detach()  # whose data can be exchanged meanwhile
         axes = weight.dim() - 2
 
         def each(argument: str, default: int) -> list[int]:
@@ -79,10 +99,11 @@ class Filters:
 
 def filter_back(signal: Tensor, filters: Filters) -> Tensor:
     """Send a signal back through the transposed filters, in its own precision."""
+    filters.check()
     adjoint, weight = _ADJOINTS[filters.name], filters.weight.to(signal.dtype)
     if filters.name == "linear":
         return adjoint(signal, weight.t())
-    signal = signal.contiguous(memory_format=quickest_layout(signal, signal.dtype))
+    signal = signal.contiguous(memory_format=quickest_layout(signal, weight.dim() - 2, signal.dtype))
     filters = replace(filters, weight=weight)
     if filters.name in _PLAIN:
         below = adjoint(signal, weight, None, filters.stride, filters.padding, filters.dilation, filters.groups)
@@ -143,6 +164,7 @@ def _interleaved(signal: Tensor, filters: Filters) -> Tensor:
 
 def filter_cone(signal: Tensor, filters: Filters) -> Tensor:
     """Send a signal (N, C, ...) back through the transposed filters, each example's window only."""
+    filters.check()
     if filters.name not in _TRANSPOSED:
         return filter_back(signal, filters)
     if signal.dim() < filters.weight.dim():  # no batch

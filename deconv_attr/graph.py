@@ -86,13 +86,20 @@ def attach(source: Tensor, output: Tensor | None, back: Callable[[Tensor, Holder
 
 
 def _holders(signal: Tensor) -> Holders:
-    """Count who holds a signal and its memory, in Python and in torch; nobody can tell without torch's counts."""
+    """Count who holds a signal and its memory, in Python and in torch; give nothing where that does not tell all."""
     count = getattr(torch._C, "_storage_Use_Count", None)
-    if count is None or 0 in signal.stride():  # an expanded number cannot be written either
+    if count is None or type(signal) is not Tensor or torch._C._functorch.is_batchedtensor(signal) or _is_looked_on():
         return ()
     memory = signal.untyped_storage()
+    if 0 in signal.stride() or not memory.resizable():  # an expanded number, or the memory of another library
+        return ()
     tensors: int = signal._use_count()  # type: ignore[attr-defined]
     return sys.getrefcount(signal), tensors, sys.getrefcount(memory), count(memory._cdata)
+
+
+def _is_looked_on() -> bool:
+    """Say whether a debugger, a profiler or a dispatch mode may hold what passes, now or as the counts are learnt."""
+    return bool(sys.gettrace() or sys.getprofile() or torch._C._len_torch_dispatch_stack())
 
 
 @cache
@@ -105,8 +112,8 @@ def _holders_of_a_fresh_signal() -> Holders:
         return signal
 
     with torch.enable_grad():
-        source = torch.ones(1, requires_grad=True)
-        torch.autograd.grad(attach(source, torch.ones(1), look) * 2, source)
+        source = torch.ones(1, device="cpu", requires_grad=True)
+        torch.autograd.grad(attach(source, torch.ones(1, device="cpu"), look) * 2, source)
     return found[0]
 
 

@@ -27,6 +27,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .coverage import NO_RULE, Call, Coverage
 from .errors import ModelError, RuleError
+from .filtering import Filters
 from .graph import Holders, SignalGraph, attach, enter, is_alone
 from .lean import lean_rule, send_back
 from .operations import (
@@ -40,7 +41,7 @@ from .operations import (
     tensors_in,
     writes_to,
 )
-from .ownership import Belongings, undisturbed
+from .ownership import Belongings, address, undisturbed
 from .places import source_line
 from .rules import Forward, Rule, Table
 from .switches import Switches, gives_indices, pool_with_switches
@@ -101,6 +102,8 @@ class SignalPath:
         What the signal goes through, in forward order.
     rectified : list of Call
         With `watch`, the calls that rectified the signal, in the order in which it came to them.
+    in_float16 : bool
+        Whether a part of the way is in float16, which loses small signals.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class SignalPath:
     ) -> None:
         self.calls: list[Call] = []
         self.rectified: list[Call] = []
+        self.in_float16 = False
         self._model = model
         self._rules = rules
         self._strict = strict
@@ -124,6 +128,7 @@ class SignalPath:
         self._frames = [_Frame(model, "")]
         self._handles: list[RemovableHandle] = []
         self._paths: dict[int, str] = {}  # of the modules, by id
+        self._filters: dict[int, list[Filters]] = {}  # that the way back needs, by the address of their memory
         self._has_rectifier = False
         self._thread = threading.get_ident()
         self._undo = ExitStack()
@@ -146,6 +151,7 @@ class SignalPath:
     def __enter__(self) -> SignalPath:
         with ExitStack() as undo:
             undo.callback(self._graph.clear)  # its nodes know this path, and this path them: let both go
+            undo.callback(self._filters.clear)
             undo.enter_context(torch.inference_mode(False))
             undo.enter_context(torch.enable_grad())
             self._undo = undo.pop_all()
@@ -264,8 +270,11 @@ class SignalPath:
         if name is None:
             return self._belongings.attribute(func, args)
         self._meet_strangers(tensors_in((args, kwargs)))
-        self._belongings.protect(writes_to(func, name, args, kwargs))
+        written = writes_to(func, name, args, kwargs)
+        self._belongings.protect(written)
         args, kwargs = self._belongings.stand_in(args), self._belongings.stand_in(kwargs)
+        if written and self._filters:
+            self._keep_filters(writes_to(func, name, args, kwargs))
         frame = self._frames[-1]
         if frame.ruled is not None and frame.ruled[0].name == name and args and args[0] is frame.detached:
             output, frame.kept = self._perform(*frame.ruled, func, args, kwargs)
@@ -314,7 +323,16 @@ class SignalPath:
             first = output = func(*args, **kwargs)
         arguments = named_arguments(func, operation.name, args, kwargs)
         source = arguments.get("input", tensors_in((args, kwargs))[0])
-        return output, rule.keep(Forward(operation, source, first, arguments, switches))
+        kept = rule.keep(Forward(operation, source, first, arguments, switches))
+        if isinstance(kept, Filters):
+            self._filters.setdefault(address(kept.weight), []).append(kept)
+        return output, kept
+
+    def _keep_filters(self, written: Iterable[Tensor]) -> None:
+        """Copy filters that the model is about to overwrite."""
+        for tensor in written:
+            for filters in self._filters.pop(address(tensor), ()):
+                filters.keep()
 
     def _attach(self, call: Call, source: Tensor, detached: Tensor | None, output: Any, rule: Rule, kept: Any) -> Any:
         def go_back(signal: Tensor, holders: Holders) -> Tensor:
@@ -327,6 +345,7 @@ class SignalPath:
         self._has_rectifier |= rule.rectifies
         first, *rest = output if isinstance(output, tuple) else (output,)
         attached = attach(source, None if first is detached else first, go_back)
+        self.in_float16 |= attached.dtype == torch.float16
         self._graph.adopt([attached], call)
         return (attached, *rest) if rest else attached
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 from .attribution import SINGLE_UNIT, Face, as_tuple, explain, leaves_of
 from .batches import batches, of_examples, target_of
 from .checks import Selector, check_inputs, check_model, first_signal, select_scores, select_units
+from .errors import InputError
 from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .layers import Layer, find_layer
+from .operations import tensors_in
+from .ownership import run_plainly
 from .rules import DECONVNET, Table, choose
 from .survey import NotSurveyedError, survey
 
@@ -54,6 +58,27 @@ class _AtLayer(Face):
         except NotSurveyedError:
             runs = survey(self.model, tensors, others, found, dry=False)
         return found.settled(len(runs))
+
+    def _check_rows(self, forward: Callable[..., Any], tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> None:
+        """Refuse a layer whose first dimension is not the examples, by running one of them, and two.
+
+        Parameters
+        ----------
+        forward : callable
+            Runs the model and returns what is at the layer.
+        tensors, others
+            Its inputs and further arguments, for all examples.
+        """
+        shapes = []
+        for rows in (1, 2):
+            given = of_examples((*tensors, *others), slice(0, rows), len(tensors[0]))
+            shapes.append([tuple(tensor.shape) for tensor in tensors_in(run_plainly(self.model, forward, *given))])
+        for one, two in zip(*shapes, strict=True):
+            if one[:1] != (1,) or two != (2, *one[1:]):
+                raise InputError(
+                    "expected a layer whose first dimension is the examples, to run them in parts; got the shape "
+                    f"{one} for one example and {two} for two: leave out internal_batch_size"
+                )
 
 
 class NeuronZFDeconv(_AtLayer, NeuronAttribution):
@@ -118,9 +143,11 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
             The selector is out of range, or of a wrong type or length.
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
-        count, parts = len(tensors[0]), batches(tensors, internal_batch_size)
+        count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
         layer = self._settled(self.layer, *(of_examples(each, parts[0], count) for each in (tensors, others)))
         tap = LayerTap(layer, attribute_to_neuron_input, last=True)
+        if len(parts) > 1 and not callable(neuron_selector):
+            self._check_rows(tap.until(self.model), tensors, others)
 
         def send(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
             leaves = leaves_of(of_examples(tensors, examples, count))
@@ -183,13 +210,17 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
             A layer does not run, or several times; the signal does not come by the layer.
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
-        count, parts = len(tensors[0]), batches(tensors, internal_batch_size)
+        count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
         tap = LayerTap(find_layer(self.model, self.layer), attribute_to_layer_input)
         top = None
         if from_layer is not None:
             first = [of_examples(each, parts[0], count) for each in (tensors, others)]
             tap = LayerTap(self._settled(self.layer, *first), attribute_to_layer_input)
             top = LayerTap(self._settled(from_layer, *first), last=True)
+        if len(parts) > 1:
+            self._check_rows(tap.within(self.model), tensors, others)
+            if top is not None and not callable(target):
+                self._check_rows(top.until(self.model), tensors, others)
 
         def send(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
             leaves = leaves_of(of_examples(tensors, examples, count))

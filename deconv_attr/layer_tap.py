@@ -65,6 +65,16 @@ class LayerTap:
 
         return shorter
 
+    def within(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Make of a forward function one that runs to its end and returns what was at the layer."""
+
+        def tapped(*args: Any) -> Any:
+            with self:
+                forward(*args)
+            return self.value
+
+        return tapped
+
     @property
     def layer(self) -> Layer:
         """The layer with its call, once the model has run."""

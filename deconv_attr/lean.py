@@ -26,11 +26,11 @@ _enabled = True  # whether; tests compare with autograd's own backward
 _BY_SHAPE = frozenset(
     "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad".split()
 )
-_IN_PLACE: dict[Callable[[Tensor, Any], Tensor], Callable[[Tensor, Any], Tensor]] = {
-    rectify: lambda signal, _: signal.clamp_(min=0),
-    guide: lambda signal, active: signal.clamp_(min=0).mul_(active),
-    scale: lambda signal, factor: signal.mul_(factor.view(1, -1, *[1] * (signal.dim() - 2))),
-}
+_IN_PLACE: list[tuple[Callable[[Tensor, Any], Tensor], Callable[[Tensor, Any], Tensor]]] = [
+    (rectify, lambda signal, _: signal.clamp_(min=0)),
+    (guide, lambda signal, active: signal.clamp_(min=0).mul_(active)),
+    (scale, lambda signal, factor: signal.mul_(factor.view(1, -1, *[1] * (signal.dim() - 2)))),
+]
 
 
 def lean_rule(
@@ -59,24 +59,24 @@ def lean_rule(
     if not _enabled or rule.back is not None or len(carriers) != 1 or carriers[0] is not image:
         return rule
     name = operation.name
-    if name in FILTERS and named_arguments(function, name, args, kwargs)["weight"].dim() > 1:
-        return replace(rule, back=filter_cone if narrow else filter_back, keep=Filters.of)
-    if operation.kind is Kind.BATCH_NORM and not _in_training(named_arguments(function, name, args, kwargs)):
-        return replace(rule, back=scale, keep=affine_factor)
     if name in _BY_SHAPE:
         return replace(rule, back=_adjoint_by_shape(function, args, kwargs, image))
+    if name in FILTERS or operation.kind is Kind.BATCH_NORM:
+        given = named_arguments(function, name, args, kwargs)
+        if name in FILTERS and image.is_floating_point() and given["weight"].dim() > 1:
+            return replace(rule, back=filter_cone if narrow else filter_back, keep=Filters.of)
+        if name == "batch_norm" and not given.get("training") and given.get("running_var") is not None:
+            return replace(rule, back=scale, keep=affine_factor)
     return rule
 
 
 def send_back(rule: Rule, signal: Tensor, kept: Any, alone: bool) -> Tensor:
     """Send a signal by a rule that has a way back; `alone` says whether nobody else holds the signal."""
-    assert rule.back is not None
-    in_place = _IN_PLACE.get(rule.back) if alone and _enabled else None
-    return (in_place or rule.back)(signal, kept)
-
-
-def _in_training(given: Mapping[str, Any]) -> bool:
-    return bool(given.get("training")) or given.get("running_var") is None
+    back = rule.back
+    assert back is not None
+    if alone and _enabled:
+        back = next((in_place for pure, in_place in _IN_PLACE if pure is back), back)
+    return back(signal, kept)
 
 
 def _adjoint_by_shape(

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from .operations import mapped, operation_name, tensors_in, writes_to
 
-__all__ = ["Belongings", "WritesToCopies", "run_plainly", "undisturbed"]
+__all__ = ["Belongings", "WritesToCopies", "address", "run_plainly", "undisturbed"]
 
 
 class Belongings:
@@ -42,7 +42,7 @@ class Belongings:
             (module._parameters, module._buffers, [v for k, v in list(vars(module).items()) if not k.startswith("_")])
             for module in model.modules()
         ]
-        self._owned = {_address(tensor) for tensor in tensors_in((held, list(others)))} - {0}
+        self._owned = {address(tensor) for tensor in tensors_in((held, list(others)))} - {0}
         self._copies: dict[int, UntypedStorage] = {}
         self._stand_ins: dict[int, tuple[Tensor, Tensor]] = {}  # by id: the tensor and what stands in for it
         self._originals: dict[int, Tensor] = {}  # by the id of what stands in: the other way round
@@ -51,10 +51,10 @@ class Belongings:
     def protect(self, written: Iterable[Tensor]) -> None:
         """Copy the memory of those tensors, about to be written, that are the caller's."""
         for tensor in written:
-            address = _address(tensor)
-            if address in self._owned and address not in self._copies:
+            place = address(tensor)
+            if place in self._owned and place not in self._copies:
                 memory = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
-                self._copies[address] = memory.clone().untyped_storage()
+                self._copies[place] = memory.clone().untyped_storage()
 
     def stand_in(self, value: Any) -> Any:
         """Replace, inside lists, tuples and dicts too, written tensors by their copies and parameters by their data."""
@@ -62,7 +62,7 @@ class Belongings:
 
     def current(self, tensor: Tensor) -> Tensor:
         """Give what stands in for a tensor if it has been written, else the tensor itself."""
-        return self._stand_in(tensor) if _address(tensor) in self._copies else tensor
+        return self._stand_in(tensor) if address(tensor) in self._copies else tensor
 
     def original(self, result: Any) -> Any:
         """Give back the caller's tensor where an in-place call returned what stood in for it."""
@@ -83,10 +83,10 @@ class Belongings:
             return known[1]
         if tensor.is_inference():  # autograd would refuse to keep it
             stand_in = tensor.detach().clone()
-        elif self._copies and _address(tensor) in self._copies:
+        elif self._copies and address(tensor) in self._copies:
             with torch.no_grad():
                 stand_in = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-                memory = self._copies[_address(tensor)]
+                memory = self._copies[address(tensor)]
                 stand_in.set_(memory, tensor.storage_offset(), tensor.size(), tensor.stride())
         else:
             return tensor.detach() if tensor.requires_grad and not self._carries(tensor) else tensor
@@ -95,7 +95,7 @@ class Belongings:
         return stand_in
 
 
-def _address(tensor: Tensor) -> int:
+def address(tensor: Tensor) -> int:
     """Give the address of a tensor's memory; 0 where it has none of its own (sparse, meta, empty)."""
     return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
 
@@ -167,8 +167,19 @@ def run_plainly(model: nn.Module, forward: Callable[..., Any], *args: Any) -> An
     *args
         Its arguments.
     """
-    with undisturbed(model), torch.no_grad(), WritesToCopies(model, args):
+    with undisturbed(model), torch.no_grad(), _no_cache_of_autocast(), WritesToCopies(model, args):
         return forward(*args)
+
+
+@contextmanager
+def _no_cache_of_autocast() -> Iterator[None]:
+    """Leave no weights cast without a graph to the caller's autocast, as torch 2.6 would."""
+    enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)
 
 
 _MACHINERY = frozenset(vars(nn.Module()))  # what torch itself keeps on a module

@@ -117,6 +117,7 @@ def affine_factor(forward: Forward) -> Tensor:
         variance = forward.input.var(over, correction=0)
     else:
         variance = given["running_var"]
+    variance = variance.to(torch.promote_types(variance.dtype, torch.float32))  # eps may be nothing in half precision
     factor = torch.rsqrt(variance + given.get("eps", 1e-5))
     return factor if given.get("weight") is None else factor * given["weight"]
 

@@ -8,7 +8,7 @@ A switch is kept as its distance from the first element of its window, which usu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,14 +68,15 @@ class Switches:
         Tensor
             (N, C, *plane), the shape of the pool's input; laid out in memory as the switches are.
         """
-        layout = layout_of(self.offsets)
+        axes = self.starts.dim()
+        layout = layout_of(self.offsets, axes)
         unpooled = torch.empty(self.input_shape, dtype=signal.dtype, device=signal.device, memory_format=layout).zero_()
         rows = max(1, _AT_ONCE // max(1, self.offsets[:1].numel()))
         for first in range(0, len(signal), rows):
             part = slice(first, first + rows)
             parts = unpooled[part], self.offsets[part] + self.starts, signal[part]
             if layout is CONTIGUOUS:
-                below, where, values = (maps.flatten(-self.starts.dim()) for maps in parts)
+                below, where, values = (maps.flatten(-axes) for maps in parts)
                 _place(below, where, values, -1, overlap)
             else:  # the channels stay the innermost
                 below, where, values = (maps.movedim(1, -1).flatten(1, -2) for maps in parts)
@@ -106,45 +107,42 @@ def pool_with_switches(name: str, *args: Any, **kwargs: Any) -> tuple[Tensor, Sw
     kwargs.pop("return_indices", None)
     source: Tensor = args[0] if args else kwargs["input"]
     output, indices = function(*args, **kwargs)
-    dims = int(name[-2])
-    windows = _windows(name, named_arguments(function, name, args, kwargs), source.shape[-dims:], output.shape[-dims:])
-    starts, farthest = torch.zeros((), dtype=torch.int64), 0
-    for axis, (first, span) in enumerate(windows):
-        row = source.shape[source.dim() - dims + axis + 1 :].numel()
-        starts = starts[..., None] + first * row
-        farthest += span * row
-    starts = starts.to(indices.device)
-    layout = quickest_layout(indices, source.dtype)
-    offsets = torch.empty_like(indices, dtype=_smallest_type(farthest), memory_format=layout)
-    return output, Switches(offsets.copy_(indices.sub_(starts)), starts, source.shape)
+    axes, starts = int(name[-2]), torch.zeros((), dtype=torch.int64, device=indices.device)
+    plane = source.shape[-axes:]
+    for axis, first in enumerate(_windows(name, named_arguments(function, name, args, kwargs), plane, indices)):
+        starts = starts[..., None] + first * plane[axis + 1 :].numel()
+    distances = indices.sub_(starts)
+    layout = quickest_layout(indices, axes, source.dtype)
+    offsets = torch.empty_like(distances, dtype=_smallest_type(distances), memory_format=layout)
+    return output, Switches(offsets.copy_(distances), starts, source.shape)
 
 
-def _windows(name: str, given: Mapping[str, Any], plane: Size, pooled: Size) -> list[tuple[Tensor, int]]:
-    """Give, along each axis, where the windows begin, and how far from there their last element is at most."""
+def _windows(name: str, given: Mapping[str, Any], plane: Size, indices: Tensor) -> list[Tensor]:
+    """Say for each axis where the windows begin."""
     windows = []
-    for axis, (length, count) in enumerate(zip(plane, pooled, strict=True)):
-        place = torch.arange(count)
+    for axis, (length, count) in enumerate(zip(plane, indices.shape[-len(plane) :], strict=True)):
+        place = torch.arange(count, device=indices.device)
         if name.startswith("max_pool"):
-            size, padding = _entry(given["kernel_size"], axis), _entry(given.get("padding", 0), axis)
-            stride = _entry(given.get("stride") or size, axis)
-            windows.append((place * stride - padding, (size - 1) * _entry(given.get("dilation", 1), axis)))
+            size = _entry(given["kernel_size"], axis)
+            windows.append(place * _entry(given.get("stride") or size, axis) - _entry(given.get("padding", 0), axis))
         elif name.startswith("adaptive"):
-            first, last = place * length // count, -(-(place + 1) * length // count) - 1
-            windows.append((first, int((last - first).max())))
+            windows.append(place * length // count)
         else:  # where the windows of a fractional pool begin is a matter of chance
-            windows.append((torch.zeros_like(place), length - 1))
+            windows.append(torch.zeros_like(place))
     return windows
 
 
-def _entry(value: int | Sequence[int], axis: int) -> int:
-    if isinstance(value, int):
-        return value
-    return value[axis] if len(value) > 1 else value[0]
+def _entry(value: Any, axis: int) -> int:
+    return int(value[axis % len(value)]) if isinstance(value, (tuple, list)) else int(value)
 
 
-def _smallest_type(highest: int) -> torch.dtype:
-    types = (torch.uint8, torch.int16, torch.int32, torch.int64)
-    return next(kind for kind in types if highest <= torch.iinfo(kind).max)
+def _smallest_type(values: Tensor) -> torch.dtype:
+    # Below 0 is the place that torch gives for a window of nothing but -inf in channels_last_3d.
+    lowest, highest = (int(value) for value in values.aminmax()) if values.numel() else (0, 0)
+    for dtype in (torch.uint8, torch.int16, torch.int32):
+        if torch.iinfo(dtype).min <= lowest and highest <= torch.iinfo(dtype).max:
+            return dtype
+    return torch.int64
 
 
 def gives_indices(function: Callable[..., Any], name: str) -> bool:

@@ -132,14 +132,16 @@ def test_the_parts_run_one_after_the_other_and_no_larger():
     model, rows = net(), []
     model[0].register_forward_hook(lambda module, args, output: rows.append(len(output)))
     ZFDeconv(model).attribute(images(), target=0, internal_batch_size=2)
+    assert rows == [2, 2, 1]
+    rows.clear()
     NeuronZFDeconv(model, "3").attribute(images(), 0, internal_batch_size=2)
-    assert max(rows) == 2
-    assert sum(rows) == 2 * COUNT + 2  # the dry run that looks for the layer
+    assert rows[-3:] == [2, 2, 1]
+    assert max(rows) == 2  # also of the runs that look for the layer and for its examples
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "2", True])
 def test_a_size_that_is_none_is_refused(size):
-    with pytest.raises(InputError, match=re.escape(f"expected an internal_batch_size of at least 1, got {size!r}")):
+    with pytest.raises(InputError, match=re.escape(f"expected internal_batch_size as a positive int, got {size!r}")):
         ZFDeconv(net()).attribute(images(), target=0, internal_batch_size=size)
 
 
@@ -156,18 +158,66 @@ def test_inputs_of_several_lengths_cannot_be_divided():
         ZFDeconv(model).attribute((images(), images(1)), 0, (torch.ones(5), 1.0, []), internal_batch_size=2)
 
 
-class MixesAtALayer(nn.Module):
-    def __init__(self):
+class Turned(nn.Module):
+    """Its layer has the examples in the second dimension, or in none."""
+
+    def __init__(self, change, back):
         super().__init__()
-        self.net, self.layer = net(), nn.Identity()
+        self.first, self.net, self.layer = nn.Conv2d(3, 3, 1).double(), net(), nn.ReLU()
+        self.change, self.back = change, back
 
     def forward(self, x):
-        return self.net(x + self.layer(x.mean(0)))
+        return self.net(x + self.back(self.layer(self.change(self.first(x)))))
 
 
-def test_a_layer_that_has_no_row_for_each_example_cannot_be_put_together():
-    with pytest.raises(InputError, match="expected a result with one row for each of the 2 examples"):
-        LayerZFDeconv(MixesAtALayer(), "layer").attribute(images(), 0, internal_batch_size=2)
+TURNED = {
+    "second": Turned(lambda x: x.transpose(0, 1), lambda h: h.transpose(0, 1)),
+    "second of three, the first is one": Turned(lambda x: x.flatten(1)[None], lambda h: h[0].unflatten(1, (3, 10, 10))),
+    "none": Turned(lambda x: x.mean(0), lambda h: h),
+    "several rows for each": Turned(lambda x: x.flatten(0, 1), lambda h: h.unflatten(0, (-1, 3))),
+}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("model", TURNED.values(), ids=TURNED)
+def test_a_layer_whose_first_dimension_is_not_the_examples_is_refused(model, size):
+    for explain in (
+        lambda: LayerZFDeconv(model, "layer").attribute(images(), 0, internal_batch_size=size),
+        lambda: LayerZFDeconv(model, "first").attribute(images(), (0,), from_layer="layer", internal_batch_size=size),
+        lambda: NeuronZFDeconv(model, "layer").attribute(images(), (0,), internal_batch_size=size),
+    ):
+        with pytest.raises(InputError, match="expected a layer whose first dimension is the examples"):
+            explain()
+
+
+def test_a_batch_norm_in_training_mode_cannot_run_in_parts():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2)).double()
+    with pytest.raises(InputError, match=r"expected a model in eval mode .*: module '1' computes with the statistics"):
+        ZFDeconv(model).attribute(images(), target=0, internal_batch_size=2)
+    ZFDeconv(model).attribute(images(), target=0, internal_batch_size=COUNT)
+
+
+def test_a_target_that_does_not_exist_is_found_in_its_part():
+    with pytest.raises(TargetError, match=r"of the examples 2 to 3: target 1, \(9,\), is out of range"):
+        ZFDeconv(net()).attribute(images(), target=[0, 1, 2, 9, 3], internal_batch_size=2)
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x, further):
+        (scale, (shift,)), kept = further["both"], further["kept"]
+        return self.net(x * scale + shift) * kept.sum()
+
+
+def test_tensors_within_further_arguments_are_divided_too():
+    rows = torch.rand(COUNT, 1, 1, 1, dtype=torch.float64)
+    further = {"both": (rows, [rows.flip(0)]), "kept": torch.ones(3, dtype=torch.float64)}
+    whole = ZFDeconv(Nested()).attribute(images(), 1, further)
+    for size in (1, 2):
+        assert torch.equal(ZFDeconv(Nested()).attribute(images(), 1, further, internal_batch_size=size), whole)
 
 
 class FailsAtLast(nn.Module):

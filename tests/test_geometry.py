@@ -1,5 +1,6 @@
 """Convolutions and pools of every geometry, 1d to 3d, against the oracle."""
 
+import numpy as np
 import pytest
 import torch
 from oracle import max_pool, project, relative_error, switches_of, windows
@@ -233,6 +234,35 @@ def test_indices_are_those_of_the_pool(arguments):
     expected, indices = getattr(nn.functional, f"{name}_with_indices")(x, *rest)
     assert torch.equal(pooled, expected)
     assert torch.equal(switches.indices, indices)
+
+
+@pytest.mark.parametrize("pool", ["max_pool3d", "adaptive_max_pool3d"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_pool_of_three_axes_without_a_batch(pool, dtype):
+    x = torch.randn(3, 4, 6, 5, dtype=dtype, requires_grad=True)
+    pooled, switches = pool_with_switches(pool, x.detach(), 2)
+    signal = torch.randn_like(pooled)
+    (expected,) = torch.autograd.grad(getattr(nn.functional, pool)(x, 2), x, signal)
+    assert torch.equal(switches.unpool(signal), expected)
+
+
+def test_a_window_of_nothing_in_channels_last_3d():
+    """There torch gives a place before the window."""
+    x = torch.randn(1, 2, 16, 8, 8)
+    x[:, :, 6:8] = -float("inf")
+    x = x.to(memory_format=torch.channels_last_3d).requires_grad_()
+    pooled, switches = pool_with_switches("max_pool3d", x.detach(), 2)
+    (expected,) = torch.autograd.grad(nn.functional.max_pool3d(x, 2), x, torch.ones_like(pooled))
+    assert torch.equal(switches.unpool(torch.ones_like(pooled)), expected)
+
+
+@pytest.mark.parametrize("size", [np.int64(2), (np.int32(2), 2), torch.tensor(2)])
+def test_sizes_in_numpys_or_torchs_integers(size):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(size), nn.Flatten(), nn.Linear(36, 2))
+    x = torch.randn(1, 3, 8, 8)
+    found = ZFDeconv(net).attribute(x, target=1)
+    net[2] = nn.MaxPool2d(2)
+    assert torch.equal(found, ZFDeconv(net).attribute(x, target=1))
 
 
 def test_overlapping_windows_by_hand():

@@ -1,7 +1,9 @@
 """The lean way back: autograd's signal, no activation kept, and no signal changed that somebody else holds."""
 
+import sys
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,8 +13,21 @@ from test_torchvision import RIGHT_IN_CAPTUM, WRONG_IN_CAPTUM, images
 from test_torchvision import build as build_torchvision
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from deconv_attr import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP, LayerZFDeconv, ZFDeconv, hooks, layout, lean
+from deconv_attr import (
+    DECONVNET,
+    DESALINET,
+    GRADIENT,
+    GUIDED_BACKPROP,
+    LayerZFDeconv,
+    ZFDeconv,
+    graph,
+    hooks,
+    layout,
+    lean,
+)
+from deconv_attr.errors import ModelError
 from deconv_attr.hooks import SignalPath
 from deconv_attr.switches import pool_with_switches
 
@@ -254,11 +269,188 @@ def test_a_signal_that_is_read_at_a_layer_is_left_as_it_is(autograds_own):
         torch.testing.assert_close(signal, own, rtol=1e-12, atol=1e-12)
 
 
+class Kept(TorchDispatchMode):
+    """Keeps what torch computes."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.__dict__.setdefault("results", []).append(result)
+        return result
+
+
+def _traced(function):
+    before = sys.gettrace()
+    sys.settrace(lambda frame, event, arg: (frame.f_locals, None)[1])
+    try:
+        return function()
+    finally:
+        sys.settrace(before)
+
+
+def _dispatched(function):
+    with Kept():
+        return function()
+
+
+@pytest.mark.parametrize("first", [_traced, _dispatched])
+def test_what_looks_on_at_the_first_call_does_not_spoil_the_counts(first, alone):
+    """A debugger and a dispatch mode hold what passes."""
+    graph._holders_of_a_fresh_signal.cache_clear()
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(100, 2))
+    first(lambda: ZFDeconv(net).attribute(torch.randn(2, 3, 9, 9), target=0))
+    assert not any(said for _, said in alone)
+    how = _hook(lambda signal: (signal, signal.clone()))
+    holding = Holding(how)
+    ZFDeconv(holding).attribute(torch.randn(2, 3, 9, 9), target=0)
+    ((kept, copy),) = holding.seen or [(torch.ones(1), torch.ones(1))]
+    assert torch.equal(kept, copy)
+
+
+class InNumpy(torch.autograd.Function):
+    weight = np.random.default_rng(0).normal(size=(2, 4, 7, 7)).astype(np.float32)
+
+    @staticmethod
+    def forward(ctx, h):
+        return (h * torch.from_numpy(InNumpy.weight)).sum((1, 2, 3))[:, None]
+
+    @staticmethod
+    def backward(ctx, signal):
+        return torch.from_numpy(InNumpy.weight)
+
+
+def test_memory_of_another_library_is_not_written():
+    net, before = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), InNumpy.weight.copy()
+    net.forward = lambda x: InNumpy.apply(net[1](net[0](x)))
+    ZFDeconv(net, unknown="gradient").attribute(torch.randn(2, 3, 9, 9), target=0)
+    assert (before < 0).any()
+    assert np.array_equal(InNumpy.weight, before)
+
+
 def test_without_torchs_counts_nothing_is_changed_in_place(alone, monkeypatch):
     monkeypatch.delattr(torch._C, "_storage_Use_Count")
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(100, 2))
     ZFDeconv(net).attribute(torch.randn(2, 3, 9, 9), target=0)
     assert not any(said for _, said in alone)
+
+
+class Overwritten(nn.Module):
+    """Filters that change between two calls, or after the last."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.weight = nn.Parameter(torch.randn(3, 3, 3, 3))
+        self.register_buffer("scratch", torch.randn(3, 3, 3, 3))
+
+    def forward(self, x):
+        return self.how(self, lambda h, w: F.conv2d(h, w, padding=1).relu(), x).mean((2, 3))
+
+
+def _by(write):
+    def how(net, filtered, x):
+        w = net.weight.clone()
+        h = filtered(x, w)
+        write(w)
+        return filtered(h, w)
+
+    return how
+
+
+def _buffer_twice(net, filtered, x):
+    net.scratch.mul_(2)
+    h = filtered(x, net.scratch)
+    net.scratch.mul_(-1)
+    return filtered(h, net.scratch)
+
+
+def _buffer_by_a_view(net, filtered, x):
+    net.scratch[0].mul_(2)
+    h = filtered(x, net.scratch)
+    net.scratch.view(-1)[:40].zero_()
+    return filtered(h, net.scratch)
+
+
+def _linear(net, filtered, x):
+    w = net.weight.flatten(1)[:, :3].clone()
+    h = F.linear(x.movedim(1, -1), w).relu()
+    w.zero_()
+    return h.movedim(-1, 1)
+
+
+OVERWRITTEN = {
+    "mul_": _by(lambda w: w.mul_(-1)),
+    "copy_": _by(lambda w: w.copy_(torch.ones_like(w))),
+    "setitem": _by(lambda w: w.__setitem__(0, 0.5)),
+    "out": _by(lambda w: torch.sin(w.clone(), out=w)),
+    "data": _by(lambda w: w.data.mul_(-1)),
+    "data exchanged": _by(lambda w: setattr(w, "data", -w.detach().clone())),
+    "a buffer twice": _buffer_twice,
+    "a buffer by a view": _buffer_by_a_view,
+    "linear": _linear,
+}
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("how", OVERWRITTEN.values(), ids=OVERWRITTEN)
+def test_a_filter_that_is_overwritten_later_goes_back_as_it_was_when_it_was_used(how, narrow):
+    torch.manual_seed(0)
+    net, x = Overwritten(how).double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    filters, conv2d, linear = [], F.conv2d, F.linear
+
+    class Noting(torch.overrides.TorchFunctionMode):  # the forward pass with the filters as they were in each call
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if func in (conv2d, linear):
+                filters.append(args[1].detach().clone())
+            return func(*args, **(kwargs or {}))
+
+    with Noting(), torch.no_grad():
+        deepcopy(net)(x)
+
+    def same(leaf):
+        if how is _linear:
+            return F.linear(leaf.movedim(1, -1), filters[0]).relu().movedim(-1, 1).mean((2, 3))
+        return F.conv2d(F.conv2d(leaf, filters[0], padding=1).relu(), filters[1], padding=1).relu().mean((2, 3))
+
+    plain = Overwritten(lambda net, filtered, x: None)
+    plain.forward = same
+    maps = []
+    for each in (net, plain):
+        with SignalPath(each, DECONVNET, narrow=narrow) as path:
+            leaf = x.clone().requires_grad_()
+            output = path.run(each, (leaf,))
+            maps.append(torch.autograd.grad(output[:, 1].sum(), leaf)[0])
+    assert maps[1].any()
+    torch.testing.assert_close(*maps, rtol=1e-12, atol=1e-12)
+
+
+def test_a_filter_that_is_overwritten_before_the_signal_comes_is_an_error():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    with SignalPath(net, DECONVNET) as path:
+        leaf = torch.randn(1, 3, 5, 5, requires_grad=True)
+        output = path.run(net, (leaf,))
+        with torch.no_grad():
+            net[0].weight.mul_(2)
+        with pytest.raises(ModelError, match="the filters of a 'conv2d' were overwritten before"):
+            torch.autograd.grad(output.sum(), leaf)
+
+
+COMPLEX = {
+    "conv2d": lambda h, w: F.conv2d(h, w),
+    "conv_transpose2d": lambda h, w: F.conv_transpose2d(h, w.transpose(0, 1)),
+    "linear": lambda h, w: F.linear(h.movedim(1, -1), w[:, :, 0, 0]).movedim(-1, 1),
+}
+
+
+@pytest.mark.parametrize("function", COMPLEX.values(), ids=COMPLEX)
+def test_complex_filters_are_conjugated(function, autograds_own):
+    torch.manual_seed(0)
+    w = torch.randn(4, 3, 3, 3, dtype=torch.complex128)
+    net = Of(lambda h: function(h[:, :3].to(torch.complex128), w).imag, 2).double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    active = net(x).argmax(1)
+    expected = autograds_own(lambda: ZFDeconv(net).attribute(x, target=active))
+    assert expected.any()
+    assert relative_error(ZFDeconv(net).attribute(x, target=active), expected) < 1e-12
 
 
 # ---------------------------------------------------------------------------- layouts

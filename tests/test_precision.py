@@ -8,7 +8,16 @@ from captum.attr import NoiseTunnel
 from oracle import relative_error
 from torch import nn
 
-from deconv_attr import GUIDED_BACKPROP, LayerZFDeconv, NeuronZFDeconv, ZFDeconv, lean, project
+from deconv_attr import (
+    DECONVNET,
+    GUIDED_BACKPROP,
+    DeadSignalWarning,
+    LayerZFDeconv,
+    NeuronZFDeconv,
+    ZFDeconv,
+    lean,
+    project,
+)
 
 # 16 rounding errors: of a few layers, and of a few switches and masks that stand elsewhere
 HALVES = {str(dtype): (dtype, 16 * torch.finfo(dtype).eps) for dtype in (torch.bfloat16, torch.float16)}
@@ -148,3 +157,55 @@ def test_a_noise_tunnel_in_half_precision(by, dtype, tolerance):
     else:
         found = smooth(AtTheDoor(dtype) if by == "weights" else net(inner=dtype), x)
     assert 0 < relative_error(found.double(), expected.double()) < tolerance
+
+
+class Weak(nn.Module):
+    """A signal of some strength."""
+
+    def __init__(self, strength, dtype):
+        super().__init__()
+        self.head, self.dtype = nn.Linear(3, 2), dtype
+        torch.nn.init.constant_(self.head.weight, strength)
+
+    def forward(self, x):
+        with torch.autocast("cpu", self.dtype):
+            return self.head(x.relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("by", ["weights", "autocast"])
+def test_a_signal_too_weak_for_float16_is_reported(by):
+    """Of 1e-4, a hundredth arrives, in float16 as a multiple of 6e-8."""
+
+    def explain(strength, dtype):
+        model, x = Weak(strength, dtype), torch.ones(2, 3, 10, 10)
+        if by == "weights":
+            model, x = nn.Sequential(nn.ReLU(), nn.AvgPool2d(10), nn.Flatten(), model.head).to(dtype), x.to(dtype)
+        return ZFDeconv(model).attribute(x, target=[0, 1])
+
+    with pytest.warns(DeadSignalWarning, match=r"signal of 2 of 2 examples \(0, 1\) is so weak that float16"):
+        explain(1e-4, torch.float16)
+    with pytest.warns(DeadSignalWarning) as caught:
+        assert not explain(1e-8, torch.float16).any()
+    assert any("so weak that float16" in str(warning.message) for warning in caught)
+    assert explain(1e-1, torch.float16).any()
+    assert explain(1e-8, torch.bfloat16).any()
+
+
+@pytest.mark.parametrize("table", [DECONVNET, GUIDED_BACKPROP])
+def test_a_batch_norm_whose_variance_is_nothing_in_half_precision(table):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=1e-8), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2))
+    model[1].running_var.zero_()
+    torch.nn.init.constant_(model[1].weight, 1e-4)
+    x = torch.rand(2, 3, 10, 10)
+    expected = ZFDeconv(model.eval(), rules=table).attribute(x, target=0)
+    found = ZFDeconv(model.half(), rules=table).attribute(x.half(), target=0)
+    assert relative_error(found.double(), expected.double()) < 16 * torch.finfo(torch.float16).eps
+
+
+def test_no_weights_stay_behind_in_the_callers_autocast():
+    model, x = net(), images()
+    with torch.autocast("cpu", torch.bfloat16):
+        project(model, x, "above.0", [(0, 3, 2, 2)])
+        model(x).float().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
