@@ -295,8 +295,9 @@ class SignalPath:
             rule = lean_rule(rule, operation, func, args, kwargs, carriers, self._narrow)
         if rule is None or rule.back is None:
             output = func(*args, **kwargs)
-            call = self._describe(operation, rule, path, source)
-            if self._graph.adopt(tensors_in((output, args[:1])), call) or operation.kind is Kind.MASK:
+            call, results = self._describe(operation, rule, path, source), tensors_in((output, args[:1]))
+            self.in_float16 |= any(tensor.dtype == torch.float16 for tensor in results)
+            if self._graph.adopt(results, call) or operation.kind is Kind.MASK:
                 self._note(call)
             return output
         carrier = carriers[0]
