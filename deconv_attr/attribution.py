@@ -12,8 +12,7 @@ Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,15 +20,14 @@ from captum.attr import Attribution, GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from .batches import Gathered, batches, of_examples, target_of
+from .batches import batches, of_examples, target_of
 from .checks import Target, check_inputs, check_model, select_scores
 from .coverage import Coverage
-from .diagnosis import dead_examples, endings, faint_examples, lost_numbers, some
-from .errors import DeadSignalWarning, SignalError, TargetError
+from .explanation import explain, leaves_of
 from .hooks import SignalPath
 from .rules import DECONVNET, Table, choose
 
-__all__ = ["SINGLE_UNIT", "Face", "ZFDeconv", "as_tuple", "coverage", "explain", "leaves_of"]
+__all__ = ["SINGLE_UNIT", "Face", "ZFDeconv", "as_tuple", "coverage"]
 
 
 class Face(Attribution):
@@ -153,74 +151,10 @@ class ZFDeconv(Face, GradientAttribution):
         return (attributions, report) if return_coverage else attributions
 
 
-_TOO_WEAK = (
-    "The signal of {examples} is so weak that float16, in which a part of the model ran, may have lost some of it, as "
-    "all that is below 6e-8: use bfloat16 or float32."
-)
 SINGLE_UNIT = (
     "Start from a single unit instead, as the paper does: "
     "NeuronZFDeconv(model, layer).attribute(inputs, neuron_selector=feature_map), or project(...)."
 )
-
-
-def explain(
-    model: nn.Module,
-    rules: Table,
-    parts: Sequence[slice],
-    send: Callable[[SignalPath, slice], tuple[Tensor, ...]],
-    advice: str,
-) -> tuple[tuple[Tensor, ...], Coverage]:
-    """Send the signals of all examples down a model, part by part, and judge what arrives."""
-    count = parts[-1].stop
-    gathered, calls, concerned = Gathered(count), None, dict[str, list[int]]()
-    for examples in parts:
-        try:
-            with SignalPath(model, rules) as path:
-                signals = send(path, examples)
-        except TargetError as error:
-            if len(parts) == 1:
-                raise
-            raise TargetError(f"of the examples {examples.start} to {examples.stop - 1}: {error}") from error
-        for complaint, some_of_them in _complaints(model, rules, examples, send, signals, path).items():
-            concerned.setdefault(complaint, []).extend(examples.start + example for example in some_of_them)
-        gathered.add(signals, examples)
-        calls = path.calls if calls is None else calls
-    notes = [
-        complaint.format(examples=f"{len(which)} of {count} examples ({some(which)})", advice=advice)
-        for complaint, which in concerned.items()
-    ]
-    for note in notes:
-        warnings.warn(note, DeadSignalWarning, stacklevel=4)
-    return gathered.tensors, Coverage(calls or (), notes)
-
-
-def _complaints(
-    model: nn.Module,
-    rules: Table,
-    examples: slice,
-    send: Callable[[SignalPath, slice], tuple[Tensor, ...]],
-    signals: tuple[Tensor, ...],
-    path: SignalPath,
-) -> dict[str, list[int]]:
-    """Say what is wrong with signals that arrived by a path, and with which of them; refuse those that are no numbers.
-
-    The sentences have a place for the examples, and one for the advice.
-    """
-    count = examples.stop - examples.start
-    finite = all(bool(signal.isfinite().all()) for signal in signals)
-    dead = dead_examples(signals, count)
-    complaints = {}
-    if dead or not finite:
-        with SignalPath(model, rules, watch=True) as witness:
-            send(witness, examples)
-        if not finite:
-            raise SignalError(lost_numbers(witness.culprit))
-        for place, ended in endings(dead, count, witness.rectified).items():
-            place = place.replace("{", "{{").replace("}", "}}")
-            complaints[f"The signal died for {{examples}}, their maps are zero: {place}. {{advice}}"] = ended
-    if path.in_float16 and (weak := sorted({*dead, *faint_examples(signals, count)})):
-        complaints[_TOO_WEAK] = weak
-    return complaints
 
 
 def signal_to_inputs(
@@ -261,11 +195,6 @@ def coverage(
     with SignalPath(model, rules, strict=False) as path:
         path.run(model, leaves_of(tensors), others)
     return path.report(["No rectifier ran: the map would be the plain gradient."] if path.lacks_rectifier else [])
-
-
-def leaves_of(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """Give tensors of our own on the caller's data, at which a graph can begin."""
-    return tuple((t.clone() if t.is_inference() else t.detach()).requires_grad_() for t in tensors)
 
 
 def as_tuple(arguments: Any) -> tuple[Any, ...]:

@@ -10,10 +10,11 @@ from captum.attr import LayerAttribution, NeuronAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from .attribution import SINGLE_UNIT, Face, as_tuple, explain, leaves_of
+from .attribution import SINGLE_UNIT, Face, as_tuple
 from .batches import batches, of_examples, target_of
 from .checks import Selector, check_inputs, check_model, first_signal, select_scores, select_units
 from .errors import InputError
+from .explanation import explain, leaves_of
 from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .layers import Layer, find_layer

@@ -11,7 +11,7 @@ guided         max(r, 0) where 0 < y < ceiling          a mask
 unpool         r placed at the switches, summed         the switches
 pass_through   r                                        nothing
 scale          r * gamma / sqrt(var + eps)              one factor a channel
-adjoint        the transposed linear operation          what autograd keeps
+adjoint        the transposed linear operation          filters or shapes; see ``lean.py``
 gradient       the local gradient times r               what autograd keeps
 =============  =======================================  ====================================
 
@@ -65,7 +65,8 @@ class Rule:
     name : str
         As it stands in a coverage report.
     back : callable or None
-        ``back(signal, kept) -> signal``. None: autograd's own backward serves.
+        ``back(signal, kept) -> signal``. None: autograd's own backward serves, or one that gives the same signal
+        and keeps less.
     keep : callable or None
         ``keep(forward) -> kept``: what ``back`` needs of the forward call.
     rectifies : bool

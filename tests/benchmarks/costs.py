@@ -15,6 +15,7 @@ import re
 import statistics
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -37,6 +38,9 @@ COLUMNS = [
 ]
 
 
+SUMMARY = ["model", "batch", "forward pass", "ours / forward", *(f"ours / {n.split()[0]}" for n in list(METHODS)[2:])]
+
+
 def machine(device: str) -> str:
     if device != "cpu":
         return torch.cuda.get_device_name()
@@ -45,15 +49,23 @@ def machine(device: str) -> str:
     return f"{name[1] if name else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
-def head(columns: list[tuple[str, str]], markdown: bool = False) -> str:
-    rules = ["-" * (int(form[1:]) - 1) + (":" if form[0] == ">" and markdown else "-") for _, form in columns]
-    return "\n".join(row(cells, columns, markdown) for cells in ([name for name, _ in columns], rules))
+def head(columns: list[tuple[str, str]]) -> str:
+    lines = [name for name, _ in columns], ["-" * int(form[1:]) for _, form in columns]
+    return "\n".join(row(cells, columns) for cells in lines)
 
 
-def row(cells: list[str], columns: list[tuple[str, str]], markdown: bool = False) -> str:
+def row(cells: list[str], columns: list[tuple[str, str]]) -> str:
     """Lay out the cells of one method; columns are names and formats."""
-    padded = [format(cell, form) for cell, (_, form) in zip(cells, columns, strict=True)]
-    return f"| {' | '.join(padded)} |" if markdown else "  ".join(padded).rstrip()
+    return "  ".join(format(cell, form) for cell, (_, form) in zip(cells, columns, strict=True)).rstrip()
+
+
+def summary(rows: list[list[str]]) -> list[str]:
+    """Put the rows of one case into one, for a README: pairs of time and memory."""
+    (model, batch, _, seconds, _, _, megabytes, *_), ours, *peers = rows
+    cells = [model, batch, f"{seconds} ms, {megabytes} MB", f"{ours[4]}, {ours[7]}"]
+    for *_, time, _, _, memory, found in peers:
+        cells.append(f"{time}, {memory}" + ("" if found == "same" else f" (map off by {found})") if time else found)
+    return cells
 
 
 def first_maps(case: Case) -> tuple[dict[str, Tensor | None], dict[str, str]]:
@@ -113,7 +125,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: cpu)")
     parser.add_argument("--channels-last", action="store_true", help="lay model and images out as (N, H, W, C)")
     parser.add_argument("--children", type=int, default=3, help="processes for each peak of memory on a CPU; 0: none")
-    parser.add_argument("--markdown", action="store_true", help="print the table for a README")
+    parser.add_argument("--markdown", action="store_true", help="print one row for each case, as in the README")
     return parser.parse_args(argv)
 
 
@@ -126,12 +138,12 @@ def main(argv: list[str] | None = None) -> None:
         f"{datetime.date.today()}, torch {torch.__version__}, {machine(options.device)}; "
         f"{options.side}x{options.side} pixels, {options.rounds} rounds\n"
     )
-    print(head(COLUMNS, options.markdown))
-    for model in options.models:
-        for batch in options.batch:
-            case = Case(model, batch, options.side, options.device, options.channels_last)
-            for cells in measured(case, options.rounds, options.children):
-                print(row(cells, COLUMNS, options.markdown), flush=True)
+    print(f"| {' | '.join(SUMMARY)} |\n|{'---|' * len(SUMMARY)}" if options.markdown else head(COLUMNS))
+    for model, batch in product(options.models, options.batch):
+        case = Case(model, batch, options.side, options.device, options.channels_last)
+        rows = list(measured(case, options.rounds, options.children))
+        lines = [f"| {' | '.join(summary(rows))} |"] if options.markdown else [row(cells, COLUMNS) for cells in rows]
+        print("\n".join(lines), flush=True)
 
 
 if __name__ == "__main__":
