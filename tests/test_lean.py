@@ -157,6 +157,18 @@ def test_batch_norm_by_its_gradient_keeps_nothing_either():
     assert kept_bytes(net, torch.randn(50, 3, 6, 6), GRADIENT) <= 4 * 4
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_batch_norm_by_its_gradient_is_autograds(training, autograds_own):
+    """In training mode the statistics are a function of the signal's tensor, too."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2)).double()
+    net[1].running_var.uniform_(0.5, 2)
+    method, x = ZFDeconv(net.train(training), batch_norm="gradient"), torch.randn(2, 3, 5, 5, dtype=torch.float64)
+    expected = autograds_own(lambda: method.attribute(x, target=1))
+    assert expected.any()
+    assert relative_error(method.attribute(x, target=1), expected) < 1e-12
+
+
 def test_a_pool_keeps_one_byte_for_each_maximum():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(3, 2)).eval()
     starts = 5 * 5 * 8
