@@ -493,6 +493,22 @@ def test_a_model_in_channels_last_stays_so(name, monkeypatch):
     assert {signal.stride(1) for signal in lower} == {1}  # also of what comes from a concatenation, a slice
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="without oneDNN signals keep the model's layout")
+def test_on_a_cpu_signals_travel_channels_last_whatever_the_model_does(monkeypatch):
+    signals, filter_back = [], lean.filter_back
+
+    def spy(signal, filters):
+        signals.append(filter_back(signal, filters))
+        return signals[-1]
+
+    monkeypatch.setattr(lean, "filter_back", spy)
+    model = deepcopy(build_torchvision("vgg11")).float()
+    ZFDeconv(model).attribute(images("vgg11", 2).float(), target=3)
+    inner = [signal for signal in signals if signal.dim() == 4 and signal.shape[1] > 3]
+    assert len(inner) > 5
+    assert {signal.stride(1) for signal in inner} == {1}
+
+
 def _strides(output):
     return output.stride() if isinstance(output, Tensor) else None
 
