@@ -234,6 +234,7 @@ def test_indices_are_those_of_the_pool(arguments):
     expected, indices = getattr(nn.functional, f"{name}_with_indices")(x, *rest)
     assert torch.equal(pooled, expected)
     assert torch.equal(switches.indices, indices)
+    assert switches.offsets.dtype == torch.uint8  # none below 0: the windows begin where we say
 
 
 @pytest.mark.parametrize("pool", ["max_pool3d", "adaptive_max_pool3d"])

@@ -181,7 +181,7 @@ def test_a_signal_too_weak_for_float16_is_reported(by):
         if by == "weights":
             model, x = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 2, 10)).to(dtype), x.to(dtype)
             torch.nn.init.constant_(model[1].weight, strength / 100)
-        return ZFDeconv(model).attribute(x, target=[0, 1])
+        return ZFDeconv(model).attribute(x, target=[0, 1], internal_batch_size=1)
 
     with pytest.warns(DeadSignalWarning, match=r"signal of 2 of 2 examples \(0, 1\) is so weak that float16"):
         explain(1e-4, torch.float16)
