@@ -74,8 +74,8 @@ def test_a_peer_that_cannot_costs_its_own_row_only(monkeypatch, capsys, change, 
     monkeypatch.setitem(METHODS, CAPTUM, METHODS[CAPTUM]._replace(**change))
     costs.main(TINY)
     lines = capsys.readouterr().out.splitlines()
-    (excused,) = (line for line in lines if line.endswith(excuse))
-    assert CAPTUM in excused
+    (excused,) = (line for line in lines if CAPTUM in line)
+    assert excused.endswith(excuse)
     assert sum(line.startswith("squeezenet1_0") for line in lines) == len(METHODS)
 
 
