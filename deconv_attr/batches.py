@@ -46,6 +46,8 @@ def batches(model: nn.Module, tensors: Sequence[Tensor], size: int | None) -> li
 
 def of_examples(values: Sequence[Any], examples: slice, count: int) -> tuple[Any, ...]:
     """Give what of some arguments belongs to some of `count` examples: their rows of tensors that have so many."""
+    if examples == slice(0, count):
+        return tuple(values)
 
     def theirs(value: Any) -> Any:
         return value[examples] if isinstance(value, Tensor) and value.shape[:1] == (count,) else value

@@ -28,12 +28,17 @@ def dead_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
     count : int
         N.
     """
-    maps = [signal.reshape(count, -1) for signal in signals if signal.dim() > 0 and len(signal) == count]
+    maps = _maps(signals, count)
     if not maps:
         return []  # a layer that mixes the examples
     alive = torch.stack([signal.any(1) for signal in maps]).any(0)
     dead: list[int] = (~alive).nonzero().flatten().tolist()
     return dead
+
+
+def _maps(signals: tuple[Tensor, ...], count: int) -> list[Tensor]:
+    """Give the signals that have one map for each example, (N, numbers) each."""
+    return [signal.reshape(count, -1) for signal in signals if signal.dim() > 0 and len(signal) == count]
 
 
 def faint_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
@@ -44,7 +49,7 @@ def faint_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
     signals, count
         As for :func:`dead_examples`.
     """
-    maps = [signal.reshape(count, -1) for signal in signals if signal.dim() > 0 and len(signal) == count]
+    maps = _maps(signals, count)
     if not maps:
         return []
     highest = torch.stack([signal.abs().amax(1).float() for signal in maps]).amax(0)

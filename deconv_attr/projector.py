@@ -13,6 +13,7 @@ from .chance import state_of_dice
 from .cutouts import Cutouts
 from .diagnosis import dead_examples, endings, lost_numbers
 from .errors import DeconvError, InputError, ModelError, SignalError, reason
+from .explanation import leaves_of
 from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .layers import Layer
@@ -248,8 +249,7 @@ class Projector:
             yield batch()
 
     def _run(self, path: SignalPath, site: Site, batch: Tensor) -> tuple[Tensor, Tensor]:
-        leaf = batch.detach().clone() if batch.is_inference() else batch.detach()
-        leaf.requires_grad_()
+        (leaf,) = leaves_of([batch])
         tap = LayerTap(site.layer, last=True)
         return leaf, self._checked(path.run(tap.until(self._model), (leaf,), whole=False), len(batch))
 

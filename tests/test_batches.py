@@ -110,6 +110,25 @@ def test_inputs_and_further_tensors_are_divided_together():
     assert all(torch.equal(part, all_) for part, all_ in zip(found, whole, strict=True))
 
 
+class Handed(nn.Module):
+    def __init__(self, check):
+        super().__init__()
+        self.net, self.check = net(), check
+
+    def forward(self, x, *further):
+        self.check(further)
+        return self.net(x)
+
+
+def test_one_batch_is_handed_the_very_arguments():
+    given = (torch.ones(COUNT), {"rows": torch.ones(COUNT)}, [1, 2])
+    seen = []
+    for size in (None, COUNT):
+        ZFDeconv(Handed(seen.append)).attribute(images(), 1, given, internal_batch_size=size)
+    assert all(mine is theirs for further in seen for mine, theirs in zip(further, given, strict=True))
+    assert len(seen) == 2
+
+
 def test_the_report_and_one_warning_speak_of_all_examples():
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)).double()
     with torch.no_grad():
