@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["state_of_dice", "throws_dice"]
+from .errors import ModelError
+
+__all__ = ["by_chance", "refuse_training", "state_of_dice", "throws_dice"]
 
 _DICE = frozenset(
     """rand randn randint randperm rand_like randn_like randint_like bernoulli multinomial normal poisson uniform
@@ -44,3 +46,24 @@ def state_of_dice(device: torch.device) -> list[Tensor]:
     """Give the state of the random numbers, which every throw changes."""
     states = [torch.get_rng_state()]
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def refuse_training(model: nn.Module) -> None:
+    """Refuse a model with batch norm or dropout in training mode, as far as modules show it.
+
+    Raises
+    ------
+    ModelError
+        There is one.
+    """
+    for name, module in model.named_modules():
+        if module.training and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
+            raise by_chance(f"module '{name}'")
+
+
+def by_chance(what: str) -> ModelError:
+    """Make the error for a model whose units have other values in each run."""
+    return ModelError(
+        f"expected the model in eval mode: {what} depends on chance, or on the rest of the batch, so that a unit has "
+        "another value in each run"
+    )

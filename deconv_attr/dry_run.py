@@ -20,7 +20,7 @@ from .chance import throws_dice
 from .coverage import NO_RULE, Call
 from .layer_tap import LayerReached
 from .layers import Layer
-from .operations import Kind, mapped, tensors_in, writes_to
+from .operations import Kind, identify, mapped, tensors_in, writes_to
 from .ownership import WritesToCopies
 from .places import running_module, source_line
 from .reach import Reach, Step, follow, mixes_examples, pixels, whole_image
@@ -58,6 +58,8 @@ class Run:
     calls : tuple
         What was called so far, with which numbers and which of the model's tensors: two images of different sizes
         are treated alike if these are equal.
+    rectified : bool
+        Whether its output is what a rectifier returned, and no layer within it has returned the same before.
     """
 
     layer: Layer
@@ -67,6 +69,7 @@ class Run:
     chance: str
     mixed: str
     calls: tuple[Any, ...]
+    rectified: bool = False
 
 
 class DryRun(WritesToCopies):
@@ -96,6 +99,7 @@ class DryRun(WritesToCopies):
         self._elements, self._chance, self._mixed, self._following = 0, "", "", False
         self._poison = ""  # the call after which nothing is sure
         self._calls: list[Any] = []
+        self._rectified: set[int] = set()  # by id, until a layer returns it
         self._thread = threading.get_ident()
 
     def begin(self, image: Tensor) -> None:
@@ -128,8 +132,10 @@ class DryRun(WritesToCopies):
                     self._chance,
                     self._mixed,
                     tuple(self._calls),
+                    id(output) in self._rectified,
                 )
             )
+            self._rectified.discard(id(output))
             if self._last is not None and calls == (self._last.call or 1):
                 self._following = False
                 if self._stop:
@@ -164,6 +170,9 @@ class DryRun(WritesToCopies):
         else:
             output = blank_output(func, name, args, kwargs)
         outputs = [tensor for tensor in tensors_in(output) if tensor.is_meta]
+        note = self._rectified.add if _rectifies(name, known_args, known_kwargs) else self._rectified.discard
+        for tensor in outputs:
+            note(id(tensor))
         self._follow(name, func, known_args, known_kwargs, outputs, known)
         return output
 
@@ -279,6 +288,12 @@ class DryRun(WritesToCopies):
     def _place(self, name: str) -> str:
         path, stock = running_module(self._paths)
         return Call(path, name, Kind.UNKNOWN, NO_RULE, "" if stock else source_line()).place
+
+
+def _rectifies(name: str, args: Any, kwargs: Any) -> bool:
+    """Say whether a call is a rectifier of the one tensor without values among its arguments."""
+    blank = [tensor for tensor in tensors_in((args, kwargs)) if tensor.is_meta]
+    return len(blank) == 1 and identify(name, args, kwargs, blank).kind is Kind.RECTIFIER
 
 
 def _read_by(name: str, tensors: list[Tensor]) -> list[Tensor]:

@@ -32,7 +32,12 @@ class Layer:
     def __str__(self) -> str:
         if not self.name:
             return "the model itself"
-        return f"layer '{self.name}'" if self.call is None else f"layer '{self.name}#{self.call}'"
+        return f"layer '{self.label}'"
+
+    @property
+    def label(self) -> str:
+        """The name by which a caller would name it."""
+        return self.name if self.call is None else f"{self.name}#{self.call}"
 
     def settled(self, runs: int) -> Layer:
         """Give the layer with its call, now that the number of its runs in one forward pass is known.

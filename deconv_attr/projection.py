@@ -178,7 +178,7 @@ def project(
         done = schedule.run(bar.update)
     _warn_of_dead(done)
     return Projection(
-        found.name if found.call is None else f"{found.name}#{found.call}",
+        found.label,
         table,
         torch.stack([unit.activation for unit in done]).to(source.device),
         torch.tensor([unit.box for unit in done]),

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Size, Tensor, nn
 
-from .chance import state_of_dice
+from .chance import by_chance, refuse_training, state_of_dice
 from .cutouts import Cutouts
 from .diagnosis import dead_examples, endings, lost_numbers
-from .errors import DeconvError, InputError, ModelError, SignalError, reason
+from .errors import DeconvError, InputError, SignalError, reason
 from .explanation import leaves_of
 from .hooks import SignalPath
 from .layer_tap import LayerTap
@@ -22,6 +22,7 @@ from .receptive_field import ReceptiveField, field_of
 from .rules import Table
 from .source import Source, check_finite
 from .survey import NotSurveyedError, survey
+from .units import check_output
 
 __all__ = ["Arrival", "Projector", "Site", "Start"]
 
@@ -251,7 +252,7 @@ class Projector:
     def _run(self, path: SignalPath, site: Site, batch: Tensor) -> tuple[Tensor, Tensor]:
         (leaf,) = leaves_of([batch])
         tap = LayerTap(site.layer, last=True)
-        return leaf, self._checked(path.run(tap.until(self._model), (leaf,), whole=False), len(batch))
+        return leaf, check_output(path.run(tap.until(self._model), (leaf,), whole=False), len(batch), self._layer)
 
     def _forward(self, tap: LayerTap, batch: Tensor) -> Tensor:
         try:
@@ -261,21 +262,7 @@ class Projector:
         except RuntimeError as error:
             shape = tuple(batch.shape[1:])
             raise InputError(f"the model does not take an image of shape {shape}: {reason(error)}") from error
-        return self._checked(output, len(batch))
-
-    def _checked(self, output: Any, rows: int) -> Tensor:
-        """Give the layer's output if units of images can be found in it."""
-        if not isinstance(output, Tensor) or not output.is_floating_point():
-            found = f"one of {output.dtype}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
-            raise InputError(
-                f"expected a tensor (N, maps, ...) in floating point as the output of {self._layer}, got {found}"
-            )
-        if output.shape[:1] != (rows,):
-            raise InputError(
-                f"expected one row for each image in the output of {self._layer}, got the shape {tuple(output.shape)} "
-                f"for a batch of {rows}: it has no unit of one image"
-            )
-        return output
+        return check_output(output, len(batch), self._layer)
 
     def _surveyed(self, image: Tensor) -> Site:
         batch, self._dtype = image.expand(self._rows, *image.shape), image.dtype
@@ -286,25 +273,16 @@ class Projector:
         layer = self._layer.settled(len(runs))
         run = runs[(layer.call or 1) - 1]
         if run.chance:
-            raise _by_chance(run.chance)
+            raise by_chance(run.chance)
         field = field_of(replace(run, layer=self._layer), batch.shape)
         cutouts = None if field.obstacle else Cutouts(field)
         return Site(layer, field.shape, run.elements // self._rows, field, cutouts, run.calls, bool(run.mixed))
 
     def _run_once(self, batch: Tensor) -> Site:
         """Learn from one image what can be learnt of a model that does not run dry."""
-        for name, module in self._model.named_modules():
-            if module.training and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
-                raise _by_chance(f"module '{name}'")
+        refuse_training(self._model)
         dice = state_of_dice(batch.device)
         output = self._forward(tap := LayerTap(self._layer), batch)
         if not all(map(torch.equal, dice, state_of_dice(batch.device))):
-            raise _by_chance("an operation on the way")
+            raise by_chance("an operation on the way")
         return Site(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * batch.numel())
-
-
-def _by_chance(what: str) -> ModelError:
-    return ModelError(
-        f"expected the model in eval mode: {what} depends on chance, or on the rest of the batch, so that a unit has "
-        "another value in each run"
-    )

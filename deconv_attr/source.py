@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .errors import InputError
 
-__all__ = ["Images", "Source", "check_finite"]
+__all__ = ["Images", "Source", "check_finite", "image_of"]
 
 
 class Images(Protocol):
@@ -36,11 +36,7 @@ class Source:
 
     def __getitem__(self, number: int) -> Tensor:
         """Give one image on the model's device, (C, *axes)."""
-        image = self._images[number]
-        image = image[0] if isinstance(image, (tuple, list)) else image
-        if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() < 2 or not image.numel():
-            found = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
-            raise InputError(f"expected image {number} as a tensor (C, H, W) in floating point, got {found}")
+        image = image_of(self._images[number], number)
         self._dtype = self._dtype or image.dtype
         if image.dtype != self._dtype:
             raise InputError(f"expected images of one type, got image {number} of {image.dtype} after {self._dtype}")
@@ -48,6 +44,21 @@ class Source:
         if not isinstance(self._images, (Tensor, list, tuple)):
             image = image.clone()  # a data set may fill the same memory again
         return image.detach().to(self._device or image.device)
+
+
+def image_of(item: Any, number: int) -> Tensor:
+    """Take the image (C, *axes) from an item of a data set: the item itself, or what stands in front of its tuple.
+
+    Raises
+    ------
+    InputError
+        It is no tensor in floating point with channels and axes.
+    """
+    image = item[0] if isinstance(item, (tuple, list)) and item else item
+    if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() < 2 or not image.numel():
+        found = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
+        raise InputError(f"expected image {number} as a tensor (C, H, W) in floating point, got {found}")
+    return image
 
 
 def check_finite(pixels: Tensor, number: int) -> Tensor:

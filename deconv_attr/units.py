@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, TargetError
+from .layers import Layer
 
-__all__ = ["check_units", "read_units", "strongest_positions"]
+__all__ = ["check_output", "check_units", "places_of_maxima", "read_units", "strongest_positions"]
 
 
 def read_units(units: Any, images: int) -> Tensor:
@@ -74,6 +75,25 @@ def check_units(table: Tensor, shape: Sequence[int], layer: str, numbers: Sequen
         )
 
 
+def check_output(output: Any, rows: int, layer: Layer) -> Tensor:
+    """Give a layer's output for a number of images if units of each can be found in it.
+
+    Raises
+    ------
+    InputError
+        It is no tensor in floating point, or has not one row for each image.
+    """
+    if not isinstance(output, Tensor) or not output.is_floating_point():
+        found = f"one of {output.dtype}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise InputError(f"expected a tensor (N, maps, ...) in floating point as the output of {layer}, got {found}")
+    if output.shape[:1] != (rows,):
+        raise InputError(
+            f"expected one row for each image in the output of {layer}, got the shape {tuple(output.shape)} "
+            f"for a batch of {rows}: it has no unit of one image"
+        )
+    return output
+
+
 def strongest_positions(output: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
     """Find the strongest unit of some feature maps of one example, the first of equals.
 
@@ -89,12 +109,15 @@ def strongest_positions(output: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
     pair of Tensor
         The activations (K,), and the positions (K, axes).
     """
-    planes = output[maps.to(output.device)].reshape(len(maps), -1)
-    best = planes.argmax(1)
-    values = planes.gather(1, best[:, None])[:, 0]
-    if output.dim() == 1:
-        return values.cpu(), torch.empty(len(maps), 0, dtype=torch.long)
-    return values.cpu(), torch.stack(torch.unravel_index(best.cpu(), tuple(output.shape[1:])), 1)
+    planes = output[maps.to(output.device)]
+    return planes.flatten(1).amax(1).cpu() if planes.dim() > 1 else planes.cpu(), places_of_maxima(planes).cpu()
+
+
+def places_of_maxima(planes: Tensor) -> Tensor:
+    """Find where feature maps (n, *positions) are strongest, the first of equals: (n, axes)."""
+    if planes.dim() == 1:
+        return torch.empty(len(planes), 0, dtype=torch.long, device=planes.device)
+    return torch.stack(torch.unravel_index(planes.flatten(1).argmax(1), planes.shape[1:]), 1)
 
 
 def _which(outside: Tensor, table: Tensor) -> str:
