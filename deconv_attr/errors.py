@@ -13,7 +13,9 @@ __all__ = [
     "InputError",
     "ModelError",
     "RuleError",
+    "SearchError",
     "SignalError",
+    "SkippedImagesWarning",
     "TargetError",
     "nearest",
     "reason",
@@ -44,8 +46,16 @@ class SignalError(DeconvError, ArithmeticError):
     """The signal is no longer a finite number."""
 
 
+class SearchError(DeconvError, RuntimeError):
+    """A search over a data set ended before its end: another process of it did, or the file cannot be written."""
+
+
 class DeadSignalWarning(UserWarning):
     """The signal was rectified away before it reached the pixels: the map is zero. Or it is too weak for float16."""
+
+
+class SkippedImagesWarning(UserWarning):
+    """Images of a data set could not be read and were left out."""
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

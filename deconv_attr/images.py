@@ -1,23 +1,36 @@
-"""Where a command's images come from: photographs on disk, or the generated shapes of the demo."""
+"""Where images come from: photographs on disk, or the generated shapes of the demo; and how they become inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+from torch.utils.data import Dataset
 from torchvision import transforms as untyped_transforms
 
-from .demo import CLASS_NAMES, Shapes
+from .demo import CLASS_NAMES, MEAN, SIZE, STD, Shapes
 from .errors import InputError
 
-__all__ = ["Preprocessing", "embedded_images", "read_image", "standard_preprocessing"]
+__all__ = [
+    "IMAGENET",
+    "GeneratedImages",
+    "Photographs",
+    "Preprocessing",
+    "embedded_images",
+    "read_image",
+    "standard_preprocessing",
+]
 
 transforms: Any = untyped_transforms
+
+IMAGENET = (256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""The usual preprocessing: shorter side, crop, mean and standard deviation."""
 
 EMBEDDED_IMAGES, EMBEDDED_SEED = 6, 2  # a seed that neither training nor validation has used
 
@@ -88,6 +101,70 @@ def read_image(path: str) -> Image.Image:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot read the image {path}: {reason}") from error
+
+
+class Photographs(Dataset[Tensor]):
+    """The photographs in a folder and its subfolders, in the order of their names, as inputs of a model.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Files count by their endings, those that Pillow can read.
+    preprocessing : Preprocessing, optional
+        By default the usual one: shorter side to 256, centre 224 x 224, ImageNet's mean and deviation.
+
+    Attributes
+    ----------
+    names : list of str
+        The files, relative to the folder.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or no photograph in it.
+    """
+
+    def __init__(self, folder: str | Path, preprocessing: Preprocessing | None = None) -> None:
+        self.folder = Path(folder)
+        self.preprocessing = preprocessing or standard_preprocessing(*IMAGENET)
+        if not self.folder.is_dir():
+            raise InputError(f"expected a folder of images, and {folder} is {_instead_of_a_folder(self.folder)}")
+        endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+        found = (path for path in self.folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
+        self.names = sorted(path.relative_to(self.folder).as_posix() for path in found)
+        if not self.names:
+            raise InputError(f"expected images in {folder}, found none in it or its subfolders")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.preprocessing.transform(read_image(str(self.folder / self.names[number])))
+
+
+class GeneratedImages(Dataset[Tensor]):
+    """Generated shapes (3, 96, 96) as inputs of the embedded model.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    """
+
+    preprocessing = standard_preprocessing(SIZE, SIZE, MEAN, STD)
+
+    def __init__(self, count: int) -> None:
+        self._shapes = Shapes(count, EMBEDDED_SEED)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.preprocessing.normalise(self._shapes[number][0])
+
+
+def _instead_of_a_folder(path: Path) -> str:
+    return "a file" if path.exists() else "not there"
 
 
 def embedded_images(number: int = EMBEDDED_IMAGES) -> tuple[Tensor, list[str]]:

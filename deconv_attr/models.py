@@ -16,16 +16,14 @@ import torch
 from torch import Tensor, nn
 from torchvision import models as untyped_zoo
 
-from .demo import CLASS_NAMES, MEAN, SIZE, STD, load_model
+from .demo import CLASS_NAMES, load_model
 from .errors import InputError, ModelError, TargetError, nearest, reason
-from .images import Preprocessing, standard_preprocessing
+from .images import IMAGENET, GeneratedImages, Preprocessing, standard_preprocessing
 from .weights import fill, read_state
 
 __all__ = ["Classifier", "embedded_classifier", "load_classifier"]
 
 zoo: Any = untyped_zoo
-
-IMAGENET = (256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +108,9 @@ class Classifier:
 
 def embedded_classifier() -> Classifier:
     """Return the miniature ZFNet that is part of the package, with its trained weights."""
-    crop = standard_preprocessing(SIZE, SIZE, MEAN, STD)
-    return Classifier(load_model(), "MiniZFNet", "embedded, trained on generated shapes", crop, CLASS_NAMES)
+    return Classifier(
+        load_model(), "MiniZFNet", "embedded, trained on generated shapes", GeneratedImages.preprocessing, CLASS_NAMES
+    )
 
 
 def load_classifier(name: str, weights: str | None = None) -> Classifier:
