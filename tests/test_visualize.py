@@ -343,8 +343,8 @@ def modules():
 
 def test_only_this_package_imports_matplotlib():
     importers = {name for name, tree in modules() if any(n.split(".")[0] == "matplotlib" for n in imports(tree))}
-    rooms = ("comparison", "files", "layout", "projections")
-    assert importers == {f"deconv_attr.visualize.{room}" for room in rooms}
+    rooms = ("comparison", "evolution", "files", "gallery", "layout", "projections", "tile_page")
+    assert importers == {"deconv_attr.visualize", *(f"deconv_attr.visualize.{room}" for room in rooms)}
 
 
 def test_pyplot_is_imported_in_one_function_only():

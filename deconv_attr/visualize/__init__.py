@@ -4,19 +4,29 @@ The one place that imports matplotlib, and only its object-oriented face: no win
 figure that a user's own plots could see, unless they ask for pyplot. It knows tensors and pictures, no models.
 
 ``pictures`` turns maps and photographs into arrays of colours, ``inputs`` checks single units, ``layout`` puts
-pictures at places on a figure, ``comparison`` and ``projections`` are the kinds of figure, ``files`` writes them.
+pictures at places on a figure, ``tile_page`` puts tiles there pixel for pixel; ``comparison``, ``projections``,
+``gallery`` and ``evolution`` are the kinds of figure, ``files`` writes them.
 """
 
+from matplotlib.figure import Figure
+
 from .comparison import Column, comparison_figure
+from .evolution import evolution_figure
 from .files import FORMATS, picture_path, save_figure
-from .pictures import heat, robust_scale, signed_rgb
+from .gallery import MOST_MAPS, gallery_figure
+from .pictures import heat, photograph, robust_scale, signed_rgb
 from .projections import projections_figure, visualize_projection
 
 __all__ = [
     "FORMATS",
+    "MOST_MAPS",
     "Column",
+    "Figure",
     "comparison_figure",
+    "evolution_figure",
+    "gallery_figure",
     "heat",
+    "photograph",
     "picture_path",
     "projections_figure",
     "robust_scale",

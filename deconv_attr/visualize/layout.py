@@ -19,15 +19,21 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
+from ..tiles import Bytes
 from .pictures import Picture, Style
 
 __all__ = [
+    "BETWEEN",
+    "DPI",
     "GAP",
+    "LABEL_SIZE",
+    "NARROWEST",
     "SCALE",
     "Grid",
     "Page",
     "Sheet",
     "broken",
+    "columns_for",
     "line_height",
     "show",
     "text_width",
@@ -51,7 +57,7 @@ LABEL_SIZE, HEADER_SIZE = 9, 8  # points
 PAGE = 1.5  # the width over the height that a sheet of many units comes near to
 
 
-def show(axes: Axes, picture: Picture, title: str = "", colours: str | None = None) -> None:
+def show(axes: Axes, picture: Picture | Bytes, title: str = "", colours: str | None = None) -> None:
     """Draw a picture with square pixels, row 0 on top, whatever the user's own plots do.
 
     Large pixels stay sharp; "antialiased" smooths only where a pixel of the picture is about one of the figure.
@@ -182,7 +188,7 @@ class Sheet(Page):
         self.names = names if len(names) > 1 else ()
         lines = [label.count("\n") + 1 if label else 0 for label in self.labels] or [0] * len(units)
         step = self.height + below + GAP
-        self.columns = _columns(len(units), self.across + BETWEEN, step + LINE * max(lines))
+        self.columns = columns_for(len(units), self.across + BETWEEN, step + LINE * max(lines))
         self.head = self.foot = GAP + (HEADER if self.names else 0)
         self.tops = []  # of the tiles in each row
         for start in range(0, len(units), self.columns):
@@ -217,7 +223,7 @@ def _fitted(height: int, width: int) -> tuple[float, float]:
     return SHEET_TILE * height / max(height, width), SHEET_TILE * width / max(height, width)
 
 
-def _columns(units: int, width: float, height: float) -> int:
+def columns_for(units: int, width: float, height: float) -> int:
     """Return how many units to put side by side: a page near to PAGE, with few empty places in its last row."""
 
     def cost(columns: int) -> float:

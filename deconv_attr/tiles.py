@@ -1,0 +1,81 @@
+"""The tiles of one feature map: its strongest units as pictures of one size, projections beside image patches.
+
+What figures and pages of a gallery are made of; arrays of bytes, no tensors and no model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Bytes", "MapTiles", "montage"]
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class MapTiles:
+    """The n strongest units of one feature map, strongest first; none if the map was never active.
+
+    Parameters
+    ----------
+    layer : str
+        The layer's name.
+    number : int
+        Of the feature map.
+    values : list of float
+        n activations.
+    images : list of int
+        The number of each unit's image.
+    positions : list of tuple
+        Row and column of each unit in the layer.
+    boxes : list of tuple
+        What each tile shows of its image: top, left, bottom, right in pixels, half open, clipped to the image.
+    projections, patches : ndarray
+        (n, h, w, 3), bytes. The units' windows lie upon each other: what a window has outside its image is mid-grey.
+    """
+
+    layer: str
+    number: int
+    values: list[float]
+    images: list[int]
+    positions: list[tuple[int, ...]]
+    boxes: list[tuple[int, int, int, int]]
+    projections: Bytes
+    patches: Bytes
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def montage(pictures: Bytes, places: int, gap: int, colour: tuple[int, int, int]) -> Bytes:
+    """Put pictures into a square grid, row by row.
+
+    Parameters
+    ----------
+    pictures : ndarray
+        (n, h, w, 3), n >= 1.
+    places : int
+        For how many pictures there is room; the grid has the least number of columns whose square is that many.
+    gap : int
+        Pixels between two pictures.
+    colour : tuple of int
+        Red, green and blue of gaps and empty places.
+
+    Returns
+    -------
+    ndarray
+        (rows * h + gaps, columns * w + gaps, 3), bytes.
+    """
+    columns = math.isqrt(places - 1) + 1
+    rows = math.ceil(places / columns)
+    _, height, width, _ = pictures.shape
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), colour, dtype=np.uint8)
+    for place, picture in enumerate(pictures):
+        row, column = divmod(place, columns)
+        top, left = row * (height + gap), column * (width + gap)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet

@@ -1,0 +1,382 @@
+"""Galleries and evolutions: which tile lies where on the drawn page, pixel by pixel; what is written and refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+
+from deconv_attr.errors import InputError
+from deconv_attr.tiles import MapTiles
+from deconv_attr.visualize import MOST_MAPS, evolution_figure, gallery_figure, save_figure
+from deconv_attr.visualize.tile_page import Scaled
+
+LONG = "backbone.layer4.2.some_very_long_name_of_a_block_that_is_repeated.relu#2"
+DEAD = "not active in these images"
+FACTS = "256 maps, receptive field 35 x 35"
+
+
+def tiles(number, count, height=5, width=None, value=12.345):
+    """Tiles whose every pixel has a colour of its own, none of them white."""
+    shape = (count, height, height if width is None else width, 3)
+    projections, patches = np.random.default_rng(number).integers(0, 250, (2, *shape), dtype=np.uint8)
+    where = [(0, 0)] * count, [(0, 0, *shape[1:3])] * count
+    return MapTiles(
+        "features.5", number, [value * 0.9**i for i in range(count)], [0] * count, *where, projections, patches
+    )
+
+
+def plain(count, side):
+    """Tiles that are of one colour each, and all of different ones."""
+    colours = np.arange(2 * count * 3, dtype=np.uint8).reshape(2, count, 1, 1, 3) * 4
+    projections, patches = (each.repeat(side, 1).repeat(side, 2) for each in colours)
+    return replace(tiles(0, count, 1), projections=projections, patches=patches)
+
+
+def pages(figure):
+    """The drawn page, and where its axes lie in it: top, left, bottom, right."""
+    agg = FigureCanvasAgg(figure)
+    agg.draw()
+    pixels = np.asarray(agg.buffer_rgba())[..., :3]
+    boxes = [axes.get_window_extent() for axes in figure.axes]
+    return pixels, [
+        [len(pixels) - round(box.y1), round(box.x0), len(pixels) - round(box.y0), round(box.x1)] for box in boxes
+    ]
+
+
+def find(page, tile):
+    """The only place (top, left) of a tile on a page, and how many times it is magnified; every pixel is compared."""
+    found = []
+    same = (page == tile[0, 0]).all(-1)
+    inside = np.zeros_like(same)
+    inside[1:] |= same[:-1]
+    inside[:, 1:] |= same[:, :-1]
+    for top, left in np.argwhere(same & ~inside):
+        right = left
+        while right < page.shape[1] and (page[top, right] == tile[0, 0]).all():
+            right += 1
+        times = right - left
+        drawn = page[top : top + times * tile.shape[0], left : left + times * tile.shape[1]]
+        large = tile.repeat(times, 0).repeat(times, 1)
+        if drawn.shape == large.shape and (drawn == large).all():
+            found.append((int(top), int(left), int(times)))
+    assert len(found) == 1, found
+    return found[0]
+
+
+def nothing_is_cut(figure):
+    """The words of a figure, none of which leaves the page or lies on a picture, on other words or another's place."""
+    figure.draw_without_rendering()
+    written = [(text, axes) for axes in figure.axes for text in axes.texts] + [(text, None) for text in figure.texts]
+    extents = [text.get_window_extent() for text, _ in written]
+    frames = {axes: axes.get_window_extent() for axes in figure.axes}
+    for (text, owner), extent in zip(written, extents, strict=True):
+        assert min(extent.x0, extent.y0) >= 0, text.get_text()
+        assert extent.x1 <= figure.bbox.x1, text.get_text()
+        assert extent.y1 <= figure.bbox.y1, text.get_text()
+        for axes, frame in frames.items():
+            if axes is owner and not axes.images:  # an empty place, which holds its text
+                assert frame.x0 <= extent.x0 < extent.x1 <= frame.x1, text.get_text()
+                assert frame.y0 <= extent.y0 < extent.y1 <= frame.y1, text.get_text()
+            else:
+                assert not frame.overlaps(extent), text.get_text()
+        assert not any(extent.overlaps(other) for other in extents if other is not extent), text.get_text()
+    for frame in frames.values():
+        assert not any(frame.overlaps(other) for other in frames.values() if other is not frame)
+        assert figure.bbox.x0 <= frame.x0 < frame.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= frame.y0 < frame.y1 <= figure.bbox.y1
+    return [text.get_text() for text, owner in written if owner is None] + [
+        text.get_text() for text, owner in written if owner is not None
+    ]
+
+
+def columns_of(k):
+    return next(columns for columns in range(1, k + 1) if columns**2 >= k)
+
+
+def white(page):
+    return (page == 255).all(-1)
+
+
+# ------------------------------------------------------------------------------------------------ gallery
+
+
+@pytest.mark.parametrize("k", [1, 4, 5, 9, 25])
+@pytest.mark.parametrize(("height", "width"), [(5, 5), (11, 4), (3, 13)], ids=["square", "tall", "wide"])
+def test_tiles_lie_row_by_row_projections_left_patches_right_pixel_by_pixel(k, height, width):
+    shown = tiles(41, k, height, width)
+    figure = gallery_figure("features.5", [shown], k)
+    page, _ = pages(figure)
+    left = [find(page, tile) for tile in shown.projections]
+    right = [find(page, tile) for tile in shown.patches]
+    (first_top, first_left, times), columns = left[0], columns_of(k)
+    for i, (top, at, each) in enumerate(left):
+        row, column = divmod(i, columns)
+        gap_above = top - first_top - row * height * times
+        gap_beside = at - first_left - column * width * times
+        assert (each, gap_above, gap_beside) == (times, 2 * row, 2 * column)
+        assert white(page[top + height * times, at : at + width * times]).all()
+    across = right[0][1] - first_left
+    assert across >= columns * width * times + 2 * (columns - 1) + 10, "the halves touch"
+    assert [(top, at + across, each) for top, at, each in left] == right
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 64])
+def test_blocks_flow_left_to_right_and_top_to_bottom_on_a_page_of_good_shape(count):
+    maps = [tiles(number, 4, 7) for number in range(count)]
+    figure = gallery_figure("features.5", maps, 4)
+    page, boxes = pages(figure)
+    assert len(boxes) == 2 * count
+    starts = [find(page, m.projections[0])[:2] for m in [*maps[:5], maps[-1]]]
+    assert starts == [tuple(box[:2]) for box in [*boxes[:10:2], boxes[-2]]]
+    corners = [(top, left) for top, left, _, _ in boxes[::2]]
+    assert corners == sorted(corners)
+    columns = len({left for _, left in corners})
+    assert [left for _, left in corners] == [corners[i % columns][1] for i in range(count)]
+    if count > 3:
+        assert 1.2 < page.shape[1] / page.shape[0] < 1.9
+
+
+def test_white_between_blocks_is_more_than_between_halves_and_that_more_than_between_tiles():
+    page, boxes = pages(gallery_figure("features.5", [tiles(number, 9, 35) for number in range(16)], 9))
+    halves, blocks, down = boxes[1][1] - boxes[0][3], boxes[2][1] - boxes[1][3], boxes[8][0] - boxes[0][2]
+    assert boxes[8][1] == boxes[0][1]
+    assert min(blocks, down) >= 2 * halves >= 8 * 2
+    strip = page[boxes[0][0] : boxes[0][2], boxes[1][3] : boxes[2][1]]
+    assert white(strip).all()
+
+
+@pytest.mark.parametrize(("side", "times"), [(1, 80), (5, 16), (35, 2), (51, 2), (75, 1), (163, 1)])
+def test_small_tiles_grow_by_a_whole_number_and_big_ones_keep_their_pixels(side, times):
+    shown = tiles(3, 9, side)
+    page, boxes = pages(gallery_figure("features.5", [shown], 9))
+    assert [find(page, tile)[2] for tile in (shown.projections[8], shown.patches[0])] == [times] * 2
+    assert boxes[0][3] - boxes[0][1] == 3 * side * times + 2 * 2
+
+
+def test_64_maps_of_tiles_of_75_pixels_lose_none():
+    maps = [tiles(number, 9, 75) for number in range(64)]
+    figure = gallery_figure(LONG, maps, 9, FACTS)
+    nothing_is_cut(figure)
+    page, _ = pages(figure)
+    for tile in (maps[0].projections[0], maps[63].patches[8]):
+        assert find(page, tile)[2] == 1
+
+
+def test_tiles_too_big_for_their_page_are_shrunk_and_stay_in_order():
+    maps = [plain(9, 224)] * 30
+    page, boxes = pages(gallery_figure("features.12", maps, 9))
+    assert max(page.shape) < 6000
+    for i, pictures in enumerate((maps[0].projections, maps[0].patches)):
+        top, left, bottom, right = boxes[i]
+        assert 400 < right - left < 500
+        for place in range(9):
+            row, column = divmod(place, 3)
+            y, x = top + (bottom - top) * (2 * row + 1) // 6, left + (right - left) * (2 * column + 1) // 6
+            np.testing.assert_allclose(page[y, x].astype(int), pictures[place, 0, 0], atol=1)
+        borders = [white(page[top + 10, left:right]).sum(), white(page[top:bottom, left + 10]).sum()]
+        assert min(borders) >= 2, "the gaps are lost"
+
+
+def test_tiles_of_several_sizes_share_a_page():
+    maps = [tiles(0, 4, 30), tiles(1, 4, 7, 50), tiles(2, 0, 0), tiles(3, 4, 90, 2)]
+    figure = gallery_figure("features.5", maps, 4)
+    page, _ = pages(figure)
+    for m in maps:
+        for tile in [*m.projections, *m.patches]:
+            find(page, tile)
+    assert DEAD in nothing_is_cut(figure)
+
+
+def test_empty_places_are_white_and_more_units_than_places_are_left_out():
+    few, many = tiles(1, 5, 6), tiles(2, 12, 6)
+    page, boxes = pages(gallery_figure("features.5", [few, many], 9))
+    for top, left, bottom, right in boxes[:2]:
+        side = (right - left - 4) // 3
+        assert white(page[top + 2 * side + 4 : bottom, left:right]).all()
+        assert white(page[top + side + 2 : bottom, left + 2 * side + 4 : right]).all()
+        assert not white(page[top : top + side, left:right]).all()
+    find(page, many.projections[8])
+    with pytest.raises(AssertionError):
+        find(page, many.projections[9])
+
+
+@pytest.mark.parametrize("maps", [[0], [0, 0, 0], [9, 0, 3]], ids=str)
+@pytest.mark.parametrize("shape", [(5, 5), (1, 60), (60, 1)], ids=str)
+def test_map_that_is_never_active_says_so_in_an_empty_block(maps, shape):
+    figure = gallery_figure("features.5", [tiles(number, count, *shape) for number, count in enumerate(maps)], 9)
+    words = [word.replace("\n", " ") for word in nothing_is_cut(figure)]
+    assert words.count(DEAD) == maps.count(0)
+    dead = [axes for axes in figure.axes if axes.texts]
+    assert all(not axes.images and axes.get_facecolor()[:3] == to_rgb("0.95") for axes in dead)
+    assert {f"map {number}" for number, count in enumerate(maps) if not count} < set(words)
+
+
+def test_labels_say_number_and_strongest_activation_and_stand_above_their_blocks():
+    values = {1: 12.345, 20: 3.4, 300: 0.01234, 4000: 999.7, 50000: 123456.7, 6: 1.5e9}
+    figure = gallery_figure("features.5", [tiles(number, 3, value=value) for number, value in values.items()], 4, FACTS)
+    words = nothing_is_cut(figure)
+    expected = ["12.3", "3.4", "0.0123", "1000", "123457", "1.5e+09"]
+    labels = [f"map {number}   {value}" for number, value in zip(values, expected, strict=True)]
+    assert [word for word in words if word.startswith("map")] == labels
+    assert words[0] == f"features.5   {FACTS}"
+    assert words[1] == "left: projections, each around mid-grey with its own contrast; right: the image patches"
+    texts = {text.get_text(): text.get_window_extent() for text in figure.texts}
+    for label, axes in zip(labels, figure.axes[::2], strict=True):
+        frame = axes.get_window_extent()
+        assert texts[label].x0 == pytest.approx(frame.x0, abs=3)
+        assert 0 <= texts[label].y0 - frame.y1 < 15
+    assert all(texts[words[0]].y0 > texts[label].y1 and texts[words[1]].y1 < texts[label].y0 for label in labels)
+
+
+@pytest.mark.parametrize(("count", "k"), [(1, 1), (2, 9), (3, 1), (16, 4)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 40), (40, 2), (35, 35)], ids=str)
+def test_no_text_of_a_gallery_is_cut_or_covered(count, k, shape):
+    maps = [tiles(10**7 + number, k * (number != 1), *shape, value=-1.234e-5) for number in range(count)]
+    words = nothing_is_cut(gallery_figure(f"{LONG}$x^$\\frac", maps, k, f"{FACTS}, {FACTS}"))
+    assert "".join(words[0].split()) == "".join(f"{LONG}$x^$\\frac{FACTS},{FACTS}".split())
+
+
+@pytest.mark.parametrize(
+    ("layer", "count", "k", "facts", "said"),
+    [
+        ("f", 0, 9, "", "a page holds 1 to 64 feature maps, got 0"),
+        ("f", MOST_MAPS + 1, 9, "", "a page holds 1 to 64 feature maps, got 65"),
+        ("f", 1, 0, "", "a page holds 1 to 100 units of each feature map, got 0"),
+        ("f", 1, 101, "", "a page holds 1 to 100 units of each feature map, got 101"),
+        (5, 1, 9, "", "a layer must be a text, got 5"),
+        ("f", 1, 9, None, "facts must be a text, got None"),
+    ],
+)
+def test_what_a_gallery_refuses(layer, count, k, facts, said):
+    with pytest.raises(InputError) as caught:
+        gallery_figure(layer, [tiles(0, 1)] * count, k, facts)
+    assert str(caught.value) == said
+
+
+def test_written_file_has_the_very_pixels(tmp_path):
+    shown = tiles(41, 9, 35)
+    save_figure(gallery_figure("features.5", [shown], 9), tmp_path / "gallery.png")
+    page = (255 * imread(tmp_path / "gallery.png")[..., :3]).round().astype(np.uint8)
+    for tile in [*shown.projections, *shown.patches]:
+        find(page, tile)
+
+
+def test_given_tiles_are_not_changed():
+    shown = tiles(41, 9)
+    before = [shown.projections.copy(), shown.patches.copy()]
+    pages(gallery_figure("features.5", [shown], 4))
+    np.testing.assert_array_equal([shown.projections, shown.patches], before)
+
+
+# ------------------------------------------------------------------------------------------------ evolution
+
+
+def table(rows, columns, *shape, count=2):
+    """Columns of maps with numbers 0, 10, 20, ...; tiles of all cells differ."""
+    made = [
+        [tiles(1000 * column + row, count, *shape, value=column + 0.123) for row in range(rows)] for column in columns
+    ]
+    return [[replace(each, number=10 * row) for row, each in enumerate(column)] for column in made]
+
+
+@pytest.mark.parametrize("patches", [False, True], ids=["projections", "and patches"])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (9, 4), (35, 35), (163, 163)], ids=str)
+def test_rows_are_maps_and_columns_checkpoints(patches, shape):
+    columns = table(3, range(4), *shape)
+    figure = evolution_figure("features.5", ["epoch 1", "epoch 2", "epoch 40", "x"], columns, patches=patches)
+    page, _ = pages(figure)
+    places = [[find(page, cell.projections[0]) for cell in column] for column in columns]
+    for column in range(4):
+        for row in range(3):
+            assert places[column][row] == (places[0][row][0], places[column][0][1], places[0][0][2])
+    assert [p[0][1] for p in places] == sorted(p[0][1] for p in places)
+    assert [p[0] for p in places[0]] == sorted(p[0] for p in places[0])
+    assert len(figure.axes) == 12 * (1 + patches)
+    if patches:
+        top, left, times = places[2][1]
+        beside = find(page, columns[2][1].patches[0])
+        assert beside[0::2] == (top, times)
+        assert shape[1] * times < beside[1] - left < shape[1] * times + 10
+
+
+def test_evolution_is_labelled_with_maps_checkpoints_and_activations():
+    labels = ["epoch 1", "epoch 2", "epoch 40", "$x^$"]
+    figure = evolution_figure("features.5", labels, table(3, range(4)))
+    nothing_is_cut(figure)
+    texts = {text.get_text(): text.get_window_extent() for text in figure.texts}
+    assert {"features.5", *labels, "map 0", "map 10", "map 20"} < set(texts)
+    frames = [axes.get_window_extent() for axes in figure.axes]  # column by column
+    for column, label in enumerate(labels):
+        frame, text = frames[3 * column], texts[label]
+        assert (text.x0 + text.x1) / 2 == pytest.approx((frame.x0 + frame.x1) / 2, abs=4)
+        assert 0 <= text.y0 - frame.y1 < 15
+    for row in range(3):
+        frame, text = frames[row], texts[f"map {10 * row}"]
+        assert (text.y0 + text.y1) / 2 == pytest.approx((frame.y0 + frame.y1) / 2, abs=8)
+        assert 0 < frame.x0 - text.x1 < 25
+    notes = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert notes == [[note] for note in ("0.123", "1.12", "2.12", "3.12") for _ in range(3)]
+
+
+@pytest.mark.parametrize("patches", [False, True])
+@pytest.mark.parametrize("shape", [(5, 5), (1, 60), (60, 1)], ids=str)
+def test_cell_without_a_unit_says_so(patches, shape):
+    columns = table(2, range(3), *shape)
+    columns[0][1] = replace(tiles(0, 0, *shape), number=10)
+    figure = evolution_figure("features.5", ["a", "b", "c"], columns, patches=patches)
+    words = nothing_is_cut(figure)
+    assert words.count("not active") == 1
+    (empty,) = (axes for axes in figure.axes if not axes.images)
+    page, boxes = pages(figure)
+    box = boxes[figure.axes.index(empty)]
+    below = find(page, columns[0][0].projections[0])[0]
+    assert box[0] > below
+    assert box[3] < find(page, columns[1][1].projections[0])[1]
+    nothing_is_cut(evolution_figure("features.5", ["a"], [[tiles(0, 0, *shape)]], patches=patches))
+
+
+@pytest.mark.parametrize("patches", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 40), (40, 2), (35, 35)], ids=str)
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 2), (2, 12), (12, 2)])
+def test_no_text_of_an_evolution_is_cut_or_covered(rows, columns, shape, patches):
+    labels = ["runs/2026-11-25/checkpoint_best_validation_accuracy.pt", "W" * 70, *["epoch 64"] * 10][:columns]
+    words = nothing_is_cut(evolution_figure(LONG, labels, table(rows, range(columns), *shape), patches=patches))
+    together = ["".join(word.split()) for word in words]
+    assert together[0] == LONG
+    assert set(labels) - {"epoch 64"} < {*together}
+
+
+@pytest.mark.parametrize(("pictures", "side"), [(1, 140), (512, 140), (1024, 105), (2048, 70), (4096, 70)])
+def test_tiles_of_a_big_table_grow_less(pictures, side):
+    assert Scaled(tiles(0, 1, 35).projections, 1, 150, pictures).sheet.shape == (side, side, 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns", "said"),
+    [
+        ([], [], "a page holds 1 to 32 checkpoints, got 0"),
+        (["a"] * 33, table(1, [0]) * 33, "a page holds 1 to 32 checkpoints, got 33"),
+        (["a"], [[]], "a page holds 1 to 64 feature maps, got 0"),
+        (["a"], table(65, [0]), "a page holds 1 to 64 feature maps, got 65"),
+        (["a"], table(1, [0, 1]), "2 columns need 2 labels, got 1"),
+        (
+            ["a", "b"],
+            [*table(2, [0]), *table(1, [0])],
+            "every checkpoint needs 2 feature maps like the first, got 1 at b",
+        ),
+        (["a", "b"], [table(2, [0])[0], table(2, [0])[0][::-1]], "a row must be one feature map, got 0 at a, 10 at b"),
+        (["a", 2], table(1, [0, 1]), "a label must be a text, got 2"),
+    ],
+)
+def test_what_an_evolution_refuses(labels, columns, said):
+    with pytest.raises(InputError) as caught:
+        evolution_figure("features.5", labels, columns)
+    assert str(caught.value) == said
+
+
+def test_a_page_of_one_tile_is_wide_enough_for_its_note():
+    (_, note, *_) = nothing_is_cut(evolution_figure("f", ["a"], table(1, [0], 40, 2)))
+    assert note.count("\n") < 4
