@@ -1,0 +1,374 @@
+"""The page of a gallery as a browser shows it: headless Chromium, from the disk, without a server."""
+
+import json
+import re
+import shutil
+import time
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_page import NASTY, layer_of, map_tiles, write
+
+from deconv_attr.page.write import PageLayer
+
+pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
+from selenium import webdriver
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+MANY = 2000
+SIZES = [(250, 400), (320, 260)]  # of image 0, and of all others
+
+
+def named(number):
+    """Tiles of five images with difficult names."""
+    return map_tiles(number, units=5, height=12, width=9, images=list(range(5)))
+
+
+@pytest.fixture(scope="module")
+def driver():
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    program = shutil.which("chromedriver")
+    if not (browser and program):
+        pytest.skip("needs Chromium and its driver: apt install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1440,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(program)
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        yield driver
+    finally:
+        driver.quit()
+        service.stop()
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """A gallery of every kind of layer."""
+    layers = [
+        layer_of(
+            *map(named, range(3)),
+            *(map_tiles(number, 9, 16, 16) for number in range(3, 40)),
+            map_tiles(40, units=0),
+            name="a.1",
+        ),
+        layer_of(name="empty", facts="no maps"),
+        layer_of(*(map_tiles(number, 4, 1, 1) for number in range(3)), name="pixels"),
+        layer_of(*(map_tiles(number, 9, 227, 227) for number in range(2)), name="large"),
+        layer_of(map_tiles(0, 9, 10, 60), name=NASTY[4], facts="wide"),
+        PageLayer("many", "2000 maps", (map_tiles(number, 9, 11, 11) for number in range(MANY))),
+    ]
+    names = [*NASTY, "black.png"]
+    return write(
+        tmp_path_factory.mktemp("page"),
+        *layers,
+        title="Maps of <b>a net</b>",
+        name=lambda number: names[number],
+        picture=lambda number: np.zeros(SIZES[number > 0] + (3,), dtype=np.uint8),
+    )
+
+
+class Page:
+    """What a user does and sees."""
+
+    def __init__(self, driver, index):
+        self.driver, self.address = driver, index.as_uri()
+
+    def open(self, state="", width=1440, height=900, scheme="light"):
+        self.driver.get("about:blank")
+        self.resize(width, height)
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        self.driver.get(self.address + state)
+        self.until(lambda: self.text("#note") not in ("", "loading"))
+        return self
+
+    def resize(self, width, height):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def until(self, true, seconds=5):
+        WebDriverWait(self.driver, seconds, poll_frequency=0.02).until(lambda _: true())
+
+    def run(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def find(self, selector):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector):
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector):
+        return self.run("return document.querySelector(arguments[0]).textContent", selector)
+
+    def texts(self, selector):
+        return self.run("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector)
+
+    def press(self, *keys):
+        ActionChains(self.driver, duration=0).send_keys(*keys).perform()
+
+    def maps(self):
+        return [
+            int(number) for number in self.run("return [...document.querySelectorAll('.card')].map(e => e.dataset.map)")
+        ]
+
+    def strengths(self):
+        return [float(text) for text in self.texts(".card .value")]
+
+    def focused(self):
+        return self.run("return document.activeElement.dataset.map ?? document.activeElement.id")
+
+    def viewed(self):
+        """The title of the large view, or nothing."""
+        return self.run(
+            "const v = document.getElementById('view'); return v.open ? v.querySelector('h2').textContent : null"
+        )
+
+    def state(self):
+        return self.run("return location.hash")
+
+
+@pytest.fixture
+def page(driver, index):
+    page = Page(driver, index)
+    yield page
+    serious = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    assert serious == []
+
+
+# ------------------------------------------------------------------------------------------------ overview
+
+
+def test_the_first_layer_is_shown_in_words(page):
+    page.open()
+    assert page.text("h1") == "Maps of <b>a net</b>"
+    assert page.text("#layer-name") == "a.1"
+    assert page.text("#note") == "41 maps"
+    assert page.maps() == list(range(41))
+    assert page.text('.card[data-map="40"]') == "Map 40 not active in these images"
+    assert page.run("return [...document.images].filter(i => !i.alt).length") == 0
+
+
+def test_search_narrows(page):
+    page.open()
+    page.press("/", "3 12 38-36")
+    assert page.focused() == "find"
+    assert page.maps() == [3, 12, 36, 37, 38]
+    assert page.text("#note") == "5 of 41 maps"
+    page.press(",x")
+    assert page.maps() == []
+    assert page.text("#note").startswith("“x” is no number")
+    assert page.find("#find").get_attribute("aria-invalid") == "true"
+    page.press(Keys.ESCAPE)
+    assert page.maps() == list(range(41))
+
+
+def test_sort_sorts(page):
+    page.open("#layer=a.1&sort=strongest")
+    strengths = page.strengths()
+    assert strengths == sorted(strengths, reverse=True)
+    assert page.maps()[-1] == 40
+    page.run(
+        "const s = document.getElementById('sort'); s.value = 'weakest'; s.dispatchEvent(new Event('change'))",
+    )
+    assert page.strengths() == sorted(strengths)
+    assert page.maps()[-1] == 40
+    assert page.state() == "#layer=a.1&sort=weakest"
+
+
+def test_the_address_restores_the_state_and_the_back_button_returns(page):
+    page.open("#layer=a.1&map=12&sort=weakest&find=3+12")
+    assert page.viewed() == "Map 12 of a.1"
+    assert page.find("#find").get_attribute("value") == "3 12"
+    assert page.find("#sort").get_attribute("value") == "weakest"
+    page.open("#layer=a.1")
+    page.find('.card[data-map="5"]').click()
+    assert page.state() == "#layer=a.1&map=5"
+    page.driver.back()
+    page.until(lambda: page.viewed() is None)
+    page.find("#layers a[data-slug=large]").click()
+    page.until(lambda: page.maps() == [0, 1])
+    page.driver.back()
+    page.until(lambda: page.text("#layer-name") == "a.1" and len(page.maps()) == 41)
+
+
+def test_addresses_of_what_is_not_there_show_what_is(page):
+    page.open("#layer=gone&map=77&sort=sideways")
+    assert page.text("#layer-name") == "a.1"
+    assert page.viewed() is None
+    page.open("#layer=empty")
+    assert page.text("#note") == "no map of this layer is in this gallery"
+    assert page.maps() == []
+
+
+def test_keys_move_between_cards_and_layers(page):
+    page.open("#layer=a.1")
+    columns = page.run(
+        "const t = [...document.querySelectorAll('.card')].map(e => e.offsetTop);"
+        "return t.filter(each => each === t[0]).length"
+    )
+    assert columns > 1
+    for key, number in [
+        (Keys.ARROW_RIGHT, 0),
+        (Keys.ARROW_RIGHT, 1),
+        (Keys.ARROW_DOWN, 1 + columns),
+        (Keys.ARROW_LEFT, columns),
+        (Keys.ARROW_UP, 0),
+        (Keys.ARROW_UP, 0),
+    ]:
+        page.press(key)
+        assert page.focused() == str(number)
+    page.press("]", "]")
+    page.until(lambda: page.text("#note") == "3 maps")
+    assert page.text("#layer-name") == "pixels"
+    page.press("[")
+    assert page.text("#layer-name") == "empty"
+    assert page.run("return document.querySelectorAll('[aria-current]').length") == 1
+
+
+# ------------------------------------------------------------------------------------------------ the large view
+
+
+def test_enter_opens_arrows_step_escape_closes_and_focus_returns(page):
+    page.open("#layer=a.1&find=3+12+40")
+    page.press(Keys.ARROW_RIGHT, Keys.ENTER)
+    assert page.viewed() == "Map 3 of a.1"
+    assert page.find("#previous").get_attribute("disabled")
+    page.press(Keys.ARROW_RIGHT)
+    assert page.viewed() == "Map 12 of a.1"
+    page.find("#next").click()
+    assert page.viewed() == "Map 40 of a.1"
+    assert page.text("#view-note") == "not active in these images"
+    page.press(Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+    assert page.viewed() == "Map 12 of a.1"
+    page.press(Keys.ESCAPE)
+    page.until(lambda: page.viewed() is None and page.focused() == "12")
+    page.until(lambda: page.state() == "#layer=a.1&find=3+12+40")
+
+
+def test_names_are_texts(page):
+    page.open("#layer=a.1")
+    page.find('.card[data-map="0"]').click()
+    names = page.run("return JSON.stringify([...document.querySelectorAll('#units .name')].map(e => e.textContent))")
+    assert json.loads(names) == NASTY
+    assert page.run("return document.querySelectorAll('#units script').length") == 0
+    assert page.texts("#units .value") == [f"{value:.4g}" for value in named(0).values]
+    top, left, bottom, right = named(0).boxes[1]
+    assert f"rows {top}-{bottom - 1}, columns {left}-{right - 1}" in page.text("#units li:nth-child(2) .place")
+
+
+def test_the_box_lies_on_the_image_where_the_patch_was(page):
+    page.open("#layer=a.1&map=0")
+    place = """
+        const {top, left, bottom, right} = document.querySelector(arguments[0]).getBoundingClientRect();
+        return [top, left, bottom, right]"""
+    for rank, (height, width) in enumerate(SIZES):
+        box = named(0).boxes[rank]
+        unit = f"#units li:nth-child({rank + 1})"
+        top, left, bottom, right = page.run(place, f"{unit} .whole img")
+        assert (bottom - top) / (right - left) == pytest.approx(height / width, rel=0.01)
+        assert max(bottom - top, right - left) > 100
+        scale = (right - left) / width
+        expected = np.array(box) * scale + [top, left, top, left]
+        assert page.run(place, f"{unit} .box") == pytest.approx(expected, abs=0.1)
+
+
+def test_tiles_in_the_view_are_the_tiles(page):
+    page.open("#layer=a.1&map=2", height=2000)
+    tiles = named(2)
+    image = page.find("#units li:nth-child(4) .whole img")
+    page.until(lambda: image.get_property("complete"))
+    time.sleep(0.2)
+    for kind, pictures in [("projection", tiles.projections), ("patch", tiles.patches)]:
+        for rank in (0, 4):
+            shown = page.find(f"#units li:nth-child({rank + 1}) .{kind}").screenshot_as_png
+            picture = np.asarray(Image.open(BytesIO(shown)).convert("RGB"))
+            rows, columns = (
+                ((np.arange(pixels) + 0.5) / pixels * side).astype(int)
+                for pixels, side in zip((12, 9), picture.shape[:2], strict=True)
+            )
+            np.testing.assert_array_equal(picture[np.ix_(rows, columns)], pictures[rank])
+
+
+# ------------------------------------------------------------------------------------------------ many, narrow, dark
+
+
+def test_thousands_of_cards_load_what_is_seen_and_scroll_smoothly(page):
+    page.open("#layer=empty")
+    page.run("""
+        window.tasks = [];
+        const note = list => tasks.push(...list.getEntries().map(each => each.duration));
+        new PerformanceObserver(note).observe({type: 'longtask'});
+        location.hash = 'layer=many'""")
+    page.until(lambda: len(page.maps()) == MANY)
+    time.sleep(0.5)
+    loaded = "return [...document.querySelectorAll('.sheet')].filter(i => i.naturalWidth > 0).length"
+    assert 5 < page.run(loaded) < MANY / 10
+    frames = page.driver.execute_async_script("""
+        const done = arguments[0], times = [], end = document.documentElement.scrollHeight;
+        const step = time => {
+          times.push(time);
+          if (times.length > 60) return done(times.slice(1).map((t, i) => t - times[i]));
+          scrollTo(0, end * times.length / 60);
+          requestAnimationFrame(step);
+        };
+        requestAnimationFrame(step)""")
+    assert np.median(frames) < 200
+    page.until(
+        lambda: page.run("""
+        const last = document.querySelector('.cards li:last-child .sheet, #cards li:last-child .sheet');
+        return last.naturalWidth > 0 && last.getBoundingClientRect().bottom <= innerHeight""")
+    )
+    assert page.run(loaded) < MANY / 2
+    assert max(page.run("return tasks"), default=0) < 1000
+    page.press("/", "1999")
+    assert page.maps() == [1999]
+
+
+@pytest.mark.parametrize("layer", ["a.1", "pixels", "large", "long" * 20, "empty"])
+def test_nothing_overflows_a_narrow_window(page, layer):
+    for state, first in [("", 360), ("&map=0", 360), ("", 1440)]:
+        page.open(f"#layer={layer}{state}", width=first, height=780)
+        page.resize(360, 780)
+        widths = page.run("""
+            const root = document.documentElement, view = document.getElementById('view');
+            return [root.scrollWidth, view.scrollWidth - view.clientWidth,
+                    Math.max(...[...document.querySelectorAll('main *, header *, #units *')].map(e =>
+                      e.closest('.unseen') ? 0 : e.getBoundingClientRect().right))]""")
+        assert widths[0] <= 360
+        assert widths[1] <= 0
+        assert widths[2] <= 360
+        assert (
+            page.run("return getComputedStyle(document.getElementById('cards')).gridTemplateColumns.split(' ').length")
+            == 1
+        )
+
+
+def test_light_and_dark_are_readable(page):
+    grounds = {}
+    for scheme in ("light", "dark"):
+        page.open("#layer=a.1", scheme=scheme)
+        colours = page.run("""
+            const colour = (selector, what) => getComputedStyle(document.querySelector(selector))[what];
+            return [colour('body', 'backgroundColor'), colour('body', 'color'), colour('.explained', 'color'),
+                    colour('.card', 'backgroundColor'), colour('.card .quiet', 'color')]""")
+        ground, ink, quiet, paper, value = map(luminance, colours)
+        for text, behind in [(ink, ground), (quiet, ground), (value, paper)]:
+            assert (max(text, behind) + 0.05) / (min(text, behind) + 0.05) > 4.5
+        grounds[scheme] = ground
+    assert grounds["light"] > 0.7
+    assert grounds["dark"] < 0.05
+
+
+def luminance(colour):
+    """Of a colour as a browser writes it, by WCAG 2."""
+    parts = np.array([int(part) for part in re.findall(r"\d+", colour)[:3]]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
