@@ -7,11 +7,14 @@
 from .attribution import ZFDeconv, coverage
 from .coverage import Coverage
 from .errors import DeadSignalWarning, DeconvError
+from .gallery import Evolution, Gallery, evolution
+from .images import Photographs
 from .layer_attribution import LayerZFDeconv, NeuronZFDeconv
 from .operations import Kind
 from .projection import Projection, project
 from .receptive_field import ReceptiveField, receptive_field
 from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
+from .strongest import Strongest, strongest
 from .switches import Switches
 
 __all__ = [
@@ -22,14 +25,20 @@ __all__ = [
     "Coverage",
     "DeadSignalWarning",
     "DeconvError",
+    "Evolution",
+    "Gallery",
     "Kind",
     "LayerZFDeconv",
     "NeuronZFDeconv",
+    "Photographs",
     "Projection",
     "ReceptiveField",
+    "Strongest",
     "Switches",
     "ZFDeconv",
     "coverage",
+    "evolution",
     "project",
     "receptive_field",
+    "strongest",
 ]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from .commands import compare, layers, project
+from .commands import compare, gallery, layers, project
 from .errors import DeconvError
 
 __all__ = ["main"]
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Show which pixels caused an activation: the deconvnet of Zeiler and Fergus.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (compare, project, layers):
+    for command in (compare, project, gallery, layers):
         command.add(commands)
     return parser
 

@@ -14,7 +14,15 @@ from ..errors import DeadSignalWarning, DeconvError, InputError, ModelError, rea
 from ..models import Classifier
 from ..projection import Projection, project
 from ..visualize import picture_path, projections_figure, save_figure
-from .subject import add_image_argument, add_model_arguments, check_images, chosen_images, chosen_model, say_again
+from .subject import (
+    add_activations_argument,
+    add_image_argument,
+    add_model_arguments,
+    check_images,
+    chosen_images,
+    chosen_model,
+    say_again,
+)
 
 __all__ = ["add", "run"]
 
@@ -56,12 +64,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--shared-scale", action="store_true", help="draw all projections with one contrast, so that they compare"
     )
-    parser.add_argument(
-        "--activations",
-        choices=("error", "rectify", "gradient"),
-        default="error",
-        help="what to do at an activation that the paper has no rule for (default: error)",
-    )
+    add_activations_argument(parser)
     parser.add_argument(
         "--output", metavar="FILE", default="project.png", help="the picture to write (default: project.png)"
     )

@@ -14,7 +14,15 @@ from ..errors import DeadSignalWarning, InputError
 from ..images import embedded_images, read_image
 from ..models import Classifier, embedded_classifier, load_classifier
 
-__all__ = ["add_image_argument", "add_model_arguments", "check_images", "chosen_images", "chosen_model", "say_again"]
+__all__ = [
+    "add_activations_argument",
+    "add_image_argument",
+    "add_model_arguments",
+    "check_images",
+    "chosen_images",
+    "chosen_model",
+    "say_again",
+]
 
 MOST_IMAGES = 32  # one picture shows them all
 
@@ -38,6 +46,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_image_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--image``."""
     parser.add_argument("--image", metavar="FILE", nargs="+", help="one or several photographs")
+
+
+def add_activations_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--activations``."""
+    parser.add_argument(
+        "--activations",
+        choices=("error", "rectify", "gradient"),
+        default="error",
+        help="what to do at an activation that the paper has no rule for (default: error)",
+    )
 
 
 def chosen_model(options: argparse.Namespace) -> Classifier:

@@ -1,0 +1,9 @@
+"""Figures 2 and 4 of the paper, and a page to look through thousands of feature maps.
+
+``windows`` says which part of an image a tile shows.
+"""
+
+from .evolution import Evolution, evolution
+from .gallery import Gallery
+
+__all__ = ["Evolution", "Gallery", "evolution"]

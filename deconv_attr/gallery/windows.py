@@ -1,0 +1,88 @@
+"""Which part of an image a tile shows: the unit's receptive field where it would be in an image without end.
+
+So the tiles of one map have one size and lie upon each other, wherever their units are. Along an axis where a field is
+as long as the image, or has no one size, that is all of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..receptive_field import ReceptiveField
+
+__all__ = ["cut", "essential", "framed", "window_of"]
+
+Window = tuple[int, ...]  # all starts, then all ends; may leave the image
+
+
+def window_of(field: ReceptiveField | None, position: Sequence[int], image: Sequence[int]) -> Window:
+    """Give the window of a unit.
+
+    Parameters
+    ----------
+    field : ReceptiveField or None
+        Of its layer in an image of this size; None if that is not known.
+    position, image : sequence of int
+        Row and column of the unit; (H, W).
+    """
+    starts, ends = [], []
+    for axis, length in enumerate(image):
+        start, end = 0, length
+        if field is not None and len(position) == len(image):
+            size, stride, offset = field.size[axis], field.stride[axis], field.offset[axis]
+            if size is not None and stride is not None and offset is not None and size < length:
+                start = offset + stride * position[axis]
+                end = start + size
+        starts.append(start)
+        ends.append(end)
+    return (*starts, *ends)
+
+
+def cut(image: Tensor, window: Window) -> Tensor:
+    """Cut a window out of an image (C, H, W), as far as it lies in it."""
+    axes = len(window) // 2
+    inside = [slice(max(start, 0), max(end, 0)) for start, end in zip(window[:axes], window[axes:], strict=True)]
+    return image[(slice(None), *inside)]
+
+
+def framed(part: Tensor, box: Sequence[int], window: Window, paper: float) -> Tensor:
+    """Put a part of an image, which lies at a box, into its window; what the box leaves empty is paper."""
+    axes = len(window) // 2
+    sizes = [end - start for start, end in zip(window[:axes], window[axes:], strict=True)]
+    frame = part.new_full((part.shape[0], *sizes), paper)
+    inside = [
+        slice(start - origin, end - origin)
+        for start, end, origin in zip(box[:axes], box[axes:], window[:axes], strict=True)
+    ]
+    frame[(slice(None), *inside)] = part
+    return frame
+
+
+def essential(signals: Sequence[Tensor], share: float) -> tuple[slice, slice]:
+    """Find the rows and columns that hold at least a share of the strength of each signal.
+
+    Strength is the sum of magnitudes. At each of the four sides no signal loses more than a quarter of what it may.
+
+    Parameters
+    ----------
+    signals : sequence of Tensor
+        n of one shape, (C, h, w).
+    share : float
+        Between 0 and 1.
+    """
+    height, width = signals[0].shape[1:]
+    lines = [slice(0, height), slice(0, width)]
+    strengths = torch.stack([signal.detach().double().abs().sum(0) for signal in signals])
+    strengths = strengths[strengths.sum((1, 2)) > 0]  # a dead signal has nothing to lose
+    if share < 1 and len(strengths):
+        strengths /= strengths.sum((1, 2), keepdim=True)
+        for axis in (0, 1):
+            lost = strengths.sum(2 - axis).cumsum(1)  # (n, lines): if all up to this line went
+            may = (1 - share) / 4
+            first = int((lost <= may).sum(1).min())
+            last = int((lost < 1 - may).sum(1).max())
+            lines[axis] = slice(first, max(last, first) + 1)
+    return lines[0], lines[1]
