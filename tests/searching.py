@@ -16,7 +16,7 @@ class Keeper:
             self.outputs.append(output.detach().clone())
 
 
-def brute_force(model, images, layers, k, block=32):
+def brute_force(model, images, layers, k, block=16):
     """Give for each layer lists (maps, k) of (value, image, position); a layer is ``name`` or ``name#call``."""
     keepers, handles = {}, []
     for layer in layers:
@@ -24,10 +24,10 @@ def brute_force(model, images, layers, k, block=32):
         keepers[layer] = Keeper(int(call or 1))
         handles.append(model.get_submodule(name).register_forward_hook(keepers[layer]))
     with torch.no_grad():
-        for start in range(0, len(images), block):
+        for some in images.tensor_split(max(1, len(images) // block)):
             for keeper in keepers.values():
                 keeper.runs = 0
-            model(images[start : start + block])
+            model(some)
     for handle in handles:
         handle.remove()
     return {layer: best_of(torch.cat(keeper.outputs).double().numpy(), k) for layer, keeper in keepers.items()}

@@ -1,8 +1,8 @@
 """Runs images through a model and offers what its layers give to their tables, at once: no activation is kept.
 
-A value may differ in its last bits with the number of images that run together, for kernels then add in another order.
-So that number is a property of model and image size here, not an argument, and always the same images run together: a
-block is the images n * size to (n + 1) * size - 1.
+A value may differ in its last bits with the number of images that run together, for kernels then add in another order;
+of few images also with the number of threads. So here that number is no argument: a data set is divided into blocks of
+about one size, by model and image size, and always the same images run together.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function
 
 from ..chance import by_chance, refuse_training, state_of_dice
 from ..dataset import Group
@@ -30,7 +33,8 @@ from .top import Top
 
 __all__ = ["Scan"]
 
-_LARGEST, _MEMORY = 32, 2**32  # images of a block, and bytes that a model computes from them, most of them passing
+_LARGEST = {"cpu": 16}  # images of a block: with more, memory is slow; with less, the number of threads tells
+_MEMORY = 2**32  # bytes that a model computes from a block, most of them passing
 _ROWS = 13  # of a dry run's batch: a size that no other dimension is likely to have
 
 
@@ -53,7 +57,7 @@ class Scan:
     shapes : dict of str to tuple
         Of each layer (maps, *positions), for this image.
     block : int
-        How many images run together.
+        How many images run together, or a few more.
     tops : dict of str to Top
         The table of each layer.
 
@@ -70,13 +74,10 @@ class Scan:
         self._dtype, self._device = image.dtype, image.device
         runs = _surveyed(model, image)
         chosen = _rectified(runs) if layers is None else [_run_of(layer, runs) for layer in layers]
-        self.block = _block(runs, chosen, image.element_size())
+        self.block = _block(runs, chosen, image)
         self._calls = {run.layer.label: run.layer for run in chosen}
         self.shapes = {run.layer.label: _shape(run) for run in chosen}
-        self.tops = {
-            name: Top.empty(shape[0], k, len(shape) - 1, image.dtype, image.device)
-            for name, shape in self.shapes.items()
-        }
+        self.tops = {name: Top.empty(shape[0], k, len(shape) - 1, image.dtype) for name, shape in self.shapes.items()}
 
     def look_at(self, group: Group) -> None:
         """Run some images, with ascending numbers, that have not been looked at before."""
@@ -85,14 +86,18 @@ class Scan:
             raise InputError(
                 f"expected images of one type, got image {group.numbers[0]} of {images.dtype} after {self._dtype}"
             )
-        for number, image in zip(group.numbers, images, strict=True):
-            check_finite(image, number)
-        numbers = torch.tensor(group.numbers, device=self._device)
+        if not bool(images.sum().isfinite()):
+            for number, image in zip(group.numbers, images, strict=True):
+                check_finite(image, number)
+        numbers = np.array(group.numbers)
         waiting = len(self._calls)
 
         def take(name: str, output: Any) -> None:
             nonlocal waiting
-            self._offer(name, output, numbers)
+            if isinstance(output, Tensor):  # as one call, whose own calls nobody has to look at
+                handle_torch_function(self._offer, (output,), name, output, numbers)
+            else:
+                self._offer(name, output, numbers)
             waiting -= 1
             if not waiting:
                 raise LayerReached
@@ -117,7 +122,7 @@ class Scan:
             shape = tuple(images.shape[1:])
             raise InputError(f"the model does not take images of shape {shape}: {reason(error)}") from error
 
-    def _offer(self, name: str, output: Any, numbers: Tensor) -> None:
+    def _offer(self, name: str, output: Any, numbers: NDArray[np.int64]) -> None:
         output = check_output(output, len(numbers), self._calls[name])
         maps, axes = self.shapes[name][0], len(self.shapes[name]) - 1
         if output.shape[1] != maps or output.dim() != 2 + axes or not output[0].numel():
@@ -126,9 +131,10 @@ class Scan:
                 f"got {tuple(output.shape[1:])} for image {int(numbers[0])}"
             )
         output = output.detach()
-        best = output.amax(tuple(range(2, output.dim()))) if axes else output
-        if not bool(best.isfinite().all()):
-            example, feature_map = (~best.isfinite()).nonzero()[0].tolist()
+        maxima = output.amax(tuple(range(2, output.dim()))) if axes else output
+        best = maxima.to("cpu", self.tops[name].values.dtype).numpy()
+        if not np.isfinite(best).all():
+            example, feature_map = np.argwhere(~np.isfinite(best))[0].tolist()
             raise SignalError(
                 f"expected finite activations, map {feature_map} of {self._calls[name]} has NaN or infinity "
                 f"in image {int(numbers[example])}"
@@ -158,16 +164,16 @@ def _surveyed(model: nn.Module, image: Tensor) -> list[Run]:
         return _run_once(model, image)
 
 
-def _block(runs: Sequence[Run], chosen: Sequence[Run], bytes_each: int) -> int:
+def _block(runs: Sequence[Run], chosen: Sequence[Run], image: Tensor) -> int:
     """Say how many images may run together: a power of two, and one if the model mixes them or has not run dry."""
     last = max(chosen, key=lambda run: run.elements)
     if last.chance:
         raise by_chance(last.chance)
     if last.mixed or not runs[-1].calls:
         return 1
-    whole = runs[-1].elements // _ROWS * bytes_each  # of the whole model, whichever layers are chosen
-    fitting = _MEMORY // (whole + 1)
-    return int(2 ** (min(max(fitting, 1), _LARGEST).bit_length() - 1))
+    whole = runs[-1].elements // _ROWS * image.element_size()  # of the whole model, whichever layers are chosen
+    fitting = min(max(_MEMORY // (whole + 1), 1), _LARGEST.get(image.device.type, 64))
+    return int(2 ** (fitting.bit_length() - 1))
 
 
 def _run_once(model: nn.Module, image: Tensor) -> list[Run]:

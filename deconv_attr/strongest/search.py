@@ -7,7 +7,6 @@ the validation data".
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import reduce
@@ -189,21 +188,19 @@ class _Search:
         if bool((before.searched & ~self._wanted).any()):
             number = int((before.searched & ~self._wanted).nonzero()[0])
             raise InputError(f"expected to go on from a search of these images, it has searched image {number} too")
-        device = next(iter(self._scan.tops.values())).values.device
-        for name, top in before.tops.items():
-            self._scan.tops[name] = type(top)(*(part.to(device) for part in (top.values, top.images, top.positions)))
+        self._scan.tops.update({name: top.copy() for name, top in before.tops.items()})
         self._searched |= before.searched
         self._skipped |= set(before.skipped)
 
     def _blocks(self) -> list[list[int]]:
-        """Group what is left by blocks."""
-        blocks: dict[int, list[int]] = defaultdict(list)
-        for number in (self._wanted & ~self._searched).nonzero().flatten().tolist():
-            blocks[number // self._scan.block].append(number)
-        return list(blocks.values())
+        """Divide the data set into blocks of about one size, and give what is left of each."""
+        numbers = torch.arange(len(self._wanted))
+        blocks = numbers.tensor_split(max(1, len(numbers) // self._scan.block))
+        left = self._wanted & ~self._searched
+        return [some for block in blocks if (some := block[left[block]].tolist())]
 
     def _state(self) -> Strongest:
-        tops = {name: top.cpu() for name, top in self._scan.tops.items()}
+        tops = {name: top.copy() for name, top in self._scan.tops.items()}
         return Strongest(self._k, self._origin, tops, self._searched.clone(), tuple(sorted(self._skipped)))
 
 

@@ -6,7 +6,11 @@ reading order. So the result depends on which images were offered, never on thei
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..units import places_of_maxima
@@ -16,9 +20,13 @@ __all__ = ["NOBODY", "Top"]
 NOBODY = -1
 """Stands for the image where there have been fewer than k."""
 
+Table = NDArray[Any]
+
+_CACHED = 2**18  # numbers
+
 
 class Top:
-    """A table that remembers the best of what it is offered.
+    """A table that remembers the best of what it is offered. In the processor's memory, whatever runs the model.
 
     Parameters
     ----------
@@ -32,68 +40,75 @@ class Top:
 
     def __init__(self, values: Tensor, images: Tensor, positions: Tensor) -> None:
         self.values, self.images, self.positions = values, images, positions
+        self._tables = values.numpy(), images.numpy(), positions.numpy()  # the same memory, and quicker calls
 
     @classmethod
-    def empty(cls, maps: int, k: int, axes: int, dtype: torch.dtype, device: torch.device) -> Top:
+    def empty(cls, maps: int, k: int, axes: int, dtype: torch.dtype) -> Top:
         """Make a table of nobody; for activations in half precision in single precision, which holds them exactly."""
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         return cls(
-            torch.full((maps, k), -torch.inf, dtype=wide, device=device),
-            torch.full((maps, k), NOBODY, device=device),
-            torch.full((maps, k, axes), NOBODY, device=device),
+            torch.full((maps, k), -torch.inf, dtype=wide),
+            torch.full((maps, k), NOBODY),
+            torch.full((maps, k, axes), NOBODY),
         )
 
-    def offer(self, output: Tensor, best: Tensor, numbers: Tensor) -> None:
+    def offer(self, output: Tensor, best: Table, numbers: Table) -> None:
         """Take what is strong enough of some images that have not been offered before.
 
         Parameters
         ----------
         output : Tensor
             (n, maps, *positions), the layer's output.
-        best : Tensor
+        best : ndarray
             (n, maps), the maximum of each map, finite.
-        numbers : Tensor
-            (n,), the images' numbers, ascending.
+        numbers : ndarray
+            (n,), the images' numbers.
         """
-        best = best.to(self.values.dtype)
-        worst, latest = self.values[:, -1], self.images[:, -1]
+        values, images, positions = self._tables
+        worst, latest = values[:, -1], images[:, -1]
         enters = (best > worst) | ((best == worst) & (numbers[:, None] < latest))
-        rows = enters.any(0).nonzero().flatten()
-        if not len(rows):
+        rows = enters.any(0).nonzero()[0]
+        if not rows.size:
             return
-        k = self.values.shape[1]
-        values = torch.cat([self.values[rows], best.T[rows]], 1)
-        images = torch.cat([self.images[rows], numbers.expand(len(rows), -1)], 1)
-        order = _ranked(values, images)[:, :k]
-        self.values[rows], self.images[rows] = values.gather(1, order), images.gather(1, order)
-        positions = self.positions[rows]
-        positions = positions.gather(1, order.clamp(max=k - 1)[..., None].expand_as(positions))
-        which, place = (order >= k).nonzero(as_tuple=True)
-        positions[which, place] = places_of_maxima(output[order[which, place] - k, rows[which]])
-        self.positions[rows] = positions
+        k = values.shape[1]
+        many = np.concatenate([values[rows], best.T[rows]], 1)
+        theirs = np.concatenate([images[rows], np.tile(numbers, (len(rows), 1))], 1)
+        order = _ranked(many, theirs)[:, :k]
+        line = np.arange(len(rows))[:, None]
+        places = positions[rows][line, np.minimum(order, k - 1)]
+        which, place = (order >= k).nonzero()
+        places[which, place] = _places(output, order[which, place] - k, rows[which])
+        values[rows], images[rows], positions[rows] = many[line, order], theirs[line, order], places
 
     def merged(self, other: Top) -> Top:
         """Give the best of two tables; an image that is in both counts once."""
-        values, images = torch.cat([self.values, other.values], 1), torch.cat([self.images, other.images], 1)
+        both = [np.concatenate(pair, 1) for pair in zip(self._tables, other._tables, strict=True)]
+        values, images, _ = both
         k = self.values.shape[1]
-        twice = (other.images[:, :, None] == self.images[:, None]).any(2) & (other.images != NOBODY)
-        values[:, k:][twice], images[:, k:][twice] = -torch.inf, NOBODY
+        twice = (images[:, k:, None] == images[:, None, :k]).any(2)
+        values[:, k:][twice], images[:, k:][twice] = -np.inf, NOBODY
         order = _ranked(values, images)[:, :k]
-        places = torch.cat([self.positions, other.positions], 1)
-        places[:, k:][twice] = NOBODY
-        return Top(
-            values.gather(1, order),
-            images.gather(1, order),
-            places.gather(1, order[..., None].expand(*order.shape, places.shape[2])),
-        )
+        values, images, positions = (table[np.arange(len(table))[:, None], order] for table in both)
+        positions[images == NOBODY] = NOBODY
+        return Top(*map(torch.from_numpy, (values, images, positions)))
 
-    def cpu(self) -> Top:
-        """Give a copy in the processor's memory."""
-        return Top(*(tensor.cpu().clone() for tensor in (self.values, self.images, self.positions)))
+    def copy(self) -> Top:
+        """Give a copy that remembers this state."""
+        return Top(self.values.clone(), self.images.clone(), self.positions.clone())
 
 
-def _ranked(values: Tensor, images: Tensor) -> Tensor:
+def _ranked(values: Table, images: Table) -> Table:
     """Order each row: the stronger first, of equals the lower image number; who is nobody last."""
-    by_image = images.sort(dim=1, stable=True).indices
-    by_value = values.gather(1, by_image).sort(dim=1, descending=True, stable=True).indices
-    return by_image.gather(1, by_value)
+    order: Table = np.lexsort((images, -values), axis=1)
+    return order
+
+
+def _places(output: Tensor, examples: Table, maps: Table) -> Table:
+    """Find where some maps of some examples are strongest, (n, axes)."""
+    if not output.is_contiguous():
+        found: Table = places_of_maxima(output[torch.from_numpy(examples), torch.from_numpy(maps)]).numpy()
+        return found
+    # As rows of memory, few enough at a time for a cache: that is several times as fast.
+    planes, which = output.flatten(0, 1), torch.from_numpy(examples * output.shape[1] + maps).to(output.device)
+    parts = torch.split(which, max(1, _CACHED // planes[0].numel()))
+    return np.concatenate([places_of_maxima(planes.index_select(0, part)).numpy() for part in parts])
