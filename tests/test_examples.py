@@ -16,7 +16,8 @@ def test_the_map_by_hand_is_the_map_of_one_call(capsys):
     assert "features.0" in capsys.readouterr().out
 
 
-def test_the_snippets_of_the_readme_run(capsys):
+def test_the_snippets_of_the_readme_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text()
     names = {}
     for part in readme.split("```python\n")[1:]:
@@ -25,3 +26,5 @@ def test_the_snippets_of_the_readme_run(capsys):
     assert "rectify" in printed
     assert "51x51 pixels, stride 8x8" in printed
     assert len(names["found"]) == 2
+    assert names["top"]["features.9"].positions.shape == (64, 9, 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"top.npz", "features.9.png", "gallery", "evolution.png"}

@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 
 from deconv_attr import Gallery, evolution, strongest
-from deconv_attr.demo import Shapes, load_model, normalise
 from deconv_attr.errors import InputError, ModelError, RuleError
 from deconv_attr.gallery.windows import essential
 from deconv_attr.visualize import signed_rgb
@@ -391,14 +390,3 @@ def test_checkpoints_that_do_not_fit(net):
         evolution(net, {"late": {}}, data, "4")
     with pytest.raises(InputError, match="expected checkpoint late as a state dict, its path, or a model, got 7"):
         evolution(net, {"late": 7}, data, "4")
-
-
-def test_the_embedded_model_knows_edges():
-    """The map that README shows, of a lower edge: the lower half of its projections is the stronger."""
-    data = [normalise(Shapes(60, seed=3)[number][0]) for number in range(60)]
-    model = load_model()
-    found = strongest(model, data, "features.9")
-    gallery = Gallery(model, data, found, picture=lambda x: x * 0.25 + 0.5, maps=[3])
-    (tiles,) = gallery.tiles("features.9")
-    assert len(tiles) == 9
-    assert tiles.patches.shape == (9, 51, 51, 3)

@@ -1,6 +1,6 @@
 """Figures 2 and 4 of the paper, and a page to look through thousands of feature maps.
 
-``windows`` says which part of an image a tile shows.
+``choice`` says which maps are shown, ``windows`` which part of an image a tile shows.
 """
 
 from .evolution import Evolution, evolution

@@ -19,7 +19,8 @@ from ..strongest import strongest
 from ..tiles import MapTiles
 from ..visualize import Figure, evolution_figure
 from ..weights import fill, read_state
-from .gallery import Gallery, Maps
+from .choice import Maps
+from .gallery import Gallery
 
 __all__ = ["Evolution", "evolution"]
 

@@ -27,14 +27,12 @@ from ..rules import DECONVNET, Table
 from ..strongest import NOBODY, Strongest
 from ..tiles import Bytes, MapTiles
 from ..visualize import MOST_MAPS, Figure, gallery_figure, photograph, signed_rgb
-from .windows import Window, cut, essential, framed, window_of
+from .choice import Maps, chosen, some
+from .windows import GREY, Windows, essential, framed, of_one_size, within
 
-__all__ = ["Gallery", "Maps"]
-
-Maps = int | Sequence[int] | None
+__all__ = ["Gallery"]
 
 _MEMORY = 2**28  # bytes of projections, and of images, that are held at a time
-_GREY = 0.5
 
 
 class Gallery:
@@ -98,7 +96,7 @@ class Gallery:
         unknown = [layer for layer in wanted if layer not in found]
         if unknown:
             raise InputError(f"expected layers that were searched, {', '.join(found)}; got {unknown[0]!r}")
-        self.maps = {layer: _chosen(layer, len(found[layer].values), wanted[layer], seed) for layer in wanted}
+        self.maps = {layer: chosen(layer, len(found[layer].values), wanted[layer], seed) for layer in wanted}
         self._read = lru_cache(max(1, _MEMORY // self._source[self._seen()].nbytes))(self._source.__getitem__)
 
     @property
@@ -141,7 +139,7 @@ class Gallery:
         """
         numbers = self._numbers(layer, maps)
         if len(numbers) > MOST_MAPS:
-            numbers = _some(numbers, MOST_MAPS, 0)
+            numbers = some(numbers, MOST_MAPS, 0)
         return gallery_figure(layer, list(self._tiles(layer, numbers)), self._found.k, self._facts(layer))
 
     def to_html(self, folder: str | Path, title: str = "", facts: Sequence[tuple[str, str]] = ()) -> Path:
@@ -191,8 +189,8 @@ class Gallery:
         if maps is None:
             return self.maps[layer]
         if isinstance(maps, Integral):
-            return _some(self.maps[layer], int(maps), 0)
-        return _chosen(layer, len(self._found[layer].values), maps, 0)
+            return some(self.maps[layer], int(maps), 0)
+        return chosen(layer, len(self._found[layer].values), maps, 0)
 
     def _seen(self) -> int:
         """Give the number of an image that could be read."""
@@ -223,9 +221,9 @@ class Gallery:
         step = max(1, _MEMORY // (2 * pixels * self._found.k))
         with tqdm(total=len(numbers), disable=not self._show_progress, unit="map", desc=layer, leave=False) as bar:
             for start in range(0, len(numbers), step):
-                some = numbers[start : start + step]
-                active = (top.images[some] != NOBODY) & (top.values[some] != 0)
-                yield from self._some_tiles(layer, some, active, bar)
+                part = numbers[start : start + step]
+                active = (top.images[part] != NOBODY) & (top.values[part] != 0)
+                yield from self._some_tiles(layer, part, active, bar)
 
     def _some_tiles(self, layer: str, numbers: Sequence[int], active: Tensor, bar: Any) -> Iterator[MapTiles]:
         """Project the units of some maps together."""
@@ -233,7 +231,7 @@ class Gallery:
         values, images = top.values[numbers][active], top.images[numbers][active]
         maps = torch.tensor(numbers).repeat_interleave(active.sum(1))
         units = torch.cat([images[:, None], maps[:, None], top.positions[numbers][active]], 1)
-        windows = _Windows(self._read, self._picture, len(self._source), self._field, layer, units)
+        windows = Windows(self._read, self._picture, len(self._source), self._field, layer, units)
         projection = None
         if len(units):
             projection = project(
@@ -247,7 +245,7 @@ class Gallery:
             bar.update(1)
 
     def _of_map(
-        self, layer: str, number: int, projection: Projection | None, windows: _Windows, units: range
+        self, layer: str, number: int, projection: Projection | None, windows: Windows, units: range
     ) -> MapTiles:
         empty = np.zeros((0, 1, 1, 3), np.uint8)
         if projection is None or not len(units):
@@ -259,9 +257,9 @@ class Gallery:
         ]
         patches = [windows.patches[unit] for unit in units]
         if len({signal.shape for signal in signals}) > 1:  # images of several sizes, smaller than the field
-            signals, patches = _of_one_size(signals, 0.0), _of_one_size(patches, _GREY)
+            signals, patches = of_one_size(signals, 0.0), of_one_size(patches, GREY)
         rows, columns = essential(signals, self._share)
-        shown = [_within(windows.windows[unit], rows, columns, projection.image_shapes[unit]) for unit in units]
+        shown = [within(windows.windows[unit], rows, columns, projection.image_shapes[unit]) for unit in units]
         return MapTiles(
             layer,
             number,
@@ -272,45 +270,6 @@ class Gallery:
             np.stack([_bytes(signed_rgb(signal[:, rows, columns])) for signal in signals]),
             np.stack([_bytes(photograph(patch[:, rows, columns])) for patch in patches]),
         )
-
-
-class _Windows:
-    """The images of some units, which keeps, of each that is read, what the tiles of its units show of it."""
-
-    def __init__(
-        self,
-        read: Callable[[int], Tensor],
-        picture: Callable[[Tensor], Tensor],
-        count: int,
-        field: Callable[[str, Tensor], ReceptiveField | None],
-        layer: str,
-        units: Tensor,
-    ) -> None:
-        self._read, self._picture, self._count = read, picture, count
-        self._field, self._layer = field, layer
-        self._fields: dict[Any, ReceptiveField | None] = {}
-        self._units: dict[int, list[tuple[int, list[int]]]] = {}
-        for unit, (image, _, *position) in enumerate(units.tolist()):
-            self._units.setdefault(image, []).append((unit, position))
-        self.windows: dict[int, Window] = {}
-        self.patches: dict[int, Tensor] = {}
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, number: int) -> Tensor:
-        image = self._read(number)
-        if image.shape not in self._fields:
-            self._fields[image.shape] = self._field(self._layer, image)
-        waiting = self._units.pop(number, [])
-        picture = self._picture(image.cpu()) if waiting else image
-        for unit, position in waiting:
-            window = self.windows[unit] = window_of(self._fields[image.shape], position, image.shape[1:])
-            axes = len(window) // 2
-            box = [*(max(start, 0) for start in window[:axes])]
-            box += [min(end, length) for end, length in zip(window[axes:], image.shape[1:], strict=True)]
-            self.patches[unit] = framed(cut(picture, window), box, window, _GREY).clone()
-        return image
 
 
 def _check(projection: Projection, values: Tensor) -> None:
@@ -325,48 +284,6 @@ def _check(projection: Projection, values: Tensor) -> None:
             f"expected the images that were searched: image {image} gives {float(found[unit]):.6g} in map "
             f"{feature_map} of {projection.layer}, and the search has found {float(known[unit]):.6g}"
         )
-
-
-def _within(window: Window, rows: slice, columns: slice, image: Sequence[int]) -> tuple[int, int, int, int]:
-    """Give the box of a part of a window, clipped to the image."""
-    top, left = window[:2]
-    _, height, width = image
-    return (
-        min(max(top + rows.start, 0), height),
-        min(max(left + columns.start, 0), width),
-        min(max(top + rows.stop, 0), height),
-        min(max(left + columns.stop, 0), width),
-    )
-
-
-def _of_one_size(parts: Sequence[Tensor], paper: float) -> list[Tensor]:
-    height, width = (max(part.shape[axis] for part in parts) for axis in (1, 2))
-    return [framed(part, (0, 0, *part.shape[1:]), (0, 0, height, width), paper) for part in parts]
-
-
-def _chosen(layer: str, count: int, maps: Maps, seed: int) -> list[int]:
-    if maps is None:
-        return list(range(count))
-    if isinstance(maps, Integral) and not isinstance(maps, bool):
-        return _some(range(count), int(maps), seed)
-    if isinstance(maps, (str, bool)) or not isinstance(maps, (Sequence, Tensor, np.ndarray)):
-        raise InputError(f"expected maps as a number or a list of numbers, got {maps!r:.60}")
-    numbers = [int(number) for number in maps]
-    wrong = [number for number in numbers if not 0 <= number < count]
-    if wrong or not numbers:
-        found = f"map {wrong[0]}" if wrong else "none"
-        raise InputError(f"expected maps of {layer} from 0 to {count - 1}, got {found}")
-    return list(dict.fromkeys(numbers))
-
-
-def _some(numbers: Sequence[int], count: int, seed: int) -> list[int]:
-    """Draw some by chance, and give them in order."""
-    if count < 1:
-        raise InputError(f"expected at least one map, got {count}")
-    if count >= len(numbers):
-        return list(numbers)
-    drawn = np.random.default_rng(seed).choice(len(numbers), count, replace=False)
-    return [numbers[place] for place in sorted(drawn.tolist())]
 
 
 def _picture_of(source: DataSet) -> Callable[[Tensor], Tensor]:

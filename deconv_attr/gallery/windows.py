@@ -6,16 +6,59 @@ as long as the image, or has no one size, that is all of the image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..receptive_field import ReceptiveField
 
-__all__ = ["cut", "essential", "framed", "window_of"]
+__all__ = ["GREY", "Windows", "essential", "framed", "of_one_size", "window_of", "within"]
+
+GREY = 0.5
+"""What a tile shows where its window leaves the image."""
 
 Window = tuple[int, ...]  # all starts, then all ends; may leave the image
+
+
+class Windows:
+    """The images of some units, which keeps, of each that is read, what the tiles of its units show of it."""
+
+    def __init__(
+        self,
+        read: Callable[[int], Tensor],
+        picture: Callable[[Tensor], Tensor],
+        count: int,
+        field: Callable[[str, Tensor], ReceptiveField | None],
+        layer: str,
+        units: Tensor,
+    ) -> None:
+        self._read, self._picture, self._count = read, picture, count
+        self._field, self._layer = field, layer
+        self._fields: dict[Any, ReceptiveField | None] = {}
+        self._units: dict[int, list[tuple[int, list[int]]]] = {}
+        for unit, (image, _, *position) in enumerate(units.tolist()):
+            self._units.setdefault(image, []).append((unit, position))
+        self.windows: dict[int, Window] = {}
+        self.patches: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> Tensor:
+        image = self._read(number)
+        if image.shape not in self._fields:
+            self._fields[image.shape] = self._field(self._layer, image)
+        waiting = self._units.pop(number, [])
+        picture = self._picture(image.cpu()) if waiting else image
+        for unit, position in waiting:
+            window = self.windows[unit] = window_of(self._fields[image.shape], position, image.shape[1:])
+            axes = len(window) // 2
+            box = [*(max(start, 0) for start in window[:axes])]
+            box += [min(end, length) for end, length in zip(window[axes:], image.shape[1:], strict=True)]
+            self.patches[unit] = framed(_cut(picture, window), box, window, GREY).clone()
+        return image
 
 
 def window_of(field: ReceptiveField | None, position: Sequence[int], image: Sequence[int]) -> Window:
@@ -41,7 +84,7 @@ def window_of(field: ReceptiveField | None, position: Sequence[int], image: Sequ
     return (*starts, *ends)
 
 
-def cut(image: Tensor, window: Window) -> Tensor:
+def _cut(image: Tensor, window: Window) -> Tensor:
     """Cut a window out of an image (C, H, W), as far as it lies in it."""
     axes = len(window) // 2
     inside = [slice(max(start, 0), max(end, 0)) for start, end in zip(window[:axes], window[axes:], strict=True)]
@@ -86,3 +129,21 @@ def essential(signals: Sequence[Tensor], share: float) -> tuple[slice, slice]:
             last = int((lost < 1 - may).sum(1).max())
             lines[axis] = slice(first, max(last, first) + 1)
     return lines[0], lines[1]
+
+
+def within(window: Window, rows: slice, columns: slice, image: Sequence[int]) -> tuple[int, int, int, int]:
+    """Give the box of a part of a window, clipped to the image."""
+    top, left = window[:2]
+    _, height, width = image
+    return (
+        min(max(top + rows.start, 0), height),
+        min(max(left + columns.start, 0), width),
+        min(max(top + rows.stop, 0), height),
+        min(max(left + columns.stop, 0), width),
+    )
+
+
+def of_one_size(parts: Sequence[Tensor], paper: float) -> list[Tensor]:
+    """Enlarge parts to the longest height and width among them; what that adds is paper."""
+    height, width = (max(part.shape[axis] for part in parts) for axis in (1, 2))
+    return [framed(part, (0, 0, *part.shape[1:]), (0, 0, height, width), paper) for part in parts]

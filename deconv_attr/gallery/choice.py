@@ -1,0 +1,47 @@
+"""Which feature maps are shown: all, those with certain numbers, or so many by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import InputError
+
+__all__ = ["Maps", "chosen", "some"]
+
+Maps = int | Sequence[int] | None
+
+
+def chosen(layer: str, count: int, maps: Maps, seed: int) -> list[int]:
+    """Give the numbers of the maps that are meant, of a layer that has so many.
+
+    Raises
+    ------
+    InputError
+        It has no such map.
+    """
+    if maps is None:
+        return list(range(count))
+    if isinstance(maps, Integral) and not isinstance(maps, bool):
+        return some(range(count), int(maps), seed)
+    if isinstance(maps, (str, bool)) or not isinstance(maps, (Sequence, Tensor, np.ndarray)):
+        raise InputError(f"expected maps as a number or a list of numbers, got {maps!r:.60}")
+    numbers = [int(number) for number in maps]
+    wrong = [number for number in numbers if not 0 <= number < count]
+    if wrong or not numbers:
+        found = f"map {wrong[0]}" if wrong else "none"
+        raise InputError(f"expected maps of {layer} from 0 to {count - 1}, got {found}")
+    return list(dict.fromkeys(numbers))
+
+
+def some(numbers: Sequence[int], count: int, seed: int) -> list[int]:
+    """Draw some by chance, and give them in order."""
+    if count < 1:
+        raise InputError(f"expected at least one map, got {count}")
+    if count >= len(numbers):
+        return list(numbers)
+    drawn = np.random.default_rng(seed).choice(len(numbers), count, replace=False)
+    return [numbers[place] for place in sorted(drawn.tolist())]
