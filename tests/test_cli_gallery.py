@@ -109,7 +109,8 @@ def test_unreadable_images_are_named_at_the_end(folder, capsys):
 
 
 def test_an_interrupted_search_is_resumed(folder, capsys):
-    script = "import sys, time, torch\nfrom deconv_attr import images, cli\nread = images.read_image\n"
+    script = "import signal, sys, time, torch\nfrom deconv_attr import images, cli\nread = images.read_image\n"
+    script += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
     script += "def slow(path):\n    time.sleep(0.1)\n    return read(path)\n"
     script += "images.read_image = slow\nsys.exit(cli.main(sys.argv[1:]))"
     arguments = ["gallery", "--model", "galnets:plain", "--images", "photos", "--sample", "1"]

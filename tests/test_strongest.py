@@ -242,6 +242,16 @@ def test_parts_merge_to_the_whole(net, images):
     assert same(again, merged)  # nobody counts twice
 
 
+def test_parts_with_fewer_than_k_images_merge(net, images):
+    few = strongest(net, images, "4", images=range(4))
+    merged = few.merge(strongest(net, images, "4", images=range(2, 6)))
+    top = merged["4"]
+    assert (top.images[:, 6:] == -1).all()
+    assert (top.positions[:, 6:] == -1).all()
+    assert (top.values[:, 6:] == -torch.inf).all()
+    assert [sorted(of_map) for of_map in top.images[:, :6].tolist()] == [list(range(6))] * 8
+
+
 def test_what_cannot_be_merged(net, images):
     found = strongest(net, images)
     with pytest.raises(InputError, match="results of the same k to merge, got 9 and 3"):
@@ -398,6 +408,23 @@ def test_activations_that_are_no_numbers(net, images):
     with pytest.raises(SignalError, match="map 5 of layer '4' has NaN or infinity in image 0"):
         strongest(net, images)
     assert list(strongest(net, images, "1")) == ["1"]
+
+
+def test_the_model_runs_as_far_as_the_last_layer(net, images):
+    class Costly(nn.Module):
+        runs = 0
+
+        def forward(self, x):
+            Costly.runs += not x.is_meta
+            return x
+
+    model = nn.Sequential(*net, Costly()).eval()
+    strongest(model, images, ["4", "1"])
+    assert Costly.runs == 0
+    strongest(model, images, "6")
+    assert Costly.runs == 0
+    strongest(model, images, ["7"])
+    assert Costly.runs == 4
 
 
 def test_no_rectifier(images):

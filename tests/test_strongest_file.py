@@ -314,7 +314,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(net, file, monkeypatch):
 
 SCRIPT = textwrap.dedent(
     """
-    import sys, time
+    import signal, sys, time
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     from test_strongest_file import Pixels, make_net
     from deconv_attr import strongest
     slow = {number: lambda: time.sleep(0.03) for number in range(200)}
