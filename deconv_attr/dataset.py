@@ -14,9 +14,19 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate, default_convert
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    default_collate,
+    default_convert,
+)
 
 from .errors import InputError, reason
 from .images import Photographs
@@ -25,7 +35,8 @@ from .source import image_of
 __all__ = ["DataSet", "Group", "Unreadable"]
 
 _SAMPLE = 16  # images whose pixels are compared when a data set is said to be the same
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError)  # what Pillow raises; an InputError is a ValueError
+# What Pillow raises; an InputError is a ValueError.
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
 
 
 class Unreadable(NamedTuple):
@@ -34,6 +45,9 @@ class Unreadable(NamedTuple):
     number: int
     name: str
     reason: str
+
+    def __str__(self) -> str:
+        return f"cannot read image {self.number} ({self.name}): {self.reason}"
 
 
 class Group(NamedTuple):
@@ -90,10 +104,21 @@ class DataSet:
         InputError
             It cannot be read.
         """
-        found = self._reader[[number]][0]
+        found = self.attempt(number)
         if isinstance(found, Unreadable):
-            raise InputError(f"cannot read image {number} ({found.name}): {found.reason}")
-        return found.images[0]
+            raise InputError(str(found))
+        return found
+
+    def attempt(self, number: int) -> Tensor | Unreadable:
+        """Read one image (C, *axes), or say why that cannot be.
+
+        Raises
+        ------
+        InputError
+            What was read is no image.
+        """
+        found = self._reader[[number]][0]
+        return found if isinstance(found, Unreadable) else found.images[0]
 
     @cached_property
     def numbers(self) -> list[int]:
@@ -101,10 +126,15 @@ class DataSet:
         loader = self._loader
         if loader is None:
             return list(range(len(self)))
-        with torch.random.fork_rng(devices=[]):  # a random sampler draws from the caller's random numbers
-            if loader.batch_size is None and loader.batch_sampler is not None:
-                return sorted({number for batch in loader.batch_sampler for number in batch})
-            return sorted(set(loader.sampler))  # with those that drop_last would leave out
+        own = None if loader.generator is None else loader.generator.get_state()
+        try:
+            with torch.random.fork_rng(devices=[]):  # a random sampler draws from the caller's random numbers
+                if loader.batch_size is None and loader.batch_sampler is not None:
+                    return sorted({number for batch in loader.batch_sampler for number in batch})
+                return sorted(set(loader.sampler))  # with those that drop_last would leave out
+        finally:
+            if own is not None:
+                loader.generator.set_state(own)
 
     def read(self, blocks: Sequence[list[int]]) -> Iterator[list[Group | Unreadable]]:
         """Read blocks of images, in order, with the workers; those that follow each other in one shape as one group."""
@@ -167,11 +197,11 @@ class DataSet:
             digest.update(f"{self.name(number)}\0{size}\0".encode(errors="surrogateescape"))
         sample = sorted({number * (len(self) - 1) // max(_SAMPLE - 1, 1) for number in range(_SAMPLE)})
         pixels = [self._digest_of(number) for number in sample]
-        if self._digest_of(sample[0]) != pixels[0]:
-            raise InputError(
-                "expected the same images each time they are read, image 0 changes: its transform is random"
-            )
-        for each in pixels:
+        for number, each in zip(sample, pixels, strict=True):
+            if self._digest_of(number) != each:
+                raise InputError(
+                    f"expected the same images each time they are read, image {number} changes: its transform is random"
+                )
             digest.update(each)
         return digest.hexdigest()
 
@@ -195,12 +225,14 @@ class _Reader(Dataset[Any]):
         for number in block:
             try:
                 item = self._images[number]
-                if self._collate is None:
-                    items.append((number, image_of(item, number)))
-                else:
-                    items.append((number, item))
             except _UNREADABLE as error:
                 found.append(Unreadable(number, _name(self._images, number), _words(error)))
+                continue
+            if self._collate is None:
+                item = image_of(_with_tensor(item), number)
+                if not isinstance(self._images, (Tensor, list, tuple)):
+                    item = item.clone()  # a data set may fill the same memory again
+            items.append((number, item))
         if self._collate is not None:
             return [*found, *self._collated(items)]
         return [*found, *_grouped(items)]
@@ -230,6 +262,13 @@ def _grouped(items: list[tuple[int, Tensor]]) -> list[Group]:
     return [Group(numbers, torch.stack(images)) for numbers, images in groups]
 
 
+def _with_tensor(item: Any) -> Any:
+    """Make a tensor of the array that is an item, or stands in front of it, as a DataLoader would."""
+    if isinstance(item, (tuple, list)) and item:
+        return [_with_tensor(item[0])]
+    return torch.from_numpy(item) if isinstance(item, np.ndarray) and item.dtype.kind in "fiu" else item
+
+
 def _as_it_is(value: Any) -> Any:
     return value
 
@@ -240,12 +279,12 @@ def _collate_of(loader: DataLoader[Any] | None) -> Any:
 
 
 def _words(error: BaseException) -> str:
-    return str(error) if isinstance(error, InputError) else reason(error)
+    return re.sub(r" at 0x[0-9a-f]+", "", str(error) if isinstance(error, InputError) else reason(error))
 
 
 def _attribute(data: Any, *names: str) -> Any:
-    while isinstance(data, Subset):
-        data = data.dataset
+    while isinstance(data, (Subset, ConcatDataset)):
+        data = data.dataset if isinstance(data, Subset) else data.datasets[0]
     return next((found for name in names if (found := getattr(data, name, None)) is not None), None)
 
 

@@ -58,6 +58,8 @@ class Run:
     calls : tuple
         What was called so far, with which numbers and which of the model's tensors: two images of different sizes
         are treated alike if these are equal.
+    dtype : torch.dtype or None
+        Of its output; None if that is not one tensor.
     rectified : bool
         Whether its output is what a rectifier returned, and no layer within it has returned the same before.
     """
@@ -69,6 +71,7 @@ class Run:
     chance: str
     mixed: str
     calls: tuple[Any, ...]
+    dtype: torch.dtype | None = None
     rectified: bool = False
 
 
@@ -132,6 +135,7 @@ class DryRun(WritesToCopies):
                     self._chance,
                     self._mixed,
                     tuple(self._calls),
+                    output.dtype if isinstance(output, Tensor) else None,
                     id(output) in self._rectified,
                 )
             )

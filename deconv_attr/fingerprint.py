@@ -7,20 +7,27 @@ from hashlib import blake2b
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["fingerprint_of"]
 
 
 def fingerprint_of(model: nn.Module) -> str:
-    """Digest a model's text form, and the names, types, shapes and values of its parameters and buffers.
+    """Digest a model's text form, and the names, types, shapes and values of its parameters, buffers and other tensors.
 
     The device plays no part.
     """
     digest = blake2b(re.sub(r" at 0x[0-9a-f]+", "", repr(model)).encode(), digest_size=16)
-    held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    for name, tensor in held:
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\0".encode())
-        memory: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        digest.update(memory)
+    for path, module in model.named_modules(remove_duplicate=False):
+        held = {**module._parameters, **module._buffers, **vars(module)}
+        for name, tensor in held.items():
+            if isinstance(tensor, Tensor):
+                digest.update(f"{path}.{name} {tuple(tensor.shape)} {tensor.dtype}\0".encode())
+                digest.update(_memory(tensor))
     return digest.hexdigest()
+
+
+def _memory(tensor: Tensor) -> Any:
+    plain = tensor.detach().cpu()
+    plain = plain.dequantize() if plain.is_quantized else plain if plain.layout == torch.strided else plain.to_dense()
+    return plain.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()

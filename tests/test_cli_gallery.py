@@ -138,17 +138,23 @@ def test_an_interrupted_search_is_resumed(folder, capsys):
         ("--model galnets:plain --images photos --layers 1 --maps 5", "expected maps of 1 from 0 to 4, got map 5"),
         ("--maps 1 --sample 2", "expected one of --maps and --sample, got both"),
         ("--maps one", "--maps takes numbers of feature maps, or all; got one"),
-        ("--top 0", "expected k as a whole number of at least 1, got 0"),
-        ("--share 2", "expected a share above 0 and at most 1, got 2.0"),
+        ("--top 0", "expected --top from 1 to 100, got 0"),
+        ("--share 2", "expected --share above 0 and at most 1, got 2"),
         ("--device cuda:99", "--device cuda:99 is not there"),
         ("--device toaster", "--device toaster is not there"),
-        ("--output no/where", "cannot make the folder no/where: No such file or directory"),
-        ("--output galnets.py", "cannot make the folder galnets.py: File exists"),
+        ("--output no/where", "cannot write no/where: there is no folder no"),
+        ("--output galnets.py", "cannot write galnets.py: File exists"),
+        ("--output foreign", "cannot write foreign/index.html: there is one already that is not a gallery's"),
+        ("--model galnets:plain --images photos --output photos/out", "--output photos/out lies within the images"),
+        ("--sample 0", "expected --sample of at least 1, got 0"),
+        ("--seed -1", "expected --seed of at least 0, got -1"),
         ("--model galnets:gelu --images photos --layers 3", "gelu"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(folder, small, capsys, arguments, message):
     Path("empty").mkdir()
+    Path("foreign").mkdir()
+    Path("foreign/index.html").write_text("my own page")
     assert main(["gallery", *arguments.split()]) == 2
     said = capsys.readouterr().err
     assert message in said

@@ -244,6 +244,9 @@ def test_some_maps_by_chance_by_number_and_by_layer(net):
         ({"maps": []}, "expected maps of 1 from 0 to 3, got none"),
         ({"maps": 0}, "expected at least one map, got 0"),
         ({"maps": "all"}, "expected maps as a number or a list of numbers, got 'all'"),
+        ({"maps": [1.9]}, "expected maps as a number or a list of numbers"),
+        ({"maps": np.array([True, False, False, True])}, "expected maps as a number or a list of numbers"),
+        ({"maps": [True]}, "expected maps as a number or a list of numbers"),
         ({"maps": {"3": None}}, "expected layers that were searched, 1, 4; got '3'"),
         ({"share": 0}, "expected a share above 0 and at most 1, got 0"),
         ({"share": 1.5}, "expected a share above 0 and at most 1, got 1.5"),
@@ -287,6 +290,17 @@ def test_an_image_that_has_changed_unnoticed(net):
     gallery = Gallery(net, data, found)  # the fingerprint looks at sixteen
     with pytest.raises(InputError, match=f"that were searched: image {other} gives"):
         list(gallery.tiles("4"))
+
+
+def test_sequences_have_no_gallery():
+    model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU()).eval()
+    data = torch.randn(20, 2, 30)
+    found = strongest(model, data)
+    assert found["1"].positions.shape == (3, 9, 1)
+    with pytest.raises(InputError, match=r"expected images \(C, H, W\) to make pictures of, got the shape \(2, 30\)"):
+        Gallery(model, data, found)
+    with pytest.raises(InputError, match="expected found as the result of a search, got a dict"):
+        Gallery(model, data, {})
 
 
 def test_pixels_that_are_no_picture(net):
@@ -377,6 +391,9 @@ def test_evolution_shows_the_strongest_unit_at_each_checkpoint(tmp_path):
     labels = [text.get_text() for axes in shown.plot().axes for text in axes.texts]
     labels += [text.get_text() for text in shown.plot().texts]
     assert any("epoch 2" in label for label in labels)
+    wider = nn.Sequential(*make_net()[:3], nn.Conv2d(4, 9, 3), nn.ReLU()).eval()
+    both = evolution(net, {"before": net, "after": wider}, data, "4", 2)
+    assert [[tiles.number for tiles in column] for column in both.tiles] == [both.maps] * 2
     drawn = evolution(net, checkpoints, data, "4", 2, seed=3)
     assert len(drawn.maps) == 2
     assert drawn.maps == evolution(net, checkpoints, data, "4", 2, seed=3).maps
@@ -384,6 +401,8 @@ def test_evolution_shows_the_strongest_unit_at_each_checkpoint(tmp_path):
 
 def test_checkpoints_that_do_not_fit(net):
     data = Pictures()
+    with pytest.raises(InputError, match="expected the layer as a name, got None"):
+        evolution(net, {"late": net}, data, None)
     with pytest.raises(InputError, match="expected checkpoints as a dict of at least one"):
         evolution(net, {}, data, "4")
     with pytest.raises(InputError, match="the weights in checkpoint late do not fit Sequential: 4 missing"):

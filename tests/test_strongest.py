@@ -10,7 +10,15 @@ from PIL import Image
 from searching import brute_force, rows, same
 from state import snapshot
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from deconv_attr import Photographs, strongest
 from deconv_attr.errors import InputError, ModelError, SignalError, SkippedImagesWarning
@@ -105,6 +113,20 @@ def test_in_double_precision(net, images):
     found = strongest(net, images)
     assert found["4"].values.dtype == torch.float64
     check(net, images, found)
+
+
+def test_a_layer_in_another_precision_than_the_images(net, images):
+    class Fine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.same = nn.Identity()
+
+        def forward(self, x):
+            return self.same(x.double() * 1e-9 + 1).relu()
+
+    found = strongest(Fine().eval(), images, "same")
+    assert found["same"].values.dtype == torch.float64
+    check(Fine(), images, found)
 
 
 def test_in_half_precision_values_are_exact(net, images):
@@ -216,6 +238,53 @@ def test_a_loaders_collate_function_is_used(net, images):
         strongest(net, wrong)
 
 
+class OneBuffer(Dataset):
+    """Fills the same memory again for each image."""
+
+    def __init__(self, images):
+        self.images, self.buffer = images, torch.empty_like(images[0])
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, number):
+        return self.buffer.copy_(self.images[number])
+
+
+def test_a_data_set_that_fills_one_buffer(net, images):
+    assert same(strongest(net, OneBuffer(images)), strongest(net, images))
+
+
+def test_arrays_and_joined_data_sets(net, images):
+    arrays = list(images.numpy())
+    for data in (arrays, DataLoader(arrays, 7), ConcatDataset([TensorDataset(images[:9]), TensorDataset(images[9:])])):
+        found = strongest(net, data)
+        assert all(torch.equal(found[layer].images, strongest(net, images)[layer].images) for layer in found)
+
+
+def test_a_structural_error_ends_the_search_at_once(net, images):
+    reads = []
+
+    class Wrong(Labels):
+        def __len__(self):
+            return 5000
+
+        def __getitem__(self, number):
+            reads.append(number)
+            return super().__getitem__(number)
+
+    with pytest.raises(InputError, match="expected image 0 as a tensor"):
+        strongest(net, Wrong())
+    assert reads == [0]
+
+
+def test_the_loaders_own_generator_stays(net, images):
+    generator = torch.Generator().manual_seed(5)
+    before = generator.get_state()
+    strongest(net, DataLoader(TensorDataset(images), 7, shuffle=True, generator=generator))
+    assert torch.equal(generator.get_state(), before)
+
+
 def test_images_of_several_sizes(images):
     torch.manual_seed(2)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
@@ -238,6 +307,7 @@ def test_parts_merge_to_the_whole(net, images):
     for layer in whole:
         assert torch.equal(merged[layer].images, whole[layer].images)
         torch.testing.assert_close(merged[layer].values, whole[layer].values)
+    assert torch.equal(strongest(net, images, images=torch.arange(70)).searched, merged.searched)
     again = merged.merge(parts[0])
     assert same(again, merged)  # nobody counts twice
 
@@ -254,9 +324,11 @@ def test_parts_with_fewer_than_k_images_merge(net, images):
 
 def test_what_cannot_be_merged(net, images):
     found = strongest(net, images)
-    with pytest.raises(InputError, match="results of the same k to merge, got 9 and 3"):
+    with pytest.raises(InputError, match="expected another result to merge with, got a NoneType"):
+        found.merge(None)
+    with pytest.raises(InputError, match="the result to merge with has other k: expected 9, got 3"):
         found.merge(strongest(net, images, k=3))
-    with pytest.raises(InputError, match="results of the same layers to merge"):
+    with pytest.raises(InputError, match="the result to merge with has other layers"):
         found.merge(strongest(net, images, "4"))
     with pytest.raises(InputError, match="is of another data set: 69 images"):
         found.merge(strongest(net, images[:69]))
@@ -382,7 +454,12 @@ def test_data_that_cannot_be_searched(net, images, data, message):
         ({"layers": "5#2"}, "the module runs once"),
         ({"k": 0}, "expected k as a whole number of at least 1, got 0"),
         ({"k": True}, "expected k as a whole number"),
-        ({"images": [70]}, "expected images as numbers from 0 to 69, got "),
+        ({"images": [70]}, "expected images as numbers from 0 to 69, got 70"),
+        ({"images": 5}, "expected images as numbers, got 5"),
+        ({"images": [1.5]}, "expected images as numbers"),
+        ({"layers": 5}, "expected the layer as a module or its dotted name, got int"),
+        ({"checkpoint_every": "a"}, "expected checkpoint_every in seconds, got 'a'"),
+        ({"file": "x" * 250}, "File name too long"),
         ({"images": []}, "expected images as numbers"),
         ({"workers": -1}, "expected workers as a number of processes"),
         ({"file": "/nowhere/top.npz"}, "there is no folder /nowhere"),

@@ -71,7 +71,7 @@ def test_two_processes_find_what_one_finds(file, alone):
     lines = sorted(done.stdout.splitlines())
     counts = [int(line.split()[3]) for line in lines]
     assert lines == [f"rank {n} {n == 0} {counts[n]} {total} True" for n in (0, 1)]
-    assert sum(counts) == 200 + 2 * 18  # each image once, but for the first and the fingerprints'
+    assert sum(counts) == 200 + 2 * 33  # each image once, but for the first and the fingerprints'
     assert arrays(file) == alone[1]
 
 
@@ -88,6 +88,34 @@ def test_in_a_group_of_the_users_own(file, alone):
     )
     assert done.returncode == 0, done.stderr
     assert arrays(file) == alone[1]
+
+
+def test_a_sampler_that_gives_each_process_a_part(file, alone):
+    done = torchrun(
+        """
+        from torch.utils.data import DataLoader, DistributedSampler
+        dist.init_process_group("gloo")
+        data = Pixels()
+        strongest(make_net(), DataLoader(data, 8, sampler=DistributedSampler(data)), file=file)
+        dist.destroy_process_group()
+        """,
+        file,
+    )
+    assert done.returncode == 0, done.stderr
+    assert arrays(file) == alone[1]
+
+
+def test_who_is_told_to_end_keeps_what_was_found(file):
+    done = torchrun(
+        """
+        wait = {n: lambda: time.sleep(0.1) for n in range(64, 96)}
+        data = Pixels(when=wait if rank == 0 else {130: lambda: time.sleep(1) or os._exit(3)})
+        strongest(make_net(), data, file=file)
+        """,
+        file,
+    )
+    assert done.returncode != 0
+    assert Strongest.load(file.parent / "top.npz.part0").searched.sum() >= 51
 
 
 def test_a_single_process_under_torchrun(file, alone):

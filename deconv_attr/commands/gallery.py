@@ -15,8 +15,9 @@ from ..errors import DeadSignalWarning, InputError, SkippedImagesWarning, reason
 from ..gallery import Gallery
 from ..images import GeneratedImages, Photographs
 from ..models import Classifier
+from ..page import GalleryFolder, Slugs
 from ..strongest import Strongest, is_first, strongest
-from ..visualize import save_figure
+from ..visualize import MOST_TILES, save_figure
 from .subject import add_activations_argument, add_model_arguments, chosen_model, say_again
 
 __all__ = ["add", "run"]
@@ -93,7 +94,9 @@ def run(options: argparse.Namespace) -> None:
         if options.images is None
         else Photographs(options.images, classifier.preprocessing)
     )
-    output = _made(Path(options.output))
+    output = GalleryFolder(options.output).path
+    if options.images is not None and output.resolve().is_relative_to(Path(options.images).resolve()):
+        raise InputError(f"--output {output} lies within the images: its own pictures would be searched next time")
     if is_first():
         print(f"{classifier}\nimages   {len(data)} {'generated' if options.images is None else options.images}")
     with warnings.catch_warnings():
@@ -115,7 +118,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _chosen_maps(options: argparse.Namespace) -> Any:
-    """Give the maps to show: None for all, how many by chance, or their numbers."""
+    """Give the maps to show: None for all, how many by chance, or their numbers; refuse nonsense before the search."""
+    for name, value, least in (("--sample", options.sample, 1), ("--seed", options.seed, 0)):
+        if value is not None and value < least:
+            raise InputError(f"expected {name} of at least {least}, got {value}")
+    if not 1 <= options.top <= MOST_TILES:
+        raise InputError(f"expected --top from 1 to {MOST_TILES}, got {options.top}")
+    if not 0 < options.share <= 1:
+        raise InputError(f"expected --share above 0 and at most 1, got {options.share:g}")
     if options.maps is not None and options.sample is not None:
         raise InputError("expected one of --maps and --sample, got both")
     if options.maps == ["all"]:
@@ -134,14 +144,6 @@ def _chosen_device(name: str) -> torch.device:
     except Exception as error:
         raise InputError(f"--device {name} is not there: {reason(error)}") from error
     return device
-
-
-def _made(output: Path) -> Path:
-    try:
-        output.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {output}: {error.strerror}") from error
-    return output
 
 
 def _draw(
@@ -167,8 +169,9 @@ def _draw(
             ("images", f"{int(found.searched.sum()) - len(found.skipped)} of {options.images or 'generated shapes'}"),
         ]
         page = gallery.to_html(output, f"Feature maps of {classifier.name}", facts)
+        slugs = Slugs()
         for layer in gallery.layers:
-            save_figure(gallery.plot(layer, SAMPLE), output / f"{layer.replace('#', '-')}.png")
+            save_figure(gallery.plot(layer, SAMPLE), output / f"{slugs.take(layer)}.png")
     say_again(caught)
     return page
 

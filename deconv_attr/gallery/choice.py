@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
+from operator import index
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import InputError
@@ -29,7 +31,13 @@ def chosen(layer: str, count: int, maps: Maps, seed: int) -> list[int]:
         return some(range(count), int(maps), seed)
     if isinstance(maps, (str, bool)) or not isinstance(maps, (Sequence, Tensor, np.ndarray)):
         raise InputError(f"expected maps as a number or a list of numbers, got {maps!r:.60}")
-    numbers = [int(number) for number in maps]
+    kind = getattr(maps, "dtype", None)
+    try:
+        numbers = [index(number) for number in maps]
+    except TypeError:
+        numbers = None
+    if numbers is None or kind in (torch.bool, np.bool_) or any(isinstance(number, bool) for number in maps):
+        raise InputError(f"expected maps as a number or a list of numbers, got {maps!r:.60}")
     wrong = [number for number in numbers if not 0 <= number < count]
     if wrong or not numbers:
         found = f"map {wrong[0]}" if wrong else "none"

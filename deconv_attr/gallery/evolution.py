@@ -90,13 +90,15 @@ def evolution(
     """
     if not isinstance(checkpoints, Mapping) or not checkpoints:
         raise InputError(f"expected checkpoints as a dict of at least one, got {checkpoints!r:.60}")
+    if not isinstance(layer, str):
+        raise InputError(f"expected the layer as a name, got {layer!r:.60}")
     columns, numbers = [], []
     for label, checkpoint in checkpoints.items():
         then = _model_of(model, checkpoint, label)
         found = strongest(then, data, layer, 1, workers=workers, show_progress=show_progress)
         (name,) = found
         gallery = Gallery(then, data, found, maps=maps, seed=seed, picture=picture, **choices)
-        numbers = gallery.maps[name]
+        maps = numbers = gallery.maps[name]
         columns.append(list(gallery.tiles(name)))
     return Evolution(name, numbers, list(checkpoints), columns)
 

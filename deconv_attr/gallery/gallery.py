@@ -87,8 +87,13 @@ class Gallery:
         if not isinstance(share, (int, float)) or not 0 < share <= 1:
             raise InputError(f"expected a share above 0 and at most 1, got {share!r}")
         self._model, self._found, self._share = model, found, share
+        if not isinstance(found, Strongest):
+            raise InputError(f"expected found as the result of a search, got a {type(found).__name__}")
         self._source = DataSet(data)
         found.check(model, self._source)
+        shape = tuple(self._source[self._seen()].shape)
+        if len(shape) != 3:
+            raise InputError(f"expected images (C, H, W) to make pictures of, got the shape {shape}")
         self._picture = picture or _picture_of(self._source)
         self._rules, self._show_progress = rules, show_progress
         self._choices: Any = choices

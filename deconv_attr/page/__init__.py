@@ -7,6 +7,7 @@ after layer into it; ``templates`` holds the page itself: its HTML, by Jinja2, i
 ``page.js`` keeps the state in the address, ``cards.js`` shows a layer and ``view.js`` a single feature map.
 """
 
-from .write import PageLayer, write_page
+from .folder import GalleryFolder
+from .write import PageLayer, Slugs, write_page
 
-__all__ = ["PageLayer", "write_page"]
+__all__ = ["GalleryFolder", "PageLayer", "Slugs", "write_page"]

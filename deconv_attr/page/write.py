@@ -26,7 +26,7 @@ from ..tiles import Bytes, MapTiles
 from .folder import GENERATOR, GalleryFolder
 from .sheet import encoded, sheet
 
-__all__ = ["PageLayer", "write_page"]
+__all__ = ["PageLayer", "Slugs", "write_page"]
 
 SCRIPTS = ("page.js", "cards.js", "view.js")
 LONGEST = 80  # characters of a slug; file systems allow 255 bytes for a name
@@ -93,7 +93,7 @@ def write_page(
         If a file cannot be written, or the folder has an index that is no gallery's.
     """
     target = GalleryFolder(folder)
-    images, slugs = _Images(target, name, picture), _Slugs()
+    images, slugs = _Images(target, name, picture), Slugs()
     shown = [_write_layer(target, layer, slugs.take(layer.name), images) for layer in layers]
     templates = files(__package__) / "templates"
     for asset in ("page.css", *SCRIPTS):
@@ -182,13 +182,14 @@ class _Images:
         return self.entries[number]
 
 
-class _Slugs:
+class Slugs:
     """Names for files and addresses, distinct even where case does not count."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def take(self, name: str) -> str:
+        """Give a name that no other has been given."""
         plain = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:LONGEST].strip("-.") or "layer"
         slug, number = plain, 1
         while slug.casefold() in self._taken:

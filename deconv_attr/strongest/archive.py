@@ -19,14 +19,17 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, SearchError, reason
 
-__all__ = ["UNFINISHED", "read", "write"]
-
-UNFINISHED = ".unfinished"  # the ending of what is being written
+__all__ = ["read", "unfinished", "write"]
 
 _FORMAT, _VERSION = "deconv_attr strongest activations", 1
 _DESCRIPTION = "description"
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+def unfinished(path: Path) -> Path:
+    """Give the name of what this process writes beside a file, before it takes its place."""
+    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
 
 
 def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
@@ -40,7 +43,7 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     described = {"format": _FORMAT, "version": _VERSION, **description}
     text = np.frombuffer(json.dumps(described, indent=1).encode(), dtype=np.uint8)
     members: Any = {_DESCRIPTION: text, **arrays}
-    beside = path.with_name(f".{path.name}{UNFINISHED}")
+    beside = unfinished(path)
     try:
         with open(beside, "wb") as file:
             np.savez(file, **members)
@@ -79,5 +82,5 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             return {name: found[name] for name in found.files if name != _DESCRIPTION}, description
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise InputError(f"{damaged}: {reason(error)}") from error

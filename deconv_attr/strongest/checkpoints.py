@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from functools import reduce
 from pathlib import Path
 
 from ..errors import InputError
-from .archive import UNFINISHED
+from .archive import unfinished
 from .result import Strongest
 
 __all__ = ["Checkpoints"]
@@ -40,9 +39,12 @@ class Checkpoints:
             raise InputError(f"cannot write {file}: there is no folder {folder}")
         if self._file.is_dir():
             raise InputError(f"cannot write {file}: it is a folder")
-        if not os.access(folder, os.W_OK):
-            raise InputError(f"cannot write {file}: permission denied")
         self._own = self._file.with_name(f"{self._file.name}.part{rank}")
+        try:
+            unfinished(self._own).touch()
+            unfinished(self._own).unlink()
+        except OSError as error:
+            raise InputError(f"cannot write {file}: {error.strerror}") from error
         self._written = time.monotonic()
 
     def found(self, resume: bool) -> Strongest | None:
@@ -73,10 +75,9 @@ class Checkpoints:
     def finish(self, found: Strongest) -> None:
         """Write the result, and remove the checkpoints of all processes."""
         found.save(self._file)
-        cut_short = [part.with_name(f".{part.name}{UNFINISHED}") for part in self._parts()]  # by a kill
-        for part in [*self._parts(), *cut_short]:
+        for part in [*self._parts(), *self._parts(r"\.", r"\.\d+\.unfinished")]:  # which a kill has left
             part.unlink(missing_ok=True)
 
-    def _parts(self) -> list[Path]:
-        name = re.compile(re.escape(self._file.name) + r"\.part\d+")
+    def _parts(self, before: str = "", behind: str = "") -> list[Path]:
+        name = re.compile(before + re.escape(self._file.name) + r"\.part\d+" + behind)
         return sorted(path for path in self._file.parent.iterdir() if name.fullmatch(path.name))

@@ -85,7 +85,7 @@ def joined() -> Iterator[Ranks]:
         if dist.get_world_size() == 1:
             yield Ranks()
             return
-        undo.enter_context(_told_to_end())
+        undo.enter_context(_telling_of_the_end())
         group = dist.new_group(backend="gloo", timeout=_PATIENCE)
         undo.callback(_left, group)
         yield Ranks(group)
@@ -114,18 +114,26 @@ def _noticing_death() -> Iterator[None]:
         ) from error
 
 
+class _ToldToEnd(BaseException):
+    """What a data set cannot take for its own error."""
+
+
 @contextmanager
-def _told_to_end() -> Iterator[None]:
+def _telling_of_the_end() -> Iterator[None]:
     """Make of SIGTERM an error, so that what has been found is kept; not over a handler of the user's."""
 
     def end(number: int, frame: Any) -> NoReturn:
-        raise SearchError("this process was told to end, as it is when another process of the search has died")
+        raise _ToldToEnd
 
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if ours:
         signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except _ToldToEnd:
+        raise SearchError(
+            "this process was told to end, as it is when another process of the search has died"
+        ) from None
     finally:
         if ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -134,17 +134,34 @@ class Strongest(Mapping[str, Top]):
         InputError
             The other is of another model or data set, or has other layers or another k.
         """
-        other.origin.check("the result to merge with", self.origin.weights, self.origin.pixels, self.origin.images)
-        for what, ours, found in (("k", self.k, other.k), ("layers", list(self.tops), list(other.tops))):
-            if ours != found:
-                raise InputError(f"expected results of the same {what} to merge, got {ours} and {found}")
+        if not isinstance(other, Strongest):
+            raise InputError(f"expected another result to merge with, got a {type(other).__name__}")
+        other.check_like(self, "the result to merge with")
+        missing = {image.number: image for image in (*other.skipped, *self.skipped)}
+        read = (self.searched & ~_where(self.skipped, self.searched)) | (
+            other.searched & ~_where(other.skipped, other.searched)
+        )
         return Strongest(
             self.k,
             self.origin,
             {name: top.merged(other.tops[name]) for name, top in self.tops.items()},
             self.searched | other.searched,
-            tuple(sorted({*self.skipped, *other.skipped})),
+            tuple(image for number, image in sorted(missing.items()) if not read[number]),
         )
+
+    def check_like(self, other: Strongest, what: str) -> None:
+        """Refuse another result that is not of the same model, images, layers and k.
+
+        Raises
+        ------
+        InputError
+            It is not; this is called `what`.
+        """
+        origin = other.origin
+        self.origin.check(what, origin.weights, origin.pixels, origin.images)
+        for name, ours, theirs in (("k", self.k, other.k), ("layers", list(self), list(other))):
+            if ours != theirs:
+                raise InputError(f"{what} has other {name}: expected {theirs}, got {ours}")
 
     def check(self, model: nn.Module | None = None, data: Any = None, what: str = "the result") -> None:
         """Refuse a model or a data set that this is not of.
@@ -224,3 +241,9 @@ class Strongest(Mapping[str, Top]):
             tops[name] = Top(values, images, positions)
         searched = torch.from_numpy(np.unpackbits(arrays["searched"], count=origin.images).astype(bool))
         return cls(k, origin, tops, searched, tuple(Unreadable(*row) for row in description["skipped"]))
+
+
+def _where(skipped: tuple[Unreadable, ...], like: Tensor) -> Tensor:
+    found = torch.zeros_like(like)
+    found[[image.number for image in skipped]] = True
+    return found

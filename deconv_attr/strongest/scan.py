@@ -77,7 +77,10 @@ class Scan:
         self.block = _block(runs, chosen, image)
         self._calls = {run.layer.label: run.layer for run in chosen}
         self.shapes = {run.layer.label: _shape(run) for run in chosen}
-        self.tops = {name: Top.empty(shape[0], k, len(shape) - 1, image.dtype) for name, shape in self.shapes.items()}
+        self.tops = {
+            run.layer.label: Top.empty(_shape(run)[0], k, len(_shape(run)) - 1, run.dtype or image.dtype)
+            for run in chosen
+        }
 
     def look_at(self, group: Group) -> None:
         """Run some images, with ascending numbers, that have not been looked at before."""

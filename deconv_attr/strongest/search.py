@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import reduce
 from numbers import Integral
+from operator import index
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -64,11 +64,13 @@ def strongest(
     k : int
         How many of each map.
     images : iterable of int, optional
-        The numbers of the images to search; all by default. Results of parts can be merged.
+        The numbers of the images to search; all by default. Results of parts can be merged. Some of the activations
+        at the ends of a part may have other last bits than in a search of all images, since fewer run together.
     file : str or Path, optional
         Where the result is kept; beside it, while the search runs, a checkpoint of each process.
     resume : bool
-        Whether to go on from checkpoints, or from a file of some of the images.
+        Whether to go on from checkpoints, or from a file of some of the images. Images that could not be read are tried
+        again.
     checkpoint_every : float
         Seconds between two checkpoints; there is one more if the search is interrupted.
     workers : int, optional
@@ -104,9 +106,11 @@ def strongest(
     check_model(model)
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
         raise InputError(f"expected k as a whole number of at least 1, got {k!r}")
+    if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, (int, float)) or checkpoint_every < 0:
+        raise InputError(f"expected checkpoint_every in seconds, got {checkpoint_every!r:.60}")
     chosen = None if layers is None else _chosen(model, layers)
     source = DataSet(data, workers)
-    numbers = source.numbers if images is None else _numbers(images, len(source))
+    numbers = _numbers(source.numbers if images is None else images, len(source))
     with joined() as ranks:
         found = _Search(model, source, chosen, int(k), numbers, ranks, strict).run(
             None if file is None else Checkpoints(file, ranks.rank, checkpoint_every), resume, show_progress
@@ -136,7 +140,8 @@ class _Search:
         self._scan = Scan(model, layers, k, image.to(device))
         self._origin = Origin.of(model, source, device)
         self._wanted = torch.zeros(len(source), dtype=torch.bool)
-        self._wanted[numbers] = True
+        for theirs in ranks.gather(numbers):  # a sampler may have given each process others
+            self._wanted[theirs] = True
         self._searched = torch.zeros_like(self._wanted)
         self._skipped: set[Unreadable] = set()
 
@@ -165,12 +170,12 @@ class _Search:
                 self._searched[block] = True
                 bar.update(len(block))
                 if checkpoints:
-                    state, written = self._state(), False  # an interrupt in the next block finds it whole
-                    if checkpoints.due():
+                    due = checkpoints.due()
+                    state, written = self._state(), due  # an interrupt in the next block finds it whole
+                    if due:
                         checkpoints.write(state)
-                        written = True
-        except BaseException as error:
-            if checkpoints and not written and not isinstance(error, SearchError):
+        except BaseException:
+            if checkpoints and not written:
                 with suppress(SearchError):  # the disk is full: the last checkpoint stands
                     checkpoints.write(state)
             raise
@@ -179,18 +184,18 @@ class _Search:
         if not isinstance(part, Unreadable):
             self._scan.look_at(part)
         elif self._strict:
-            raise InputError(f"cannot read image {part.number} ({part.name}): {part.reason}")
+            raise InputError(str(part))
         else:
             self._skipped.add(part)
 
     def _go_on_from(self, before: Strongest) -> None:
-        before.merge(self._state())  # the same model, images, layers and k?
+        before.check_like(self._state(), "the file to go on from")
         if bool((before.searched & ~self._wanted).any()):
             number = int((before.searched & ~self._wanted).nonzero()[0])
             raise InputError(f"expected to go on from a search of these images, it has searched image {number} too")
         self._scan.tops.update({name: top.copy() for name, top in before.tops.items()})
         self._searched |= before.searched
-        self._skipped |= set(before.skipped)
+        self._searched[[image.number for image in before.skipped]] = False  # they may be there by now
 
     def _blocks(self) -> list[list[int]]:
         """Divide the data set into blocks of about one size, and give what is left of each."""
@@ -205,7 +210,7 @@ class _Search:
 
 
 def _chosen(model: nn.Module, layers: Any) -> list[Layer]:
-    listed = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
+    listed = [layers] if isinstance(layers, (str, nn.Module)) or not isinstance(layers, Iterable) else list(layers)
     if not listed:
         raise InputError("expected at least one layer, got none")
     found = [find_layer(model, layer) for layer in listed]
@@ -213,24 +218,27 @@ def _chosen(model: nn.Module, layers: Any) -> list[Layer]:
 
 
 def _numbers(images: Iterable[int], count: int) -> list[int]:
-    listed = list(images)
-    whole = all(isinstance(number, (Integral, np.integer)) and not isinstance(number, bool) for number in listed)
-    if not listed or not whole or min(listed) < 0 or max(listed) >= count:
-        raise InputError(f"expected images as numbers from 0 to {count - 1}, got {str(listed)[:60]}")
-    return sorted({int(number) for number in listed})
+    try:
+        listed = sorted({index(number) for number in images})
+    except TypeError as error:
+        raise InputError(f"expected images as numbers, got {images!r:.60}") from error
+    if not listed or listed[0] < 0 or listed[-1] >= count:
+        found = "none" if not listed else str(listed[0] if listed[0] < 0 else listed[-1])
+        raise InputError(f"expected images as numbers from 0 to {count - 1}, got {found}")
+    return listed
 
 
 def _first_image(source: DataSet, numbers: list[int], strict: bool) -> torch.Tensor:
     """Read the first image that can be read."""
-    first: InputError | None = None
+    first: Unreadable | None = None
     for number in numbers:
-        try:
-            return source[number]
-        except InputError as error:
-            first = first or error
-            if strict:
-                raise
-    raise InputError(f"none of the {len(numbers)} images can be read; the first: {first}") from first
+        found = source.attempt(number)
+        if not isinstance(found, Unreadable):
+            return found
+        first = first or found
+        if strict:
+            raise InputError(str(found))
+    raise InputError(f"none of the {len(numbers)} images can be read; the first: {first}")
 
 
 def _in_words(skipped: Sequence[Unreadable], searched: int) -> str:

@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from .comparison import Column, comparison_figure
 from .evolution import evolution_figure
 from .files import FORMATS, picture_path, save_figure
-from .gallery import MOST_MAPS, gallery_figure
+from .gallery import MOST_MAPS, MOST_TILES, gallery_figure
 from .pictures import heat, photograph, robust_scale, signed_rgb
 from .projections import projections_figure, visualize_projection
 
 __all__ = [
     "FORMATS",
     "MOST_MAPS",
+    "MOST_TILES",
     "Column",
     "Figure",
     "comparison_figure",
