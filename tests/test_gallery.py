@@ -191,6 +191,20 @@ def test_images_of_several_sizes_and_a_tensor_without_a_transform(net):
             )
 
 
+def test_units_that_read_padding_only_have_grey_tiles():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ZeroPad2d(12), nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 3), nn.ReLU()).eval()
+    with torch.no_grad():
+        model[3].weight.mul_(-1e-3)
+        model[3].bias.fill_(1.0)  # strongest where there is nothing
+    data = Pictures(10)
+    found = strongest(model, data, "4")
+    for of_map in Gallery(model, data, found).tiles("4"):
+        for patch, (top, left, bottom, right) in zip(of_map.patches, of_map.boxes, strict=True):
+            grey = (patch == 128).all(2).sum()
+            assert grey >= 25 - (bottom - top) * (right - left)
+
+
 def test_vectors_and_layers_that_see_the_whole_image_show_it(net):
     model = nn.Sequential(*net, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5), nn.ReLU()).eval()
     data = Pictures()

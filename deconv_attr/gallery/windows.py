@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..cutouts import index_of
 from ..receptive_field import ReceptiveField
 
 __all__ = ["GREY", "Windows", "essential", "framed", "of_one_size", "window_of", "within"]
@@ -54,10 +55,8 @@ class Windows:
         picture = self._picture(image.cpu()) if waiting else image
         for unit, position in waiting:
             window = self.windows[unit] = window_of(self._fields[image.shape], position, image.shape[1:])
-            axes = len(window) // 2
-            box = [*(max(start, 0) for start in window[:axes])]
-            box += [min(end, length) for end, length in zip(window[axes:], image.shape[1:], strict=True)]
-            self.patches[unit] = framed(_cut(picture, window), box, window, GREY).clone()
+            box = [min(max(edge, 0), length) for edge, length in zip(window, image.shape[1:] * 2, strict=True)]
+            self.patches[unit] = framed(picture[index_of(box)], box, window, GREY)
         return image
 
 
@@ -84,23 +83,12 @@ def window_of(field: ReceptiveField | None, position: Sequence[int], image: Sequ
     return (*starts, *ends)
 
 
-def _cut(image: Tensor, window: Window) -> Tensor:
-    """Cut a window out of an image (C, H, W), as far as it lies in it."""
-    axes = len(window) // 2
-    inside = [slice(max(start, 0), max(end, 0)) for start, end in zip(window[:axes], window[axes:], strict=True)]
-    return image[(slice(None), *inside)]
-
-
 def framed(part: Tensor, box: Sequence[int], window: Window, paper: float) -> Tensor:
     """Put a part of an image, which lies at a box, into its window; what the box leaves empty is paper."""
     axes = len(window) // 2
     sizes = [end - start for start, end in zip(window[:axes], window[axes:], strict=True)]
     frame = part.new_full((part.shape[0], *sizes), paper)
-    inside = [
-        slice(start - origin, end - origin)
-        for start, end, origin in zip(box[:axes], box[axes:], window[:axes], strict=True)
-    ]
-    frame[(slice(None), *inside)] = part
+    frame[index_of([edge - origin for edge, origin in zip(box, window[:axes] * 2, strict=True)])] = part
     return frame
 
 
