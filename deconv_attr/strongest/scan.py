@@ -98,7 +98,7 @@ class Scan:
         def take(name: str, output: Any) -> None:
             nonlocal waiting
             if isinstance(output, Tensor):  # as one call, whose own calls nobody has to look at
-                handle_torch_function(self._offer, (output,), name, output, numbers)
+                handle_torch_function(Scan._offer, (output,), self, name, output, numbers)
             else:
                 self._offer(name, output, numbers)
             waiting -= 1
