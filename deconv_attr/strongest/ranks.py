@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -100,6 +101,7 @@ def _initialise() -> None:
 
 
 def _left(group: Any) -> None:
+    time.sleep(0.1)  # gloo's threads let go of their last tensors; in torch 2.6 they may wait for us, and we for them
     with suppress(RuntimeError):  # of a group whose processes have died
         dist.destroy_process_group(group)
 
