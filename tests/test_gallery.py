@@ -168,11 +168,14 @@ def test_maps_that_were_never_active_have_no_tiles(net):
     gallery.plot("4", [2])
 
 
-def test_fewer_images_than_k(net):
+def test_fewer_images_than_k(net, tmp_path):
     data = Pictures(4)
-    tiles = next(Gallery(net, data, strongest(net, data)).tiles("1", [0]))
+    gallery = Gallery(net, data, strongest(net, data))
+    tiles = next(gallery.tiles("1", [0]))
     assert len(tiles) <= 4
     assert tiles.patches.shape[0] == len(tiles)
+    gallery.to_html(tmp_path / "page")
+    assert '"columns":3' in (tmp_path / "page" / "files" / "layer-1.js").read_text()  # room for nine
 
 
 def test_images_of_several_sizes_and_a_tensor_without_a_transform(net):
