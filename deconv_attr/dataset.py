@@ -7,7 +7,6 @@ are used; in which order and how many at a time it would give the images plays n
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -29,6 +28,7 @@ from torch.utils.data import (
 )
 
 from .errors import InputError, reason
+from .fingerprint import without_addresses
 from .images import Photographs
 from .source import image_of
 
@@ -93,6 +93,11 @@ class DataSet:
             raise InputError(f"expected workers as a number of processes, 0 or more, got {workers!r}")
         self._reader = _Reader(self.images, _collate_of(loader))
 
+    @classmethod
+    def of(cls, data: Any, workers: int | None = None) -> DataSet:
+        """Give data that is one already as it is, with the fingerprint that it may have taken."""
+        return data if isinstance(data, DataSet) else cls(data, workers)
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -147,9 +152,8 @@ class DataSet:
             }
             if self._workers:
                 given |= {"multiprocessing_context": self._loader.multiprocessing_context}
-        generator = (
-            torch.Generator()
-        )  # its own: a loader draws a seed, and the caller's random numbers go on as they were
+        # A loader draws a seed: from a generator of its own, so that the caller's random numbers go on as they were.
+        generator = torch.Generator()
         yield from DataLoader(
             self._reader,
             batch_size=None,
@@ -168,7 +172,7 @@ class DataSet:
     def preprocessing(self) -> str:
         """How photographs become inputs, in words; "" where nobody knows."""
         found = _attribute(self.images, "preprocessing", "transform")
-        return "" if found is None else re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(found).split()))
+        return "" if found is None else without_addresses(" ".join(str(found).split()))
 
     @property
     def normalisation(self) -> tuple[Sequence[float], Sequence[float]] | None:
@@ -206,11 +210,11 @@ class DataSet:
         return digest.hexdigest()
 
     def _digest_of(self, number: int) -> bytes:
-        found = self._reader[[number]][0]
-        if isinstance(found, Unreadable):
+        image = self.attempt(number)
+        if isinstance(image, Unreadable):
             return b"unreadable"
-        pixels: Any = found.images.contiguous().view(-1).view(torch.uint8).cpu().numpy()
-        return str((found.images.shape, found.images.dtype)).encode() + blake2b(pixels).digest()
+        pixels: Any = image.contiguous().view(-1).view(torch.uint8).cpu().numpy()
+        return str((image.shape, image.dtype)).encode() + blake2b(pixels).digest()
 
 
 class _Reader(Dataset[Any]):
@@ -279,7 +283,7 @@ def _collate_of(loader: DataLoader[Any] | None) -> Any:
 
 
 def _words(error: BaseException) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", str(error) if isinstance(error, InputError) else reason(error))
+    return without_addresses(str(error) if isinstance(error, InputError) else reason(error))
 
 
 def _attribute(data: Any, *names: str) -> Any:

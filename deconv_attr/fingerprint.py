@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["fingerprint_of"]
+__all__ = ["fingerprint_of", "without_addresses"]
 
 
 def fingerprint_of(model: nn.Module) -> str:
@@ -17,7 +17,7 @@ def fingerprint_of(model: nn.Module) -> str:
 
     The device plays no part.
     """
-    digest = blake2b(re.sub(r" at 0x[0-9a-f]+", "", repr(model)).encode(), digest_size=16)
+    digest = blake2b(without_addresses(repr(model)).encode(), digest_size=16)
     for path, module in model.named_modules(remove_duplicate=False):
         held = {**module._parameters, **module._buffers, **vars(module)}
         for name, tensor in held.items():
@@ -25,6 +25,11 @@ def fingerprint_of(model: nn.Module) -> str:
                 digest.update(f"{path}.{name} {tuple(tensor.shape)} {tensor.dtype}\0".encode())
                 digest.update(_memory(tensor))
     return digest.hexdigest()
+
+
+def without_addresses(text: str) -> str:
+    """Take out of a text form the addresses in memory, which are others in each process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def _memory(tensor: Tensor) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..dataset import DataSet
 from ..errors import DeadSignalWarning, InputError, SkippedImagesWarning, reason
 from ..gallery import Gallery
 from ..images import GeneratedImages, Photographs
@@ -89,10 +90,11 @@ def run(options: argparse.Namespace) -> None:
     device = _chosen_device(options.device)
     classifier = chosen_model(options)
     classifier.model.to(device)
-    data = (
+    data = DataSet(
         GeneratedImages(EMBEDDED_IMAGES)
         if options.images is None
-        else Photographs(options.images, classifier.preprocessing)
+        else Photographs(options.images, classifier.preprocessing),
+        options.workers,
     )
     output = GalleryFolder(options.output).path
     if options.images is not None and output.resolve().is_relative_to(Path(options.images).resolve()):
@@ -108,7 +110,6 @@ def run(options: argparse.Namespace) -> None:
             options.top,
             file=output / "strongest.npz",
             resume=options.resume,
-            workers=options.workers,
             strict=options.strict,
             show_progress=sys.stderr.isatty(),
         )

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..dataset import DataSet
 from ..errors import InputError
 from ..strongest import strongest
 from ..tiles import MapTiles
@@ -92,12 +93,13 @@ def evolution(
         raise InputError(f"expected checkpoints as a dict of at least one, got {checkpoints!r:.60}")
     if not isinstance(layer, str):
         raise InputError(f"expected the layer as a name, got {layer!r:.60}")
+    source = DataSet(data, workers)
     columns, numbers = [], []
     for label, checkpoint in checkpoints.items():
         then = _model_of(model, checkpoint, label)
-        found = strongest(then, data, layer, 1, workers=workers, show_progress=show_progress)
+        found = strongest(then, source, layer, 1, show_progress=show_progress)
         (name,) = found
-        gallery = Gallery(then, data, found, maps=maps, seed=seed, picture=picture, **choices)
+        gallery = Gallery(then, source, found, maps=maps, seed=seed, picture=picture, **choices)
         maps = numbers = gallery.maps[name]
         columns.append(list(gallery.tiles(name)))
     return Evolution(name, numbers, list(checkpoints), columns)

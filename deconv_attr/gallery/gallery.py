@@ -89,7 +89,7 @@ class Gallery:
         self._model, self._found, self._share = model, found, share
         if not isinstance(found, Strongest):
             raise InputError(f"expected found as the result of a search, got a {type(found).__name__}")
-        self._source = DataSet(data)
+        self._source = DataSet.of(data)
         found.check(model, self._source)
         shape = tuple(self._source[self._seen()].shape)
         if len(shape) != 3:

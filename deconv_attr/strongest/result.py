@@ -184,7 +184,7 @@ class Strongest(Mapping[str, Top]):
         if model is not None:
             self.origin.check(what, weights=fingerprint_of(model))
         if data is not None:
-            source = data if isinstance(data, DataSet) else DataSet(data)
+            source = DataSet.of(data)
             self.origin.check(what, pixels=source.fingerprint, images=len(source))
 
     def save(self, path: str | Path) -> None:

@@ -109,7 +109,7 @@ def strongest(
     if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, (int, float)) or checkpoint_every < 0:
         raise InputError(f"expected checkpoint_every in seconds, got {checkpoint_every!r:.60}")
     chosen = None if layers is None else _chosen(model, layers)
-    source = DataSet(data, workers)
+    source = DataSet.of(data, workers)
     numbers = _numbers(source.numbers if images is None else images, len(source))
     with joined() as ranks:
         found = _Search(model, source, chosen, int(k), numbers, ranks, strict).run(
