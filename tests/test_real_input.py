@@ -3,7 +3,6 @@
 import re
 import warnings
 from copy import deepcopy
-from pathlib import Path
 
 import captum.attr
 import pytest
@@ -12,19 +11,16 @@ import torchvision
 from oracle import project_class, relative_error
 from PIL import Image
 from torchvision.models import SqueezeNet1_0_Weights
+from trained import DATA, WEIGHTS, squeezenet
 
 from deconv_attr import DeadSignalWarning, ZFDeconv
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-WEIGHTS = DATA / "squeezenet1_0_imagenet.pt"
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="the trained weights are not here")
 
 
 @pytest.fixture(scope="module")
 def model():
-    net = torchvision.models.squeezenet1_0(weights=None)
-    net.load_state_dict(torch.load(WEIGHTS, weights_only=True))
-    return net.eval()
+    return squeezenet()
 
 
 @pytest.fixture(scope="module")

@@ -7,30 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision
 from searching import brute_force, rows, same
 from test_strongest_ranks import pytestmark as needs_gloo
 from test_strongest_ranks import torchrun
 from torch.utils.data import DataLoader, Subset
 from torchvision.transforms.functional import center_crop, resize
+from trained import DATA, WEIGHTS, squeezenet
 
 from deconv_attr import Gallery, Photographs, Strongest, strongest
 from deconv_attr.images import read_image
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-WEIGHTS = DATA / "squeezenet1_0_imagenet.pt"
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="the trained weights are not here")
 
 COUNT = 96
 
 NET = f"""
-import torch, torchvision
+import sys
+sys.path.append({str(Path(__file__).parent)!r})
 from torch.utils.data import Subset
+from trained import squeezenet
 from deconv_attr import Photographs
-def trained():
-    model = torchvision.models.squeezenet1_0(weights=None)
-    model.load_state_dict(torch.load({str(WEIGHTS)!r}, weights_only=True))
-    return model.eval()
 def photographs():
     return Subset(Photographs({str(DATA / "imagenet_sample")!r}), range({COUNT}))
 """
@@ -38,9 +34,7 @@ def photographs():
 
 @pytest.fixture(scope="module")
 def model():
-    net = torchvision.models.squeezenet1_0(weights=None)
-    net.load_state_dict(torch.load(WEIGHTS, weights_only=True))
-    return net.eval()
+    return squeezenet()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +68,7 @@ def test_batches_and_workers_play_no_part(model, data, found, batch, workers):
 def test_two_processes_find_the_same_whatever_their_threads(tmp_path, found):
     """``torchrun`` gives each process one thread."""
     file = tmp_path / "top.npz"
-    done = torchrun(NET + "\nstrongest(trained(), photographs(), file=file)", file)
+    done = torchrun(NET + "\nstrongest(squeezenet(), photographs(), file=file)", file)
     assert done.returncode == 0, done.stderr
     assert same(Strongest.load(file), found)
 
@@ -109,7 +103,7 @@ def test_the_command_reads_a_folder(tmp_path):
     for path in sorted((DATA / "imagenet_sample").iterdir())[:20]:
         (folder / path.name).symlink_to(path)
     arguments = (
-        "gallery --model trained_net:trained --images photographs --sample 4 --layers features.1 features.5".split()
+        "gallery --model trained_net:squeezenet --images photographs --sample 4 --layers features.1 features.5".split()
     )
     done = subprocess.run(
         [sys.executable, "-m", "deconv_attr", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
