@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Integral
 from operator import index
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import InputError
 
@@ -29,20 +29,23 @@ def chosen(layer: str, count: int, maps: Maps, seed: int) -> list[int]:
         return list(range(count))
     if isinstance(maps, Integral) and not isinstance(maps, bool):
         return some(range(count), int(maps), seed)
-    if isinstance(maps, (str, bool)) or not isinstance(maps, (Sequence, Tensor, np.ndarray)):
-        raise InputError(f"expected maps as a number or a list of numbers, got {maps!r:.60}")
-    kind = getattr(maps, "dtype", None)
     try:
-        numbers = [index(number) for number in maps]
-    except TypeError:
-        numbers = None
-    if numbers is None or kind in (torch.bool, np.bool_) or any(isinstance(number, bool) for number in maps):
-        raise InputError(f"expected maps as a number or a list of numbers, got {maps!r:.60}")
+        listed: Any = maps
+        if isinstance(maps, str) or any(map(_is_flag, listed)):
+            raise TypeError
+        numbers = [index(number) for number in listed]
+    except TypeError as error:
+        raise InputError(f"expected maps as a number or a list of numbers, got {maps!r:.60}") from error
     wrong = [number for number in numbers if not 0 <= number < count]
     if wrong or not numbers:
         found = f"map {wrong[0]}" if wrong else "none"
         raise InputError(f"expected maps of {layer} from 0 to {count - 1}, got {found}")
     return list(dict.fromkeys(numbers))
+
+
+def _is_flag(number: object) -> bool:
+    """Tell a mask's entries, which Python would take for 0 and 1."""
+    return isinstance(number, (bool, np.bool_)) or getattr(number, "dtype", None) == torch.bool
 
 
 def some(numbers: Sequence[int], count: int, seed: int) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from tqdm import tqdm
 
 from ..dataset import DataSet
@@ -86,14 +86,14 @@ class Gallery:
     ) -> None:
         if not isinstance(share, (int, float)) or not 0 < share <= 1:
             raise InputError(f"expected a share above 0 and at most 1, got {share!r}")
-        self._model, self._found, self._share = model, found, share
         if not isinstance(found, Strongest):
             raise InputError(f"expected found as the result of a search, got a {type(found).__name__}")
+        self._model, self._found, self._share = model, found, share
         self._source = DataSet.of(data)
         found.check(model, self._source)
-        shape = tuple(self._source[self._seen()].shape)
-        if len(shape) != 3:
-            raise InputError(f"expected images (C, H, W) to make pictures of, got the shape {shape}")
+        image = self._source[self._seen()]
+        if image.dim() != 3:
+            raise InputError(f"expected images (C, H, W) to make pictures of, got the shape {tuple(image.shape)}")
         self._picture = picture or _picture_of(self._source)
         self._rules, self._show_progress = rules, show_progress
         self._choices: Any = choices
@@ -102,7 +102,8 @@ class Gallery:
         if unknown:
             raise InputError(f"expected layers that were searched, {', '.join(found)}; got {unknown[0]!r}")
         self.maps = {layer: chosen(layer, len(found[layer].values), wanted[layer], seed) for layer in wanted}
-        self._read = lru_cache(max(1, _MEMORY // self._source[self._seen()].nbytes))(self._source.__getitem__)
+        self._read = lru_cache(max(1, _MEMORY // image.nbytes))(self._source.__getitem__)
+        self._fields: dict[tuple[str, Size], ReceptiveField | None] = {}
 
     @property
     def layers(self) -> list[str]:
@@ -212,10 +213,14 @@ class Gallery:
         return f"{maps} maps of {where}, receptive field {size}" if where else f"{maps} units"
 
     def _field(self, layer: str, image: Tensor) -> ReceptiveField | None:
-        try:
-            return receptive_field(self._model, layer, image.shape)
-        except ModelError:  # it does not run without values
-            return None
+        """Give a layer's receptive field in images of this size; None for a model that does not run without values."""
+        key = layer, image.shape
+        if key not in self._fields:
+            try:
+                self._fields[key] = receptive_field(self._model, *key)
+            except ModelError:
+                self._fields[key] = None
+        return self._fields[key]
 
     def _tiles(self, layer: str, numbers: Sequence[int]) -> Iterator[MapTiles]:
         top, image = self._found[layer], self._read(self._seen())

@@ -7,7 +7,6 @@ as long as the image, or has no one size, that is all of the image.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +36,6 @@ class Windows:
     ) -> None:
         self._read, self._picture, self._count = read, picture, count
         self._field, self._layer = field, layer
-        self._fields: dict[Any, ReceptiveField | None] = {}
         self._units: dict[int, list[tuple[int, list[int]]]] = {}
         for unit, (image, _, *position) in enumerate(units.tolist()):
             self._units.setdefault(image, []).append((unit, position))
@@ -49,12 +47,10 @@ class Windows:
 
     def __getitem__(self, number: int) -> Tensor:
         image = self._read(number)
-        if image.shape not in self._fields:
-            self._fields[image.shape] = self._field(self._layer, image)
         waiting = self._units.pop(number, [])
         picture = self._picture(image.cpu()) if waiting else image
         for unit, position in waiting:
-            window = self.windows[unit] = window_of(self._fields[image.shape], position, image.shape[1:])
+            window = self.windows[unit] = window_of(self._field(self._layer, image), position, image.shape[1:])
             box = [min(max(edge, 0), length) for edge, length in zip(window, image.shape[1:] * 2, strict=True)]
             self.patches[unit] = framed(picture[index_of(box)], box, window, GREY)
         return image
