@@ -25,8 +25,8 @@ from ..projection import Projection, project
 from ..receptive_field import ReceptiveField, receptive_field
 from ..rules import DECONVNET, Table
 from ..strongest import NOBODY, Strongest
-from ..tiles import Bytes, MapTiles
-from ..visualize import MOST_MAPS, Figure, gallery_figure, photograph, signed_rgb
+from ..tiles import MapTiles
+from ..visualize import MOST_MAPS, Figure, gallery_figure, in_bytes, photograph, signed_rgb
 from .choice import Maps, chosen, some
 from .windows import GREY, Windows, essential, framed, of_one_size, within
 
@@ -186,7 +186,7 @@ class Gallery:
             facts or [(name, text) for name, text in known if text],
             layers,
             self._source.name,
-            lambda number: _bytes(photograph(self._picture(self._read(number)))),
+            lambda number: in_bytes(photograph(self._picture(self._read(number)))),
         )
 
     def _numbers(self, layer: str, maps: Maps) -> list[int]:
@@ -277,8 +277,8 @@ class Gallery:
             projection.images[units.start : units.stop].tolist(),
             [tuple(place) for place in projection.positions[units.start : units.stop].tolist()],
             shown,
-            np.stack([_bytes(signed_rgb(signal[:, rows, columns])) for signal in signals]),
-            np.stack([_bytes(photograph(patch[:, rows, columns])) for patch in patches]),
+            np.stack([in_bytes(signed_rgb(signal[:, rows, columns])) for signal in signals]),
+            np.stack([in_bytes(photograph(patch[:, rows, columns])) for patch in patches]),
         )
 
 
@@ -307,7 +307,3 @@ def _picture_of(source: DataSet) -> Callable[[Tensor], Tensor]:
         return (image * std + mean).clamp(0, 1)
 
     return picture
-
-
-def _bytes(picture: Any) -> Bytes:
-    return np.asarray((picture * 255).round(), dtype=np.uint8)

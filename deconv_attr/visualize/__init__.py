@@ -5,16 +5,17 @@ figure that a user's own plots could see, unless they ask for pyplot. It knows t
 
 ``pictures`` turns maps and photographs into arrays of colours, ``inputs`` checks single units, ``layout`` puts
 pictures at places on a figure, ``tile_page`` puts tiles there pixel for pixel; ``comparison``, ``projections``,
-``gallery`` and ``evolution`` are the kinds of figure, ``files`` writes them.
+``gallery``, ``evolution`` and ``curves`` are the kinds of figure, ``files`` writes them.
 """
 
 from matplotlib.figure import Figure
 
 from .comparison import Column, comparison_figure
+from .curves import Curve, Panel, curves_figure
 from .evolution import evolution_figure
 from .files import FORMATS, picture_path, save_figure
 from .gallery import MOST_MAPS, MOST_TILES, gallery_figure
-from .pictures import heat, photograph, robust_scale, signed_rgb
+from .pictures import coloured, heat, in_bytes, own_scale, photograph, robust_scale, signed_rgb
 from .projections import projections_figure, visualize_projection
 
 __all__ = [
@@ -22,11 +23,17 @@ __all__ = [
     "MOST_MAPS",
     "MOST_TILES",
     "Column",
+    "Curve",
     "Figure",
+    "Panel",
+    "coloured",
     "comparison_figure",
+    "curves_figure",
     "evolution_figure",
     "gallery_figure",
     "heat",
+    "in_bytes",
+    "own_scale",
     "photograph",
     "picture_path",
     "projections_figure",

@@ -17,23 +17,27 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ..tiles import Bytes
 from .pictures import Picture, Style
 
 __all__ = [
+    "BAR",
     "BETWEEN",
     "DPI",
     "GAP",
+    "HINTING",
     "LABEL_SIZE",
     "NARROWEST",
     "SCALE",
-    "Grid",
+    "TICKS",
     "Page",
     "Sheet",
     "broken",
     "columns_for",
+    "fitted",
     "line_height",
     "show",
     "text_width",
@@ -45,10 +49,8 @@ __all__ = [
 # Inches: between two tiles, a colour bar and the numbers below it, a scale below its tile.
 GAP, BAR, TICKS, SCALE = 0.1, 0.1, 0.5, 0.16
 DPI = 150
+CUT = "…"
 HINTING = 1.04  # letters are moved to whole pixels: a drawn line is up to this much wider than its outlines
-
-# A grid's tiles and the titles above them, in inches.
-GRID_TILE, TITLE = 2.1, 0.35
 
 # A sheet's tiles (1.5 has 225 pixels, so that the usual image of 224 is not shrunk), the narrowest column of them
 # (a scale stands below), the space between two units, the header, one line of a label: in inches.
@@ -74,7 +76,8 @@ def write(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
 
 def write_below(axes: Axes, text: str) -> None:
     """Write a short note, such as a scale, centred below a tile; it takes ``SCALE`` inches."""
-    write(axes, 0.5, -0.02, text, ha="center", va="top", fontsize="x-small")
+    place = axes.transAxes + ScaledTranslation(0, -2.5 / 72, axes.figure.dpi_scale_trans)
+    axes.text(0.5, 0, text, transform=place, ha="center", va="top", fontsize="x-small", parse_math=False)
 
 
 def write_inside(axes: Axes, text: str) -> None:
@@ -108,14 +111,30 @@ def _broken_line(line: str, size: float | str, width: float) -> str:
     return result
 
 
-def _colour_bar(axes: Axes, style: Style, scale: float | None) -> None:
+def fitted(text: str, sizes: Sequence[float], width: float, height: float) -> tuple[str, float]:
+    """Break a text into a place, in the first of some sizes in which it fits whole; cut it in the last of them."""
+    lines: list[str] = []
+    for size in sizes:
+        lines, most = broken(text, size, width).splitlines(), max(1, int(height / line_height(size)))
+        whole = all(HINTING * text_width(word, size) <= width for word in text.split())
+        if whole and len(lines) <= most:
+            break
+    if len(lines) > most:
+        last = lines[most - 1]
+        while last and HINTING * text_width(last + CUT, size) > width:
+            last = last[:-1]
+        lines = [*lines[: most - 1], last.rstrip() + CUT]
+    return "\n".join(lines), size
+
+
+def _colour_bar(axes: Axes, style: Style, scale: float | None, note: str) -> None:
     """Draw what the colours mean: values where there is one scale, else multiples of each map's own ``s``."""
     ends = [end for end in (-1, 0, 1) if end >= style.lowest and (scale != 0 or end == 0)]
     names = [{-1: "-s", 0: "0", 1: "s"}[end] if scale is None else f"{end * scale:.2g}" for end in ends]
     colours = ScalarMappable(Normalize(style.lowest, 1), style.colours)
     bar = axes.figure.colorbar(colours, cax=axes, orientation="horizontal", extend=style.extend, ticks=ends)
     bar.ax.set_xticklabels(names, fontsize="x-small")
-    bar.set_label(style.caption, fontsize="x-small", labelpad=1)
+    bar.set_label(style.caption + note, fontsize="x-small", labelpad=1)
 
 
 class Page:
@@ -135,29 +154,9 @@ class Page:
         x, y = left / self.size[0], 1 - bottom / self.size[1]
         self.figure.text(x, y, text, va="bottom", parse_math=False, **look)
 
-    def bar(self, style: Style, scale: float | None, left: float, top: float, width: float) -> None:
-        """Draw a colour bar below a column of tiles, a little narrower than they are."""
-        _colour_bar(self.axes(left + 0.1 * width, top, 0.8 * width, BAR), style, scale)
-
-
-class Grid(Page):
-    """Tiles with labels on the left, titles above and a row of colour bars below."""
-
-    def __init__(self, rows: int, columns: int, aspect: float, label: float, below: float) -> None:
-        self.width, self.height = GRID_TILE * min(aspect, 1.0), GRID_TILE / max(aspect, 1.0)
-        self.rows, self.label, self.step = rows, label, self.height + GAP + below
-        super().__init__(label + columns * (self.width + GAP), TITLE + rows * self.step + BAR + TICKS)
-
-    def tile(self, row: int, column: int) -> Axes:
-        """Return the axes of one tile."""
-        return self.axes(self._left(column), TITLE + row * self.step, self.width, self.height)
-
-    def bar_below(self, column: int, style: Style, scale: float | None) -> None:
-        """Draw the colour bar of a column."""
-        self.bar(style, scale, self._left(column), TITLE + self.rows * self.step, self.width)
-
-    def _left(self, column: int) -> float:
-        return self.label + column * (self.width + GAP)
+    def bar(self, style: Style, scale: float | None, left: float, top: float, width: float, note: str = "") -> None:
+        """Draw a colour bar below a column of tiles, a little narrower than they are, and a note below its caption."""
+        _colour_bar(self.axes(left + 0.1 * width, top, 0.8 * width, BAR), style, scale, note)
 
 
 class Sheet(Page):

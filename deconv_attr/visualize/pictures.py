@@ -12,12 +12,26 @@ from typing import Literal
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
+from ..tiles import Bytes
 
-__all__ = ["STYLES", "Picture", "Style", "heat", "photograph", "robust_scale", "signed_rgb"]
+__all__ = [
+    "STYLES",
+    "Picture",
+    "Style",
+    "coloured",
+    "heat",
+    "in_bytes",
+    "own_scale",
+    "photograph",
+    "robust_scale",
+    "signed_rgb",
+    "style_named",
+]
 
 Picture = NDArray[np.float64]
 
@@ -51,12 +65,13 @@ def robust_scale(maps: Tensor, percentile: float = 99.5) -> float:
         If a value is not finite.
     """
     values = np.abs(_values(maps, "a map"))
-    values = np.sort(values[values > 0])
+    values = values[values > 0]
     if not values.size:
         return 0.0
     rank = int(percentile / 100 * (values.size - 1))
     if percentile < 100 and values.size >= 4 * PIXEL:
         rank = min(rank, values.size - 1 - PIXEL)
+    values.partition(rank)
     return float(values[rank])
 
 
@@ -123,6 +138,56 @@ def photograph(image: Tensor) -> Picture:
     return np.clip(rgb, 0, 1)
 
 
+def coloured(attribution: Tensor, style: str, scale: float | None = None) -> Bytes:
+    """Return a map as the colours in which figures show it.
+
+    Parameters
+    ----------
+    attribution : Tensor
+        ``(C, H, W)``.
+    style : str
+        ``"signed"``: :func:`signed_rgb`, which needs C of 1 or 3. ``"heat"``: :func:`heat`, from black to pale yellow.
+    scale : float, optional
+        The magnitude of full contrast; by default the map's own.
+
+    Returns
+    -------
+    Bytes
+        ``(H, W, 3)``.
+
+    Raises
+    ------
+    InputError
+        If there is no such style, or the map cannot be drawn in it.
+    """
+    drawn = style_named(style)
+    picture = drawn.draw(attribution, scale)
+    return in_bytes(picture if picture.ndim == 3 else colormaps[drawn.colours](picture)[..., :3])
+
+
+def own_scale(attribution: Tensor, style: str) -> float:
+    """Return the magnitude that a map has full contrast at, in a style; 0.0 where it is zero everywhere."""
+    return robust_scale(style_named(style).measure(attribution))
+
+
+def style_named(name: str) -> Style:
+    """Return a style.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if name not in STYLES:
+        raise InputError(f"maps are drawn in the style {' or '.join(STYLES)}, got {name!r:.80}")
+    return STYLES[name]
+
+
+def in_bytes(picture: Picture) -> Bytes:
+    """Return a picture between 0 and 1 as the nearest bytes."""
+    return np.asarray((255 * picture).round(), dtype=np.uint8)
+
+
 def _rgb(image: Tensor, what: str) -> Picture:
     if not isinstance(image, Tensor):
         raise InputError(f"a picture needs a tensor of shape (3, H, W) or (1, H, W), got {type(image).__name__}")
@@ -159,7 +224,7 @@ def _relative(values: Picture, scale: float) -> Picture:
 class Style:
     """How maps are drawn: one picture, what its scale is taken of, and its colour bar."""
 
-    draw: Callable[[Tensor, float], Picture]
+    draw: Callable[[Tensor, float | None], Picture]
     measure: Callable[[Tensor], Tensor]
     lowest: int
     colours: str
