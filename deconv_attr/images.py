@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms as untyped_transforms
 
-from .demo import CLASS_NAMES, MEAN, SIZE, STD, Shapes
+from .demo import CLASS_NAMES, MEAN, SIZE, STD, Sample, Shapes
 from .errors import InputError
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Photographs",
     "Preprocessing",
     "embedded_images",
+    "embedded_masks",
     "read_image",
     "standard_preprocessing",
 ]
@@ -169,10 +170,20 @@ def _instead_of_a_folder(path: Path) -> str:
 
 def embedded_images(number: int = EMBEDDED_IMAGES) -> tuple[Tensor, list[str]]:
     """Return generated images ``(N, 3, 96, 96)`` between 0 and 1, each of another class, and their names."""
-    first: dict[int, Tensor] = {}
+    samples = _embedded_samples(number)
+    return torch.stack([each.image for each in samples]), [f"a generated {CLASS_NAMES[each.label]}" for each in samples]
+
+
+def embedded_masks(number: int = EMBEDDED_IMAGES) -> Tensor:
+    """Return where the shapes of these images are, ``(N, 96, 96)`` bool."""
+    return torch.stack([each.mask for each in _embedded_samples(number)])
+
+
+def _embedded_samples(number: int) -> list[Sample]:
+    first: dict[int, Sample] = {}
     shapes = Shapes(1000, EMBEDDED_SEED)
-    for image, label in (shapes[index] for index in range(len(shapes))):
+    for sample in map(shapes.sample, range(len(shapes))):
         if len(first) == number:
             break
-        first.setdefault(label, image)
-    return torch.stack(list(first.values())), [f"a generated {CLASS_NAMES[label]}" for label in first]
+        first.setdefault(sample.label, sample)
+    return list(first.values())

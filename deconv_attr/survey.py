@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from .layer_tap import LayerReached
 from .layers import Layer
 from .ownership import WritesToCopies, undisturbed
 
-__all__ = ["NotSurveyedError", "Survey", "survey"]
+__all__ = ["NotSurveyedError", "Survey", "plainly_named", "rectified_maps", "survey"]
 
 
 class NotSurveyedError(DeconvError, RuntimeError):
@@ -89,6 +90,25 @@ def survey(
                 raise
             raise NotSurveyedError(reason(error)) from error
     return dry_run.found
+
+
+def rectified_maps(runs: Survey) -> Survey:
+    """Choose the layers that return what a rectifier returned, maps with positions.
+
+    Parameters
+    ----------
+    runs : list of Run
+        With `reach`, without which it is not known.
+    """
+    return [run for run in runs if run.rectified and len(run.shape or ()) > 2 and run.layer.name]
+
+
+def plainly_named(runs: Survey) -> Survey:
+    """Name those layers without their call, of all modules' runs, that run once."""
+    calls = [run.layer.name for run in runs]
+    return [
+        run if calls.count(run.layer.name) > 1 else replace(run, layer=replace(run.layer, call=None)) for run in runs
+    ]
 
 
 def _device_of(model: nn.Module, inputs: Sequence[Tensor]) -> torch.device:

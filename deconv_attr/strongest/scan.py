@@ -27,7 +27,7 @@ from ..layer_tap import LayerReached
 from ..layers import Layer
 from ..ownership import run_plainly
 from ..source import check_finite
-from ..survey import NotSurveyedError, survey
+from ..survey import NotSurveyedError, plainly_named, rectified_maps, survey
 from ..units import check_output
 from .top import Top
 
@@ -193,14 +193,10 @@ def _run_once(model: nn.Module, image: Tensor) -> list[Run]:
 
 
 def _rectified(runs: Sequence[Run]) -> list[Run]:
-    """Choose the layers that return what a rectifier returned, maps with positions."""
-    chosen = [run for run in runs if run.rectified and len(run.shape or ()) > 2 and run.layer.name]
+    chosen = rectified_maps(plainly_named(list(runs)))
     if not chosen:
         raise InputError("the model has no layer known to return rectified feature maps: name the layers")
-    calls = [run.layer.name for run in runs]
-    return [
-        run if calls.count(run.layer.name) > 1 else replace(run, layer=replace(run.layer, call=None)) for run in chosen
-    ]
+    return chosen
 
 
 def _run_of(layer: Layer, runs: Sequence[Run]) -> Run:
