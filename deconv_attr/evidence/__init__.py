@@ -1,0 +1,56 @@
+"""What maps are worth, in numbers: checks beside the pictures.
+
+Each check is a function of its own, with its formula and source, and gives a number for each image. ``checks`` has
+them by name, ``estimate`` a mean with its interval, ``table`` prints them, ``verdict`` says what they mean.
+
+=================  ============================================================================
+room               what is asked
+=================  ============================================================================
+similarity         does the map depend on the class? is it the image, or its edges? do methods agree?
+randomisation      does it depend on the weights?
+perturbation       does the score depend on what the map marks? does the map on small noise?
+localisation       does it lie on the object, where that is known?
+=================  ============================================================================
+"""
+
+from .checks import CHECKS, Case, Check, Curve, Finding, chosen_checks
+from .correlation import pearson, spearman
+from .estimate import Estimate, estimate
+from .localisation import mask_share, pointing_game
+from .perturbation import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
+from .randomisation import Randomisation, parameter_randomisation
+from .similarity import edge_similarity, input_recovery, method_agreement, target_sensitivity
+from .table import Cell, Failure, Table
+from .verdict import verdict
+
+__all__ = [
+    "CHECKS",
+    "Case",
+    "Cell",
+    "Check",
+    "Curve",
+    "Estimate",
+    "Failure",
+    "Finding",
+    "Randomisation",
+    "Table",
+    "area",
+    "chosen_checks",
+    "deletion",
+    "edge_similarity",
+    "estimate",
+    "infidelity",
+    "input_recovery",
+    "insertion",
+    "mask_share",
+    "method_agreement",
+    "parameter_randomisation",
+    "pearson",
+    "pointing_game",
+    "probabilities",
+    "scores_of",
+    "sensitivity_max",
+    "spearman",
+    "target_sensitivity",
+    "verdict",
+]

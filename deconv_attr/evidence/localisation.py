@@ -1,0 +1,65 @@
+"""Is the map where the object is? For images whose masks are known.
+
+With ``s = max_c |M_c|`` the strength of a map and ``m`` the mask, 1 on the object::
+
+    pointing game = m at the strongest pixel        share inside = sum(m s) / sum(s)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .similarity import strength
+
+__all__ = ["mask_share", "pointing_game"]
+
+
+def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
+    """Say whether the strongest pixel lies on the object: 1 or 0.
+
+    Parameters
+    ----------
+    maps : Tensor
+        (N, C, H, W) or (N, 1, H, W).
+    masks : Tensor
+        (N, H, W) bool.
+
+    Returns
+    -------
+    Tensor
+        (N,); where several pixels are strongest, the share of them; NaN where the map is zero everywhere. By chance
+        it is the mask's share of the image.
+
+    Raises
+    ------
+    InputError
+        The masks are not of this shape and type.
+
+    Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, section 4.1; without its
+    tolerance of 15 pixels.
+    """
+    heat = _heat(maps, masks)
+    strongest = heat == heat.amax((1, 2), keepdim=True)
+    hits = (strongest & masks).sum((1, 2)).double() / strongest.sum((1, 2))
+    return torch.where(heat.amax((1, 2)) == 0, torch.nan, hits)
+
+
+def mask_share(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return the share of the map's strength that lies on the object, between 0 and 1.
+
+    Parameters, returns and errors are those of :func:`pointing_game`.
+
+    Source: Wang et al., "Score-CAM", CVPR workshops 2020, section 4.3 (energy-based pointing game).
+    """
+    heat = _heat(maps, masks)
+    return (heat * masks).sum((1, 2)) / heat.sum((1, 2))  # of a zero map NaN
+
+
+def _heat(maps: Tensor, masks: Tensor) -> Tensor:
+    shape = (len(maps), *maps.shape[2:])
+    if not isinstance(masks, Tensor) or masks.dtype != torch.bool or tuple(masks.shape) != shape:
+        found = f"{masks.dtype} {tuple(masks.shape)}" if isinstance(masks, Tensor) else type(masks).__name__
+        raise InputError(f"expected masks {shape} of bool, got {found}")
+    return strength(maps)[:, 0].double()

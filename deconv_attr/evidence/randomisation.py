@@ -1,0 +1,174 @@
+"""Cascading parameter randomisation: whether a map changes when the weights that it explains are destroyed.
+
+From the top layer down, a layer after another gets random weights; after each stage the map is compared with that of
+the trained model. With ``M`` the map of an image and ``M_s`` that after stage ``s``::
+
+    signed   = spearman(M, M_s)        absolute = spearman(|M|, |M_s|)
+
+A method that ignores the model scores 1 at every stage. The weights of a layer are drawn from normal distributions,
+each tensor from one with its own mean and standard deviation, so that activations keep their size; a tensor whose
+values are all the same stays as it is.
+
+Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section 3 (model parameter randomization test).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DeadSignalWarning, InputError
+from ..methods import as_method
+from ..ownership import run_plainly
+from .correlation import spearman
+
+__all__ = ["Randomisation", "cascade", "parameter_randomisation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Randomisation:
+    """What a cascade found.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        For each of S stages the layer down to which, from the top, weights were random.
+    signed, absolute : Tensor
+        (S, N), rank correlations with the trained model's map; NaN where one of the two maps is zero everywhere.
+    """
+
+    layers: Sequence[str]
+    signed: Tensor
+    absolute: Tensor
+
+
+def parameter_randomisation(
+    model: nn.Module, method: object, inputs: Tensor, target: Tensor, *, stages: int | None = None, seed: int = 0
+) -> Randomisation:
+    """Compare a method's maps with those of a model whose layers lose their weights, from the top down.
+
+    The model has random weights meanwhile, also for other threads; its own are put back, bit for bit, after any exit.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Should be in eval mode.
+    method : Method, Attribution or callable
+        See :class:`deconv_attr.methods.Method`.
+    inputs : Tensor
+        (N, C, H, W).
+    target : Tensor
+        (N,), the class of each.
+    stages : int or None
+        At how many depths maps are compared, evenly spread, the first and the last layer among them; None: at each.
+    seed : int
+        Of the random weights, which depend on nothing else.
+
+    Raises
+    ------
+    InputError
+        The model has no weights that run, or `stages` is not positive.
+    """
+    method = as_method(method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadSignalWarning)  # what dies is NaN here
+        trained = method(model, inputs, target)
+        layers, signed, absolute = [], [], []
+        with cascade(model, inputs, stages, seed) as depths:
+            for layer in depths:
+                maps = method(model, inputs, target)
+                layers.append(layer)
+                signed.append(spearman(trained, maps))
+                absolute.append(spearman(trained.abs(), maps.abs()))
+    return Randomisation(layers, torch.stack(signed), torch.stack(absolute))
+
+
+@contextmanager
+def cascade(model: nn.Module, inputs: Tensor, stages: int | None = None, seed: int = 0) -> Iterator[Iterator[str]]:
+    """Within this, an iterator that gives further layers random weights, from the top down, and then their name.
+
+    Parameters
+    ----------
+    model, inputs, stages, seed
+        As for :func:`parameter_randomisation`; the first input is run, to see in which order layers run.
+    """
+    layers = _layers(model, inputs)
+    count = len(layers)
+    if count == 0:
+        raise InputError("expected a model with weights to randomise, got one without")
+    if stages is not None and stages < 1:
+        raise InputError(f"expected at least one stage, got {stages}")
+    ends = torch.linspace(1, count, min(stages or count, count)).round().int().tolist() if stages != 1 else [count]
+    generator = torch.Generator().manual_seed(seed)
+    with ExitStack() as undo:
+
+        def descend() -> Iterator[str]:
+            for start, end in pairwise([0, *ends]):
+                for _, parameters in layers[start:end]:
+                    _randomise(parameters, generator, undo)
+                yield layers[end - 1][0]
+
+        yield descend()
+
+
+def _randomise(parameters: Iterable[nn.Parameter], generator: torch.Generator, undo: ExitStack) -> None:
+    """Put another tensor in the place of each parameter's data, which nobody writes: back again is the same bits."""
+    for parameter in parameters:
+        drawn = _drawn(parameter, generator)
+        undo.callback(setattr, parameter, "data", parameter.data)
+        parameter.data = drawn
+
+
+def _layers(model: nn.Module, inputs: Tensor) -> list[tuple[str, list[nn.Parameter]]]:
+    """Give the layers with weights of their own by name, the last to run first; a shared weight is its last user's."""
+    order: list[nn.Module] = []
+    with ExitStack() as undo:
+        for module in model.modules():
+            undo.callback(module.register_forward_pre_hook(lambda module, _: order.append(module)).remove)
+        run_plainly(model, model, inputs[:1])
+    names, ran = {module: name for name, module in model.named_modules()}, set(order)
+    seen: set[int] = set()
+    layers = []
+    for module in dict.fromkeys(reversed(order)):  # by the last of its runs
+        own = _weights(module)
+        for part in _silent_parts(module, ran):
+            own += [parameter for parameter in _weights(part) if _is_read(model, inputs[:1], parameter)]
+        new = [parameter for parameter in own if id(parameter) not in seen]
+        seen.update(map(id, new))
+        if new:
+            layers.append((names[module] or type(module).__name__, new))
+    return layers
+
+
+def _silent_parts(module: nn.Module, ran: set[nn.Module]) -> list[nn.Module]:
+    """Give those children of a module that never run; it may read their weights itself, as attention does."""
+    return [child for child in module.children() if child not in ran and not list(child.children())]
+
+
+def _is_read(model: nn.Module, image: Tensor, parameter: nn.Parameter) -> bool:
+    """Say whether the scores of an image depend on a parameter; those of parts for training only do not."""
+    trained = run_plainly(model, model, image)
+    with ExitStack() as undo:
+        _randomise([parameter], torch.Generator().manual_seed(0), undo)
+        return not torch.equal(trained, run_plainly(model, model, image))
+
+
+def _weights(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module._parameters.values() if _is_number(parameter)]  # type: ignore[misc]
+
+
+def _is_number(parameter: nn.Parameter | None) -> bool:
+    return parameter is not None and parameter.is_floating_point() and parameter.numel() > 0
+
+
+def _drawn(parameter: Tensor, generator: torch.Generator) -> Tensor:
+    values = parameter.detach().double()
+    drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)  # on the CPU: the same everywhere
+    spread, mean = values.std(correction=0), values.mean()
+    return torch.empty_like(parameter, requires_grad=False).copy_(drawn.to(values.device) * spread + mean)

@@ -1,0 +1,129 @@
+"""What a map has in common with that of another class, with the image, and with the maps of other methods."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import DeadSignalWarning
+from ..methods import as_method
+from .correlation import pearson, spearman
+from .estimate import estimate
+from .table import Table
+
+__all__ = ["edge_similarity", "input_recovery", "method_agreement", "target_sensitivity"]
+
+
+def target_sensitivity(
+    model: nn.Module, method: object, inputs: Tensor, target: Tensor, other: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compare the maps of two classes: ``spearman(M_target, M_other)``, and the same of ``|M|``.
+
+    At 1 the map does not tell what it is said to explain. Only the signs can differ where the second number is 1.
+
+    Parameters
+    ----------
+    model, method, inputs, target
+        As for :func:`parameter_randomisation`.
+    other : Tensor
+        (N,), another class for each image.
+
+    Returns
+    -------
+    tuple of Tensor
+        Signed and absolute correlations, (N,) each; NaN where a map is zero everywhere.
+
+    Source: Mahendran and Vedaldi, "Salient Deconvolutional Networks", ECCV 2016, section 3.3 (lack of class
+    selectivity); the correlation is that of Adebayo et al. 2018.
+    """
+    method = as_method(method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadSignalWarning)  # what dies is NaN here
+        first, second = method(model, inputs, target), method(model, inputs, other)
+    return spearman(first, second), spearman(first.abs(), second.abs())
+
+
+def input_recovery(maps: Tensor, inputs: Tensor) -> Tensor:
+    """Correlate maps with the images that they explain: ``|pearson(M, x)|``.
+
+    At 1 the map is the image, or its negative. A map of one channel is compared with the mean of the channels.
+
+    Parameters
+    ----------
+    maps : Tensor
+        (N, C, H, W) or (N, 1, H, W).
+    inputs : Tensor
+        (N, C, H, W).
+
+    Returns
+    -------
+    Tensor
+        (N,); NaN where the map is the same everywhere.
+
+    Source: Nie, Zhang and Patel, "A Theoretical Explanation for Perplexing Behaviors of Backpropagation-based
+    Visualizations", ICML 2018, who show that guided backprop and the deconvnet do (partial) image recovery.
+    """
+    image = inputs if maps.shape[1] == inputs.shape[1] else inputs.mean(1, keepdim=True)
+    return pearson(maps, image).abs()
+
+
+def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
+    """Correlate the strength of maps with the edges of the image: ``spearman(max_c |M_c|, |grad mean_c x_c|)``.
+
+    The gradient is Sobel's. A map can look right by marking the edges, of whatever they are.
+
+    Parameters
+    ----------
+    maps, inputs
+        As for :func:`input_recovery`.
+
+    Returns
+    -------
+    Tensor
+        (N,); NaN where one of the two is the same everywhere.
+
+    Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section 5 (an edge detector in comparison).
+    """
+    grey = inputs.detach().double().mean(1, keepdim=True)
+    across = grey.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    filters = torch.stack([across, across.T])[:, None]
+    edges = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), filters).norm(dim=1, keepdim=True)
+    rounding = 1e-6 * edges.amax((1, 2, 3), keepdim=True)  # flat regions have none, and shall not be ranked by it
+    return spearman(strength(maps), torch.where(edges > rounding, edges, 0))
+
+
+def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = False, seed: int = 0) -> Table:
+    """Compare methods with each other: the mean of ``spearman(M_a, M_b)`` over images, for each pair.
+
+    Parameters
+    ----------
+    attributions : mapping of str to Tensor
+        Maps (N, C, H, W) or (N, 1, H, W) of the same images by method.
+    absolute : bool
+        Whether to compare ``max_c |M_c|`` instead; as is done with pairs of which one map has a single channel.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Table
+        Square; a row and a column for each method.
+    """
+    found = {}
+    labels = list(attributions)
+    for row, first in enumerate(labels):
+        for second in labels[:row]:
+            a, b = attributions[first], attributions[second]
+            pair = (strength(a), strength(b)) if absolute or a.shape != b.shape else (a, b)
+            found[first, second] = found[second, first] = estimate(spearman(*pair), seed)
+    rows = [[first, *(1.0 if first == second else found[first, second] for second in labels)] for first in labels]
+    return Table(["method", *labels], rows)
+
+
+def strength(maps: Tensor) -> Tensor:
+    """Give the strength of maps at each pixel, the largest magnitude of the channels: (N, 1, H, W)."""
+    return maps.detach().abs().amax(1, keepdim=True)

@@ -1,0 +1,161 @@
+"""The checks by name: what they are called, and that each is the function of that name, of its case."""
+
+import pytest
+import torch
+from captum.attr import Saliency
+from torch import nn
+
+from deconv_attr.errors import InputError
+from deconv_attr.evidence import (
+    CHECKS,
+    Case,
+    area,
+    chosen_checks,
+    deletion,
+    edge_similarity,
+    infidelity,
+    input_recovery,
+    insertion,
+    mask_share,
+    parameter_randomisation,
+    pointing_game,
+    sensitivity_max,
+    target_sensitivity,
+)
+from deconv_attr.evidence.checks import STAGES
+from deconv_attr.methods import Method
+
+GENERATOR = torch.Generator().manual_seed(0)
+X = torch.randn(3, 3, 8, 8, generator=GENERATOR)
+TARGET, OTHER = torch.tensor([0, 1, 3]), torch.tensor([1, 2, 0])
+MASKS = torch.rand(3, 8, 8, generator=GENERATOR) > 0.7
+WITHOUT_MASKS = [
+    "zero maps",
+    "target sensitivity",
+    "parameter randomisation",
+    "input recovery",
+    "edge similarity",
+    "deletion",
+    "insertion",
+    "infidelity",
+    "sensitivity",
+]
+
+
+@pytest.fixture
+def case():
+    layers = [layer for _ in range(9) for layer in (nn.Conv2d(3, 3, 3, padding=1), nn.Tanh())]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(192, 4)).eval()
+    for parameter in net.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) / 3
+    method = Method(Saliency(net), arguments={"abs": False})
+    maps = method(net, X, TARGET)
+    maps[1] = 0
+    return Case(net, method, maps, X, TARGET, OTHER, MASKS, seed=5)
+
+
+def by_hand(name, case):
+    """Ask the functions themselves."""
+    of_maps = (case.model, case.maps, X, TARGET)
+    of_method = (case.model, case.method, X, TARGET)
+    if name == "zero maps":
+        return [torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)]
+    if name == "target sensitivity":
+        return list(target_sensitivity(*of_method, OTHER))
+    if name == "parameter randomisation":
+        found = parameter_randomisation(*of_method, stages=STAGES, seed=5)
+        return [found.signed.mean(0), found.absolute.mean(0)]
+    return [
+        {
+            "input recovery": lambda: input_recovery(case.maps, X),
+            "edge similarity": lambda: edge_similarity(case.maps, X),
+            "deletion": lambda: area(deletion(*of_maps, seed=5)),
+            "insertion": lambda: area(insertion(*of_maps, seed=5)),
+            "infidelity": lambda: infidelity(*of_maps, seed=5),
+            "sensitivity": lambda: sensitivity_max(*of_method, seed=5),
+            "pointing game": lambda: pointing_game(case.maps, MASKS),
+            "mask share": lambda: mask_share(case.maps, MASKS),
+        }[name]()
+    ]
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_is_the_function_of_its_name(name, case):
+    found = CHECKS[name].run(case)
+    expected = by_hand(name, case)
+    assert len(found.values) == len(expected) == len(CHECKS[name].columns)
+    for values, numbers in zip(found.values, expected, strict=True):
+        torch.testing.assert_close(values, numbers, equal_nan=True)
+        assert values.dtype == torch.float64
+
+
+def test_columns_have_names_of_their_own_and_say_what_they_mean():
+    columns = [column for check in CHECKS.values() for column in check.columns.items()]
+    assert len({name for name, _ in columns}) == len(columns)
+    assert all(what for _, what in columns)
+
+
+def test_curves_are_what_the_numbers_are_of(case):
+    curves = {name: CHECKS[name].run(case).curve for name in WITHOUT_MASKS}
+    assert [name for name, curve in curves.items() if curve] == ["parameter randomisation", "deletion", "insertion"]
+    assert torch.equal(curves["deletion"].values[0].isnan(), torch.tensor([False, True, False]))
+    assert curves["insertion"].steps == pytest.approx([step / 16 for step in range(17)])
+    cascade = parameter_randomisation(case.model, case.method, X, TARGET, stages=STAGES, seed=5)
+    assert torch.equal(curves["parameter randomisation"].values, cascade.absolute)
+    assert curves["parameter randomisation"].steps == cascade.layers
+    assert len(cascade.layers) == STAGES
+
+
+def test_of_a_cascade_the_stages_with_a_map_count(case):
+    explain, start = case.method, case.model[0].weight.data_ptr()
+
+    def dies(model, inputs, target):
+        return explain(model, inputs, target) * (model[0].weight.data_ptr() == start)  # others at the last stage only
+
+    case = Case(case.model, Method(dies), case.maps, X, TARGET, OTHER)
+    found = CHECKS["parameter randomisation"].run(case)
+    assert found.curve.values.isnan().any(1).tolist() == [*[False] * (STAGES - 1), True]
+    torch.testing.assert_close(found.values[1], found.curve.values[:-1].mean(0))
+
+
+# ------------------------------------------------------------------------------------ chosen by name
+
+
+def test_without_masks_the_checks_that_need_them_are_left_out():
+    assert chosen_checks(None, None) == WITHOUT_MASKS
+    assert chosen_checks(None, MASKS) == [*WITHOUT_MASKS, "pointing game", "mask share"]
+
+
+def test_checks_keep_the_order_of_who_asks():
+    assert chosen_checks(["insertion", "deletion"], None) == ["insertion", "deletion"]
+    assert chosen_checks([], MASKS) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["deletions"], "there is no check 'deletions'; the nearest are deletion"),
+        (["deletion", "qqq"], "there is no check 'qqq'$"),
+        (["mask share"], r"the check 'mask share' needs masks \(N, H, W\) of bool, got none"),
+        ([3], "there is no check 3"),
+    ],
+)
+def test_a_wrong_check_is_refused(names, message):
+    with pytest.raises(InputError, match=message):
+        chosen_checks(names, None)
+
+
+@pytest.mark.parametrize("name", ["pointing game", "mask share"])
+def test_a_case_without_masks_is_refused_where_they_are_needed(name, case):
+    with pytest.raises(InputError, match="expected masks"):
+        CHECKS[name].run(Case(case.model, case.method, case.maps, X, TARGET, OTHER))
+
+
+def test_a_check_that_is_named_twice_runs_once():
+    assert chosen_checks(["deletion", "insertion", "deletion"], None) == ["deletion", "insertion"]
+
+
+def test_a_name_alone_is_one_check():
+    assert chosen_checks("deletion", None) == ["deletion"]
+    with pytest.raises(InputError, match="there is no check 'deletions'"):
+        chosen_checks("deletions", None)

@@ -1,0 +1,128 @@
+"""Correlations and ranks against their definitions, written as double loops."""
+
+import math
+
+import pytest
+import torch
+
+from deconv_attr.evidence import pearson, spearman
+from deconv_attr.evidence.correlation import ranks
+
+GENERATOR = torch.Generator().manual_seed(0)
+SMOOTH = torch.randn(4, 3, 5, 7, generator=GENERATOR, dtype=torch.float64)
+OTHER = torch.randn(4, 3, 5, 7, generator=GENERATOR, dtype=torch.float64) + SMOOTH / 2
+TIED = torch.randint(-3, 3, (4, 3, 5, 7), generator=GENERATOR).double()
+SPARSE = SMOOTH * (SMOOTH > 1)  # as maps often are: zero nearly everywhere
+
+PAIRS = [(SMOOTH, OTHER), (TIED, OTHER), (SPARSE, TIED), (SPARSE, SPARSE.abs()), (TIED, -TIED)]
+IDS = ["smooth", "ties", "ties in both", "sparse", "opposite"]
+
+
+def ranks_by_definition(values):
+    """How many are smaller, and half of the others that are equal."""
+    return [sum(b < a for b in values) + (sum(b == a for b in values) - 1) / 2 for a in values]
+
+
+def pearson_by_definition(a, b):
+    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
+    product = sum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
+    return product / math.sqrt(sum((x - mean_a) ** 2 for x in a) * sum((y - mean_b) ** 2 for y in b))
+
+
+def flat(maps):
+    return [image.flatten().tolist() for image in maps]
+
+
+@pytest.mark.parametrize("maps", [SMOOTH, TIED, SPARSE], ids=["smooth", "ties", "sparse"])
+def test_ranks_count_the_smaller_values(maps):
+    found = ranks(maps)
+    assert found.shape == (4, 105)
+    assert found.dtype == torch.float64
+    assert found.tolist() == [ranks_by_definition(image) for image in flat(maps)]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([5.0], [0]),
+        ([2.0, 2.0], [0.5, 0.5]),
+        ([3.0, 1.0, 2.0], [2, 0, 1]),
+        ([1.0, 0.0, 1.0, 1.0], [2, 0, 2, 2]),
+        ([0.0, -0.0, 1.0, -1.0], [1.5, 1.5, 3, 0]),
+        ([float("inf"), -float("inf"), 0.0], [2, 0, 1]),
+    ],
+)
+def test_ranks_by_hand(values, expected):
+    assert ranks(torch.tensor([values])).tolist() == [expected]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS, ids=IDS)
+def test_pearson_is_its_definition(first, second):
+    expected = [pearson_by_definition(a, b) for a, b in zip(flat(first), flat(second), strict=True)]
+    assert pearson(first, second).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS, ids=IDS)
+def test_spearman_is_pearson_of_ranks(first, second):
+    pairs = zip(flat(first), flat(second), strict=True)
+    expected = [pearson_by_definition(ranks_by_definition(a), ranks_by_definition(b)) for a, b in pairs]
+    assert spearman(first, second).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS, ids=IDS)
+def test_scipy_agrees(first, second):
+    stats = pytest.importorskip("scipy.stats")
+    for found, measure in ((spearman, stats.spearmanr), (pearson, stats.pearsonr)):
+        expected = [measure(a, b).statistic for a, b in zip(flat(first), flat(second), strict=True)]
+        assert found(first, second).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_ranks_do_not_see_what_keeps_the_order():
+    assert torch.equal(spearman(SMOOTH.exp() ** 3, OTHER), spearman(SMOOTH, OTHER))
+    assert not torch.allclose(pearson(SMOOTH.exp() ** 3, OTHER), pearson(SMOOTH, OTHER), atol=0.05)
+
+
+@pytest.mark.parametrize("correlate", [pearson, spearman])
+def test_a_map_correlates_with_itself_and_its_negative(correlate):
+    ones = torch.ones(4, dtype=torch.float64)
+    torch.testing.assert_close(correlate(SPARSE, 3 * SPARSE + 2), ones)
+    torch.testing.assert_close(correlate(SPARSE, -SPARSE), -ones)
+    assert correlate(SMOOTH, 7 * SMOOTH).max() <= 1
+
+
+@pytest.mark.parametrize("correlate", [pearson, spearman])
+def test_a_constant_correlates_with_nothing(correlate):
+    first, second = SMOOTH.clone(), OTHER.clone()
+    first[1] = 0
+    second[2] = 0.1  # whose mean is not 0.1 to the last bit
+    found = correlate(first, second)
+    assert found.isnan().tolist() == [False, True, True, False]
+    assert torch.equal(found[[0, 3]], correlate(SMOOTH, OTHER)[[0, 3]])
+
+
+@pytest.mark.parametrize("correlate", [pearson, spearman])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_correlations_are_computed_in_double_precision(correlate, dtype):
+    first, second = SMOOTH.to(dtype), OTHER.to(dtype).requires_grad_()
+    found = correlate(first, second)
+    assert found.dtype == torch.float64
+    assert not found.requires_grad
+    assert torch.equal(found, correlate(first.double(), second.detach().double()))
+
+
+def test_channels_are_pixels_of_one_map():
+    turned = SMOOTH.permute(0, 2, 3, 1)
+    torch.testing.assert_close(spearman(turned, OTHER.permute(0, 2, 3, 1)), spearman(SMOOTH, OTHER))
+    last = SMOOTH.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(spearman(last, OTHER), spearman(SMOOTH, OTHER))
+
+
+@pytest.mark.parametrize("correlate", [pearson, spearman])
+def test_each_image_is_correlated_alone(correlate):
+    alone = [correlate(a[None], b[None]).item() for a, b in zip(TIED, OTHER, strict=True)]
+    assert correlate(TIED, OTHER).tolist() == pytest.approx(alone, abs=1e-15)
+
+
+def test_maps_of_other_images_are_refused():
+    with pytest.raises(ValueError, match="shorter"):
+        spearman(SMOOTH, OTHER[:3])

@@ -1,0 +1,213 @@
+"""Cascading randomisation: what is compared where the answer is known, and that weights come back."""
+
+import warnings
+
+import pytest
+import torch
+from captum.attr import Saliency
+from state import snapshot
+from torch import nn
+
+from deconv_attr import DeadSignalWarning, ZFDeconv
+from deconv_attr.errors import InputError
+from deconv_attr.evidence import parameter_randomisation, spearman
+from deconv_attr.methods import Method, controls
+
+GENERATOR = torch.Generator().manual_seed(0)
+X = torch.randn(2, 3, 6, 6, generator=GENERATOR)
+TARGET = torch.tensor([1, 3])
+PATTERN = torch.randn(2, 3, 6, 6, generator=GENERATOR)
+ONES = torch.ones(3, 2, dtype=torch.float64)
+
+
+class Net(nn.Module):
+    """Three layers with weights, top, middle and bottom."""
+
+    def __init__(self):
+        super().__init__()
+        self.bottom = nn.Conv2d(3, 4, 3)
+        self.middle = nn.Conv2d(4, 4, 3)
+        self.norm = nn.BatchNorm2d(4, affine=False)
+        self.top = nn.Linear(4, 5)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=GENERATOR) / 3
+
+    def forward(self, x):
+        return self.top(self.norm(self.middle(self.bottom(x).relu())).relu().mean((2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def _same_dice_for_each_test():
+    GENERATOR.manual_seed(1)
+
+
+def net():
+    return Net().eval()
+
+
+# ------------------------------------------------------------------------------ what is compared
+
+
+@pytest.mark.parametrize("method", controls(), ids=lambda method: method.label)
+def test_a_method_that_ignores_the_model_scores_1(method):
+    found = parameter_randomisation(net(), method, X, TARGET)
+    torch.testing.assert_close(found.signed, ONES)
+    torch.testing.assert_close(found.absolute, ONES)
+
+
+def pattern_of(parameter):
+    """Make a method whose map is the first numbers of one tensor."""
+
+    def explain(model, inputs, target):
+        values = model.get_parameter(parameter).detach().flatten()
+        return values[:12].repeat(9).view(1, 3, 6, 6).repeat(len(inputs), 1, 1, 1)
+
+    return explain
+
+
+def test_a_method_that_reads_the_top_only_changes_at_once_and_never_again():
+    found = parameter_randomisation(net(), pattern_of("top.weight"), X, TARGET).signed
+    assert (found < 0.9).all()
+    assert torch.equal(found, found[:1].expand(3, 2))
+
+
+def test_a_method_that_reads_the_bottom_only_changes_at_last():
+    found = parameter_randomisation(net(), pattern_of("bottom.weight"), X, TARGET).signed
+    torch.testing.assert_close(found[:2], ONES[:2])
+    assert (found[2] < 0.9).all()
+
+
+def test_of_a_linear_model_the_gradients_are_its_weights():
+    model, weights = nn.Sequential(nn.Flatten(), nn.Linear(108, 5)), []
+
+    def looks(model, inputs, target):
+        weights.append(model[1].weight[target].detach().clone())
+        return PATTERN
+
+    parameter_randomisation(model, looks, X, TARGET, seed=4)
+    trained, drawn = weights
+    saliency = Method(Saliency(model), arguments={"abs": False})
+    found = parameter_randomisation(model, saliency, X, TARGET, seed=4)
+    assert found.layers == ["1"]
+    assert torch.equal(found.signed[0], spearman(trained, drawn))
+    assert torch.equal(found.absolute[0], spearman(trained.abs(), drawn.abs()))
+
+
+def test_signs_count_only_where_they_should():
+    calls = []
+
+    def flips(model, inputs, target):
+        calls.append(1)
+        return PATTERN if len(calls) == 1 else -PATTERN
+
+    found = parameter_randomisation(net(), flips, X, TARGET)
+    torch.testing.assert_close(found.signed, -ONES)
+    torch.testing.assert_close(found.absolute, ONES)
+
+
+def test_dead_maps_have_no_number_and_raise_no_warning():
+    calls = []
+
+    def dies(model, inputs, target):
+        warnings.warn("dead", DeadSignalWarning, stacklevel=1)
+        calls.append(1)
+        return PATTERN * torch.tensor([1.0, len(calls) != 3]).view(2, 1, 1, 1)
+
+    found = parameter_randomisation(net(), dies, X, TARGET)
+    assert found.signed.isnan().tolist() == [[False, False], [False, True], [False, False]]
+    assert torch.equal(found.absolute.isnan(), found.signed.isnan())
+
+
+def test_other_warnings_are_heard():
+    def warns(model, inputs, target):
+        warnings.warn("look at me", UserWarning, stacklevel=1)
+        return PATTERN
+
+    with pytest.warns(UserWarning, match="look at me"):
+        parameter_randomisation(net(), warns, X, TARGET)
+
+
+def test_the_seed_decides_and_torchs_dice_stay():
+    def found(seed):
+        return parameter_randomisation(model, pattern_of("bottom.weight"), X, TARGET, seed=seed).signed
+
+    model, before = net(), torch.get_rng_state()
+    first = found(0)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(1)
+    assert torch.equal(found(0), first)
+    assert not torch.equal(found(1), first)
+
+
+@pytest.mark.parametrize(
+    ("model", "stages", "message"),
+    [
+        (nn.Flatten(), None, "a model with weights to randomise, got one without"),
+        (net(), 0, "at least one stage, got 0"),
+        (net(), -1, "at least one stage, got -1"),
+    ],
+)
+def test_what_cannot_be_randomised_is_refused(model, stages, message):
+    with pytest.raises(InputError, match=message):
+        parameter_randomisation(model, controls()[0], X, TARGET, stages=stages)
+
+
+# ------------------------------------------------------------------------------ what is put back
+
+
+def awkward():
+    """Make a model of which many facts are out of the ordinary."""
+    model = net().train()
+    model.middle.weight.requires_grad_(False)
+    model.bottom.weight.data = model.bottom.weight.data.contiguous(memory_format=torch.channels_last)
+    model.top.register_forward_hook(lambda module, args, output: None)
+    model(X).sum().backward()
+    return model
+
+
+def places(model):
+    return [parameter.data_ptr() for parameter in model.parameters()]
+
+
+def test_after_success_nothing_has_changed():
+    model, inputs = awkward(), X.clone()
+    before, memory = snapshot(model, inputs, TARGET), places(model)
+    found = parameter_randomisation(model, ZFDeconv(model), inputs, TARGET)
+    assert snapshot(model, inputs, TARGET) == before
+    assert places(model) == memory
+    assert (found.signed[-1] < 0.99).all()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("call", [1, 2, 4])
+def test_after_an_error_nothing_has_changed(error, call):
+    model, calls = awkward(), []
+
+    def fails(model, inputs, target):
+        calls.append(1)
+        if len(calls) == call:
+            raise error
+        return PATTERN
+
+    before, memory = snapshot(model, X), places(model)
+    with pytest.raises(error):
+        parameter_randomisation(model, fails, X, TARGET)
+    assert len(calls) == call
+    assert snapshot(model, X) == before
+    assert places(model) == memory
+
+
+def test_random_weights_are_of_the_same_kind_and_written_nowhere():
+    model = awkward().to(torch.float16)
+    held = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    copies = {name: value.clone() for name, value in held.items()}
+    seen = []
+
+    def looks(model, inputs, target):
+        seen.append([(p.dtype, p.stride(), p.requires_grad) for p in model.parameters()])
+        assert all(torch.equal(held[name], copies[name]) for name in held)
+        return PATTERN.to(inputs)
+
+    parameter_randomisation(model.eval(), looks, X.half(), TARGET)
+    assert len(seen) == 4
+    assert all(kinds == seen[0] for kinds in seen)
