@@ -1,23 +1,17 @@
 """The page of a gallery as a browser shows it: headless Chromium, from the disk, without a server."""
 
 import json
-import re
-import shutil
 import time
 from io import BytesIO
 
 import numpy as np
 import pytest
+from browsing import Page, chromium, contrast, luminance
 from PIL import Image
+from selenium.webdriver import Keys
 from test_page import NASTY, layer_of, map_tiles, write
 
 from deconv_attr.page.write import PageLayer
-
-pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
-from selenium import webdriver
-from selenium.webdriver import ActionChains, Keys
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 MANY = 2000
 SIZES = [(250, 400), (320, 260)]  # of image 0, and of all others
@@ -30,22 +24,8 @@ def named(number):
 
 @pytest.fixture(scope="module")
 def driver():
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    program = shutil.which("chromedriver")
-    if not (browser and program):
-        pytest.skip("needs Chromium and its driver: apt install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1440,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(program)
-    driver = webdriver.Chrome(options=options, service=service)
-    try:
+    with chromium() as driver:
         yield driver
-    finally:
-        driver.quit()
-        service.stop()
 
 
 @pytest.fixture(scope="module")
@@ -74,45 +54,13 @@ def index(tmp_path_factory):
     )
 
 
-class Page:
+class GalleryPage(Page):
     """What a user does and sees."""
 
-    def __init__(self, driver, index):
-        self.driver, self.address = driver, index.as_uri()
-
     def open(self, state="", width=1440, height=900, scheme="light"):
-        self.driver.get("about:blank")
-        self.resize(width, height)
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-        self.driver.get(self.address + state)
+        self.load(state, width, height, scheme)
         self.until(lambda: self.text("#note") not in ("", "loading"))
         return self
-
-    def resize(self, width, height):
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-    def until(self, true, seconds=5):
-        WebDriverWait(self.driver, seconds, poll_frequency=0.02).until(lambda _: true())
-
-    def run(self, script, *arguments):
-        return self.driver.execute_script(script, *arguments)
-
-    def find(self, selector):
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
-
-    def all(self, selector):
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def text(self, selector):
-        return self.run("return document.querySelector(arguments[0]).textContent", selector)
-
-    def texts(self, selector):
-        return self.run("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector)
-
-    def press(self, *keys):
-        ActionChains(self.driver, duration=0).send_keys(*keys).perform()
 
     def maps(self):
         return [
@@ -137,9 +85,9 @@ class Page:
 
 @pytest.fixture
 def page(driver, index):
-    page = Page(driver, index)
+    page = GalleryPage(driver, index)
     yield page
-    serious = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    serious = [entry for entry in page.console() if entry["level"] in ("SEVERE", "WARNING")]
     assert serious == []
 
 
@@ -359,16 +307,9 @@ def test_light_and_dark_are_readable(page):
             const colour = (selector, what) => getComputedStyle(document.querySelector(selector))[what];
             return [colour('body', 'backgroundColor'), colour('body', 'color'), colour('.explained', 'color'),
                     colour('.card', 'backgroundColor'), colour('.card .quiet', 'color')]""")
-        ground, ink, quiet, paper, value = map(luminance, colours)
+        ground, ink, quiet, paper, value = colours
         for text, behind in [(ink, ground), (quiet, ground), (value, paper)]:
-            assert (max(text, behind) + 0.05) / (min(text, behind) + 0.05) > 4.5
-        grounds[scheme] = ground
+            assert contrast(text, behind) > 4.5
+        grounds[scheme] = luminance(ground)
     assert grounds["light"] > 0.7
     assert grounds["dark"] < 0.05
-
-
-def luminance(colour):
-    """Of a colour as a browser writes it, by WCAG 2."""
-    parts = np.array([int(part) for part in re.findall(r"\d+", colour)[:3]]) / 255
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return linear @ [0.2126, 0.7152, 0.0722]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
+from .making import writing
 
 __all__ = ["GENERATOR", "GalleryFolder"]
 
@@ -45,7 +46,7 @@ class GalleryFolder:
         self._written: set[str] = set()
         if not self.path.parent.is_dir():
             raise InputError(f"cannot write {self.path}: there is no folder {self.path.parent}")
-        with _writing(self.path):
+        with writing(self.path):
             self.path.mkdir(exist_ok=True)
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise InputError(f"cannot write {self.path}: Permission denied")
@@ -69,7 +70,7 @@ class GalleryFolder:
             If it cannot be written.
         """
         path = self.path / name
-        with _writing(path):
+        with writing(path):
             if not self._written:
                 (self.path / INDEX).unlink(missing_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,14 +95,6 @@ class GalleryFolder:
                     if path.parent.name.startswith("maps-"):
                         path.parent.rmdir()  # fails until it is empty
         return self.path / INDEX
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _is_gallery(index: Path) -> bool:

@@ -20,10 +20,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from ..tiles import Bytes, MapTiles
 from .folder import GENERATOR, GalleryFolder
+from .making import rendered
 from .sheet import encoded, sheet
 
 __all__ = ["PageLayer", "Slugs", "write_page"]
@@ -98,17 +97,9 @@ def write_page(
     templates = files(__package__) / "templates"
     for asset in ("page.css", *SCRIPTS):
         target.write(f"files/{asset}", (templates / asset).read_bytes())
-    environment = Environment(
-        loader=PackageLoader("deconv_attr", "page/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return target.finish(
+        rendered("index.html", generator=GENERATOR, title=title, facts=facts, layers=shown, scripts=SCRIPTS)
     )
-    page = environment.get_template("index.html").render(
-        generator=GENERATOR, title=title, facts=facts, layers=shown, scripts=SCRIPTS
-    )
-    return target.finish(page.encode(errors="replace"))  # a name on disk may be no text at all
 
 
 def _write_layer(target: GalleryFolder, layer: PageLayer, slug: str, images: _Images) -> dict[str, Any]:
