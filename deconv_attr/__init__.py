@@ -5,11 +5,13 @@
 """
 
 from .attribution import ZFDeconv, coverage
+from .compare import Comparison, compare
 from .coverage import Coverage
 from .errors import DeadSignalWarning, DeconvError
 from .gallery import Evolution, Gallery, evolution
 from .images import Photographs
 from .layer_attribution import LayerZFDeconv, NeuronZFDeconv
+from .methods import Method
 from .operations import Kind
 from .projection import Projection, project
 from .receptive_field import ReceptiveField, receptive_field
@@ -22,6 +24,7 @@ __all__ = [
     "DESALINET",
     "GRADIENT",
     "GUIDED_BACKPROP",
+    "Comparison",
     "Coverage",
     "DeadSignalWarning",
     "DeconvError",
@@ -29,6 +32,7 @@ __all__ = [
     "Gallery",
     "Kind",
     "LayerZFDeconv",
+    "Method",
     "NeuronZFDeconv",
     "Photographs",
     "Projection",
@@ -36,6 +40,7 @@ __all__ = [
     "Strongest",
     "Switches",
     "ZFDeconv",
+    "compare",
     "coverage",
     "evolution",
     "project",

@@ -1,112 +1,123 @@
-"""The same explanation by several methods: attribution maps to be seen side by side.
+"""The same scores explained by several methods, side by side, with checks of what the maps are worth.
 
-Each method is a row of :data:`METHODS`: model, inputs and targets go in, maps of the inputs' shape come out.
+>>> comparison = compare(model, x, target=5)   # doctest: +SKIP
+>>> comparison.plot().savefig("compare.png")   # doctest: +SKIP
+>>> print(comparison.table())                  # doctest: +SKIP
+>>> print(comparison.verdict())                # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from captum.attr import GuidedBackprop, Saliency
+import torch
 from torch import Tensor, nn
 
-from .attribution import ZFDeconv
-from .coverage import Coverage
+from .checks import check_inputs
+from .comparison import Comparison, eval_mode
+from .errors import InputError, ModelError, TargetError
+from .methods import as_methods, default_methods
+from .ownership import run_plainly
 
-__all__ = ["METHODS", "Method", "attributions", "guided_backprop_misses"]
-
-Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""``method(model, inputs, target) -> maps``."""
-
-
-def _deconvnet(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
-    maps: Tensor = ZFDeconv(model).attribute(inputs, target=target)
-    return maps
+__all__ = ["Comparison", "compare"]
 
 
-def _guided_backprop(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
-    with _without_captums_notices():
-        maps: Tensor = GuidedBackprop(model).attribute(inputs, target=target)
-    return maps
+def compare(
+    model: nn.Module,
+    inputs: Tensor,
+    target: int | Sequence[int] | Tensor,
+    methods: Mapping[str, Any] | Sequence[Any] | None = None,
+    *,
+    images: Tensor | None = None,
+    labels: Sequence[str] | None = None,
+    masks: Tensor | None = None,
+    other: int | Sequence[int] | Tensor | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Explain the same scores by several methods.
 
-
-def _saliency(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
-    with _without_captums_notices():
-        maps: Tensor = Saliency(model).attribute(inputs, target=target, abs=False)
-    return maps
-
-
-METHODS: Mapping[str, Method] = {
-    "ZFDeconv": _deconvnet,
-    "Guided backprop": _guided_backprop,
-    "Saliency": _saliency,
-}
-"""The methods by the names they have in a picture."""
-
-
-def attributions(
-    model: nn.Module, inputs: Tensor, target: Tensor, methods: Mapping[str, Method] = METHODS
-) -> dict[str, Tensor]:
-    """Explain the same scores by each method.
-
-    The model runs in eval mode and is left as it was, batch-norm statistics included.
+    The model runs in eval mode and is left as it was. A method that fails has its error in the place of its maps; the
+    others stand.
 
     Parameters
     ----------
     model : nn.Module
-        Returns class scores, ``(N, classes)``.
+        Returns class scores (N, classes).
     inputs : Tensor
-        ``(N, C, H, W)``; not touched.
-    target : Tensor
-        The class to explain for each input, ``(N,)``.
-    methods : mapping of str to Method
-        What to run, by title.
+        (N, C, H, W); not touched.
+    target : int, sequence or Tensor
+        The class to explain, one for all or one for each.
+    methods : sequence or mapping by label, optional
+        Of :class:`Method`, Captum attributions of the model, or functions ``(model, inputs, target) -> maps``. By
+        default those of :func:`default_methods`; :func:`rule_tables` has those of the literature for one unit.
+    images : Tensor, optional
+        (N, 3, H, W) or (N, 1, H, W) between 0 and 1, to be shown; by default each input, stretched from its least to
+        its greatest value.
+    labels : sequence of str, optional
+        What to write beside each image; by default its class and the probability of that.
+    masks : Tensor, optional
+        (N, H, W) bool, where the object is: for two more checks.
+    other : int, sequence or Tensor, optional
+        Another class for each image, to see whether maps differ; by default the likeliest that is not the target.
+    batch_size : int, optional
+        How many images a method explains at a time; by default all.
+    seed : int
+        Of what is drawn in the checks.
 
-    Returns
-    -------
-    dict of str to Tensor
-        Maps ``(N, C, H, W)`` by title, in the order of `methods`.
+    Raises
+    ------
+    ModelError, InputError, TargetError
+        Model, inputs or target cannot be explained by any method.
     """
-    maps = {}
-    with _eval_mode(model):
-        for title, method in methods.items():
-            # Each gets its own copy: after an error Captum leaves requires_grad set on what it was given.
-            maps[title] = method(model, inputs.detach().clone(), target).detach()
-    return maps
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"expected the model as a torch.nn.Module, got {type(model).__name__}")
+    (inputs,) = check_inputs((inputs,), model)
+    if inputs.dim() != 4:
+        raise InputError(f"expected images (N, C, H, W), got {tuple(inputs.shape)}")
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"expected a batch_size of at least 1, got {batch_size}")
+    _check_rows(inputs, images=images, labels=labels, masks=masks)
+    with eval_mode(model):
+        classes = _classes(model, inputs)
+        targets = _targets(target, inputs, classes, "target")
+        others = None if other is None else _targets(other, inputs, classes, "other")
+        chosen = default_methods(model, inputs) if methods is None else as_methods(methods)
+        if batch_size is not None:
+            chosen = [replace(method, batch_size=method.batch_size or batch_size) for method in chosen]
+        return Comparison(model, inputs, targets, chosen, images, labels, masks, others, seed)
 
 
-def guided_backprop_misses(report: Coverage) -> str | None:
-    """Say which rectifiers Captum's guided backprop passed over, or return None if there are none.
-
-    It finds modules of class ``nn.ReLU``. At a functional call, or another rectifier, it takes the plain
-    gradient and says nothing.
-    """
-    missed = [call for call in report.rectifiers if call.source or call.operation != "relu"]
-    if not missed:
-        return None
-    return (
-        f"Captum's GuidedBackprop knows nn.ReLU modules only: it took the plain gradient at {len(missed)} "
-        f"of this model's {len(report.rectifiers)} rectifiers; the first is {missed[0].place}"
-    )
+def _classes(model: nn.Module, inputs: Tensor) -> int:
+    """Say how many classes a model scores, by running one image."""
+    scores = run_plainly(model, model, inputs[:1])
+    if not isinstance(scores, Tensor) or scores.dim() != 2:
+        found = f"a tensor {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+        raise ModelError(f"expected the model to return class scores (N, classes), got {found} for one image")
+    return scores.shape[1]
 
 
-@contextmanager
-def _without_captums_notices() -> Iterator[None]:
-    """Silence the two warnings that Captum gives on every healthy call, and no others."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations", UserWarning)
-        warnings.filterwarnings("ignore", r"Input Tensor \d+ did not already require gradients", UserWarning)
-        yield
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
+def _targets(given: Any, inputs: Tensor, classes: int, what: str) -> Tensor:
+    """Give a class for each image, (N,)."""
+    count = len(inputs)
     try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+        targets = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TargetError(f"expected {what} as a class, or one for each image, got {given!r:.80}") from error
+    if targets.dtype == torch.bool or targets.is_floating_point() or targets.is_complex() or targets.dim() > 1:
+        raise TargetError(f"expected {what} as a class, or one for each image, got {given!r:.80}")
+    if targets.numel() not in (1, count):
+        raise TargetError(f"expected {what} as 1 class for all images or 1 for each of {count}, got {targets.numel()}")
+    targets = targets.to(inputs.device, torch.long).reshape(-1).expand(count)
+    if bool(((targets < 0) | (targets >= classes)).any()):
+        wrong = targets[(targets < 0) | (targets >= classes)][0]
+        raise TargetError(f"expected {what} between 0 and {classes - 1}, got {int(wrong)}")
+    return targets
+
+
+def _check_rows(inputs: Tensor, **given: Any) -> None:
+    for what, rows in given.items():
+        if rows is not None and len(rows) != len(inputs):
+            raise InputError(f"a comparison of {len(inputs)} images needs {len(inputs)} {what}, got {len(rows)}")

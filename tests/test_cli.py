@@ -11,11 +11,11 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deconv_attr import DeadSignalWarning
+from deconv_attr import DeadSignalWarning, comparison
 from deconv_attr.cli import main
 from deconv_attr.commands import compare as command
 from deconv_attr.commands import subject
-from deconv_attr.compare import attributions
+from deconv_attr.compare import compare
 from deconv_attr.models import load_classifier
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -63,9 +63,9 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What the command gave to the picture: images, columns, labels. The picture itself stays empty, to save time."""
+    """What was given to the picture: images, columns, labels. The picture itself stays empty, to save time."""
     seen = []
-    monkeypatch.setattr(command, "comparison_figure", lambda *given: seen.append(given) or Figure())
+    monkeypatch.setattr(comparison, "comparison_figure", lambda *given: seen.append(given[:3]) or Figure())
     return seen
 
 
@@ -92,7 +92,7 @@ def test_picture_shows_what_the_methods_answer(here, capsys, drawn):
     classifier = load_classifier_here("cli_nets:plain")
     inputs = torch.stack([classifier.preprocessing.transform(Image.open(f).convert("RGB")) for f in names])
     scores = classifier.scores(inputs)
-    maps = attributions(classifier.model, inputs, scores.argmax(1))
+    maps = compare(classifier.model, inputs, scores.argmax(1)).attributions
     torch.testing.assert_close(images, classifier.preprocessing.picture(inputs))
     assert [column.title for column in columns] == list(maps)
     for column in columns:
@@ -136,7 +136,7 @@ def test_each_image_can_have_its_own_target(here, capsys, drawn):
     for column, five, zero in zip(both, fives, zeros, strict=True):
         torch.testing.assert_close(column.maps[0], five.maps[0])
         torch.testing.assert_close(column.maps[1], zero.maps[1])
-        assert not torch.equal(five.maps, zero.maps)
+        assert torch.equal(five.maps, zero.maps) is ("unit" in column.title)  # the strongest unit is of no class
 
 
 def test_file_weights_and_random_weights(here, capsys, drawn):
@@ -147,7 +147,7 @@ def test_file_weights_and_random_weights(here, capsys, drawn):
     status, out, _ = run(capsys, *arguments, "state.pt")
     assert status == 0
     assert "weights  state.pt\n" in out
-    saliency = [columns[2].maps for _, columns, _ in drawn]
+    saliency = [columns[3].maps for _, columns, _ in drawn]
     assert not torch.equal(saliency[0], saliency[1])
 
 
@@ -161,20 +161,21 @@ def test_probabilities_are_not_squashed_twice(here, capsys, drawn):
 def test_dead_signal_is_a_readable_line(here, capsys, drawn):
     status, out, err = run(capsys, "--model", "cli_nets:dead", "--image", "a.png", "b.jpg")
     assert status == 0
-    (line,) = err.splitlines()
-    assert line.startswith("warning: The signal died for 2 of 2 examples (0, 1)")
-    assert "'relu' in module 'relu'" in line
+    warned, *_, noted, _ = err.splitlines()
+    assert warned.startswith("warning: The signal died for 2 of 2 examples (0, 1)")
+    assert "'relu' in module 'relu'" in warned
+    assert noted == "note: ZFDeconv from the score is zero for 2 of 2 images"
     assert "wrote compare.png" in out
     assert not drawn[0][1][0].maps.any()
 
 
 def test_other_warnings_pass(here, capsys, drawn, monkeypatch):
-    def warns(model, inputs, target):
+    def warns(*given, **options):
         warnings.warn("dead", DeadSignalWarning, stacklevel=1)
         warnings.warn("look at me", RuntimeWarning, stacklevel=1)
-        return attributions(model, inputs, target)
+        return compare(*given, **options)
 
-    monkeypatch.setattr(command, "attributions", warns)
+    monkeypatch.setattr(command, "compare", warns)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _, _, err = run(capsys, "--model", "cli_nets:plain", "--image", "a.png")
@@ -182,12 +183,39 @@ def test_other_warnings_pass(here, capsys, drawn, monkeypatch):
     assert [str(warning.message) for warning in caught] == ["look at me"]
 
 
-def test_rectifiers_that_captum_misses_are_noted_once(here, capsys, drawn):
-    _, out, _ = run(capsys, "--model", "cli_nets:functional", "--image", "a.png", "b.jpg")
-    assert out.count("note: Captum's GuidedBackprop knows nn.ReLU modules only") == 1
-    assert "cli_nets.py:17" in out
-    _, out, _ = run(capsys, "--model", "cli_nets:plain", "--image", "a.png")
-    assert "note:" not in out
+def test_rectifiers_that_captum_misses_are_named_in_the_title(here, capsys, drawn):
+    run(capsys, "--model", "cli_nets:functional", "--image", "a.png", "b.jpg")
+    run(capsys, "--model", "cli_nets:plain", "--image", "a.png", "b.jpg")
+    ours, captums = (columns[2] for _, columns, _ in drawn)
+    assert ours.title == "Guided backprop (our rules: Captum's misses 1 of 1 ReLUs)"
+    assert captums.title == "Guided backprop"
+    torch.testing.assert_close(ours.maps, captums.maps)
+
+
+def test_a_method_that_fails_is_named_and_the_others_are_drawn(here, capsys, drawn):
+    status, out, err = run(capsys, "--model", "cli_nets:gelu", "--image", "a.png")
+    assert status == 0
+    assert "note: ZFDeconv from the score has no maps: RuleError: no rule for 'gelu'" in err
+    score, unit, _, saliency = drawn[0][1]
+    assert "no rule for 'gelu'" in score.error
+    assert "name a layer to start from" in unit.error
+    assert saliency.maps.any()
+    assert "wrote compare.png" in out
+    _, _, err = run(
+        capsys, "--model", "cli_nets:gelu", "--image", "a.png", "--activations", "rectify", "--layer", "first"
+    )
+    assert err == ""
+    assert [bool(column.error) for column in drawn[1][1]] == [False] * 4
+
+
+def test_checks_are_printed_and_a_page_is_written(here, capsys):
+    status, out, _ = run(capsys, "--checks", "--output", "seen.html")
+    assert status == 0
+    assert re.search(r"^pointing game +\d", out, flags=re.MULTILINE)  # the embedded images have masks
+    assert "6 images are no evidence" in out
+    assert out.endswith("wrote seen.html\n")
+    assert "ZFDeconv from a unit of features.13" in (here / "seen.html").read_text()
+    assert "6 images are no evidence" in (here / "seen.html").read_text()
 
 
 def test_import_path_is_as_before(here, capsys, drawn):
@@ -217,7 +245,8 @@ GOOD = ["--model", "cli_nets:plain", "--image", "a.png"]
         ([*GOOD, "--target", "1", "2"], "1 class for all images or 1 for each of 1, got 2"),
         ([*GOOD, "--output", "gone/a.png"], "cannot write gone/a.png: there is no folder gone"),
         ([*GOOD, "--output", "a"], "must end in .png, .jpg, .pdf, .svg; got a"),
-        (["--model", "cli_nets:gelu", "--image", "a.png"], "no rule for 'gelu'"),
+        ([*GOOD, "--output", "gone/a.html"], "cannot write gone/a.html: there is no folder gone"),
+        ([*GOOD, "--layer", "gone"], "the model has no layer 'gone'"),
     ],
     ids=lambda value: None if isinstance(value, list) else value[:40],
 )
@@ -241,10 +270,10 @@ def test_place_for_the_picture_is_checked_before_any_work(here, capsys, monkeypa
 
 
 def test_interrupt_ends_with_130(here, capsys, monkeypatch):
-    def interrupted(*given):
+    def interrupted(*given, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "attributions", interrupted)
+    monkeypatch.setattr(command, "compare", interrupted)
     status, _, err = run(capsys, *GOOD)
     assert (status, err) == (130, "")
     assert not (here / "compare.png").exists()
@@ -256,7 +285,11 @@ def test_help_names_every_option(arguments, capsys):
         main(arguments)
     out = capsys.readouterr().out
     assert left.value.code == 0
-    for option in ["compare"] if len(arguments) == 1 else ["--model", "--weights", "--image", "--target", "--output"]:
+    for option in (
+        ["compare"]
+        if len(arguments) == 1
+        else ["--model", "--weights", "--image", "--target", "--layer", "--checks", "--output"]
+    ):
         assert option in out
 
 

@@ -1,19 +1,28 @@
-"""The examples run, and the README's snippet, and the two ways to one map agree."""
+"""The examples that draw and compare run, and the README's snippets."""
 
 import runpy
 from pathlib import Path
 
-import torch
+import pytest
+from trained import DATA, squeezenet
 
 ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 
 
-def test_the_map_by_hand_is_the_map_of_one_call(capsys):
-    in_one_call = runpy.run_path(str(ROOT / "examples" / "one_call.py"))["main"]()
-    by_hand = runpy.run_path(str(ROOT / "examples" / "by_hand.py"))["main"]()
-    assert by_hand.any()
-    assert torch.allclose(in_one_call, by_hand, rtol=1e-4, atol=1e-6 * float(by_hand.abs().max()))
-    assert "features.0" in capsys.readouterr().out
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs the trained SqueezeNet and photographs beside the project")
+def test_methods_stand_side_by_side_on_a_trained_network(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photographs = [str(DATA / "imagenet_sample" / name) for name in ("0254_pug.jpg", "0856_thresher.jpg")]
+    main = runpy.run_path(str(EXAMPLES / "side_by_side.py"))["main"]
+    with pytest.warns(UserWarning, match="died for 2 of 2 examples"):
+        comparison = main(photographs, squeezenet())
+    assert comparison.target.tolist() == [254, 856]
+    assert comparison.labels[0].startswith("pug\n7")
+    printed = capsys.readouterr().out
+    assert "ZFDeconv from the class's map classifier.2" in printed
+    assert "2 images are no evidence" in printed
+    assert {path.name for path in tmp_path.iterdir()} == {"side_by_side.png", "side_by_side.html"}
 
 
 def test_the_snippets_of_the_readme_run(capsys, tmp_path, monkeypatch):
@@ -27,4 +36,5 @@ def test_the_snippets_of_the_readme_run(capsys, tmp_path, monkeypatch):
     assert "51x51 pixels, stride 8x8" in printed
     assert len(names["found"]) == 2
     assert names["top"]["features.9"].positions.shape == (64, 9, 2)
-    assert {path.name for path in tmp_path.iterdir()} == {"top.npz", "features.9.png", "gallery", "evolution.png"}
+    written = {"top.npz", "features.9.png", "gallery", "evolution.png", "compare.png", "compare.html"}
+    assert {path.name for path in tmp_path.iterdir()} == written

@@ -1,39 +1,47 @@
-"""``deconv-attr compare``: ZFDeconv, guided backprop and saliency side by side, as one picture."""
+"""``deconv-attr compare``: ZFDeconv, guided backprop and saliency side by side, as a picture or a page, and checked."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..attribution import coverage
-from ..compare import attributions, guided_backprop_misses
+from ..compare import Comparison, compare
 from ..errors import DeadSignalWarning, TargetError
+from ..evidence import probabilities
+from ..images import embedded_masks
+from ..methods import default_methods
 from ..models import Classifier
-from ..visualize import Column, comparison_figure, picture_path, save_figure
-from .subject import add_image_argument, add_model_arguments, check_images, chosen_images, chosen_model, say_again
+from ..page import PAGES, report_path
+from ..visualize import picture_path, save_figure
+from .subject import (
+    add_activations_argument,
+    add_image_argument,
+    add_model_arguments,
+    check_images,
+    chosen_images,
+    chosen_model,
+    say_again,
+)
 
 __all__ = ["add", "run"]
 
 TOP = 5
-STYLES: Mapping[str, Literal["signed", "heat"]] = {
-    "ZFDeconv": "signed",
-    "Guided backprop": "signed",
-    "Saliency": "heat",  # a gradient's signs alternate from pixel to pixel; its strength is what can be read
-}
 
 
 def add(commands: Any) -> None:
     """Add the command to a parser's subcommands."""
     parser = commands.add_parser(
         "compare",
-        help="ZFDeconv, guided backprop and saliency side by side, as one picture",
-        description="Explain images by ZFDeconv, guided backprop and saliency, side by side in one picture. "
-        "Without arguments: generated images and the trained miniature ZFNet that are part of the package.",
+        help="ZFDeconv, guided backprop and saliency side by side, as a picture or a page, and checked",
+        description="Explain images by ZFDeconv, from the score and from one unit, guided backprop and saliency, side "
+        "by side in one picture. Without arguments: generated images and the trained miniature ZFNet that are part of "
+        "the package.",
         epilog="example: deconv-attr compare --model resnet18 --image cat.jpg dog.jpg --target tabby 207",
     )
     add_model_arguments(parser)
@@ -46,7 +54,21 @@ def add(commands: Any) -> None:
         "without it: the top class of each image",
     )
     parser.add_argument(
-        "--output", metavar="FILE", default="compare.png", help="the picture to write (default: compare.png)"
+        "--layer",
+        help="the layer whose strongest unit is sent down; without it: the class's own feature map where the model has "
+        "such maps, else the last layer of rectified maps",
+    )
+    add_activations_argument(parser)
+    parser.add_argument(
+        "--checks",
+        action="store_true",
+        help="print what the maps are worth: does each depend on the class, on the weights, is it the image, ...?",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        default="compare.png",
+        help="the picture to write, or a page with pictures and checks, if it ends in .html (default: compare.png)",
     )
     parser.set_defaults(run=run)
 
@@ -54,23 +76,26 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Explain images by several methods, and draw them side by side."""
     check_images(options)
-    output = picture_path(options.output)
+    page = Path(options.output).suffix.lower() in PAGES
+    output = report_path(options.output) if page else picture_path(options.output)
     classifier = chosen_model(options)
     inputs, names = chosen_images(options, classifier)
     print(classifier)
-    scores = classifier.scores(inputs)
-    targets = _targets(options.target, scores, classifier)
-    chances = _probabilities(scores)
+    chances = probabilities(classifier.scores(inputs))
+    targets = _targets(options.target, chances, classifier)
     for number, name in enumerate(names):
         _print_classes(f"image {number}  {name}", chances[number], targets[number], classifier)
-    labels = [
-        f"{classifier.class_name(target)}\n{chance[target]:.1%}"
-        for target, chance in zip(targets, chances, strict=True)
-    ]
-    maps = _explained(classifier, inputs, torch.tensor(targets))
-    columns = [Column(title, maps[title], STYLES[title]) for title in maps]
-    save_figure(comparison_figure(classifier.preprocessing.picture(inputs), columns, labels), output)
-    print(f"\nwrote {output}")
+    print()
+    comparison = _compared(options, classifier, inputs, targets, chances)
+    for note in comparison.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if options.checks:
+        print(f"{comparison.table()}\n\n{comparison.verdict()}\n")
+    if page:
+        comparison.to_html(output)
+    else:
+        save_figure(comparison.plot(), output)
+    print(f"wrote {output}")
 
 
 def _targets(words: Sequence[str] | None, scores: Tensor, classifier: Classifier) -> list[int]:
@@ -83,13 +108,6 @@ def _targets(words: Sequence[str] | None, scores: Tensor, classifier: Classifier
     return targets * images if len(targets) == 1 else targets
 
 
-def _probabilities(scores: Tensor) -> Tensor:
-    """Return the softmax, or the scores themselves where the model ends in a softmax already."""
-    sums = scores.sum(1)
-    done = bool((scores >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
-    return scores if done else scores.softmax(1)
-
-
 def _print_classes(heading: str, chances: Tensor, target: int, classifier: Classifier) -> None:
     """Print the most likely classes, and the target marked by an arrow, wherever it stands."""
     print(f"\n{heading}")
@@ -99,13 +117,23 @@ def _print_classes(heading: str, chances: Tensor, target: int, classifier: Class
         print(f"  {mark} {chances[index]:6.1%}  {classifier.class_name(index)} ({index})")
 
 
-def _explained(classifier: Classifier, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+def _compared(
+    options: argparse.Namespace, classifier: Classifier, inputs: Tensor, targets: list[int], chances: Tensor
+) -> Comparison:
+    labels = [
+        f"{classifier.class_name(target)}\n{chance[target]:.1%}"
+        for target, chance in zip(targets, chances, strict=True)
+    ]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeadSignalWarning)
-        maps = attributions(classifier.model, inputs, targets)
-    print()
+        comparison = compare(
+            classifier.model,
+            inputs,
+            targets,
+            default_methods(classifier.model, inputs, options.layer, activations=options.activations),
+            images=classifier.preprocessing.picture(inputs),
+            labels=labels,
+            masks=embedded_masks(len(inputs)) if options.image is None else None,
+        )
     say_again(caught)
-    missed = guided_backprop_misses(coverage(classifier.model, inputs[:1]))
-    if missed is not None:
-        print(f"note: {missed}")
-    return maps
+    return comparison
