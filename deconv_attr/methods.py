@@ -211,7 +211,10 @@ def rule_tables(layer: nn.Module | str, neuron_selector: Selector | None = None)
 
 
 def controls() -> list[Method]:
-    """Give two methods that explain nothing, to see what the numbers are then: noise, and the image itself."""
+    """Give two methods that explain nothing, to see what the numbers are then: noise, and the image itself.
+
+    The noise is the same for every image of a size.
+    """
     return [Method(_noise, "Control: noise"), Method(_image, "Control: the image", "signed")]
 
 
@@ -291,8 +294,8 @@ def _from_unit(model: nn.Module, inputs: Tensor, layer: nn.Module | str | None, 
 
 
 def _noise(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
-    drawn = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return drawn.to(inputs)
+    drawn = torch.randn(inputs.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return drawn.to(inputs).expand_as(inputs)
 
 
 def _image(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:

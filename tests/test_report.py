@@ -371,7 +371,7 @@ def test_nothing_is_loaded(tmp_path):
 
 @pytest.mark.parametrize("name", ["page.pdf", "page", ".html", "page.html.png"])
 def test_another_ending_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match=r"^the name of a page must end in \.html or \.htm; got .*$"):
+    with pytest.raises(InputError, match=r"^the name of a page must end in \.html, \.htm; got .*$"):
         write(tmp_path, name=name)
     assert not list(tmp_path.iterdir())
 

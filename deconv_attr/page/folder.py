@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
-from .making import writing
+from ..writing import writing
 
 __all__ = ["GENERATOR", "GalleryFolder"]
 

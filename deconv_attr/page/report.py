@@ -7,7 +7,6 @@ hashes of the one style and the one script, so that nothing else is run, and not
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from base64 import b64encode
 from collections.abc import Sequence
@@ -22,7 +21,8 @@ from ..errors import InputError
 from ..evidence.estimate import Estimate
 from ..evidence.table import Cell, Failure, Table, text, value
 from ..tiles import Bytes
-from .making import rendered, writing
+from ..writing import writable, writing
+from .rendering import rendered
 from .sheet import encoded
 
 __all__ = ["PAGES", "ReportColumn", "report_path", "write_report"]
@@ -138,18 +138,7 @@ def report_path(name: str | Path) -> Path:
     InputError
         If the ending is none of :data:`PAGES`, the folder is missing, or the place cannot be written.
     """
-    path = Path(name)
-    if path.suffix.lower() not in PAGES:
-        raise InputError(f"the name of a page must end in {' or '.join(PAGES)}; got {path}")
-    with writing(path):
-        if not path.parent.is_dir():
-            raise InputError(f"cannot write {path}: there is no folder {path.parent}")
-        if path.is_dir():
-            raise InputError(f"cannot write {path}: it is a folder")
-        for place in (path.parent, path):
-            if place.exists() and not os.access(place, os.W_OK):
-                raise InputError(f"cannot write {path}: permission denied")
-    return path
+    return writable(name, "page", PAGES)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..tiles import Bytes, MapTiles
 from .folder import GENERATOR, GalleryFolder
-from .making import rendered
+from .rendering import rendered
 from .sheet import encoded, sheet
 
 __all__ = ["PageLayer", "Slugs", "write_page"]
