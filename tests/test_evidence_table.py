@@ -83,7 +83,7 @@ def test_each_error_is_told_once():
 
 def test_the_transpose_has_a_row_for_each_column():
     found = TABLE.transposed()
-    assert found.header == ["method", "b", "Broken", "A", "dead"]
+    assert found.header == ["", "b", "Broken", "A", "dead"]
     assert found.rows[0] == ["image", MIDDLE, BROKEN, HIGH, NONE]
     assert names(found) == ["image", "edges"]
     assert found.legend == TABLE.legend

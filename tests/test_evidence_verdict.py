@@ -95,7 +95,7 @@ def test_methods_are_divided_and_listed():
     cells = [number(0.9), number(0.1), number(0.6), number(0.99), number(0.85, 0.7), number(0.2)]
     assert said("other class", *cells) == (
         "The map of another class is nearly the same for A (0.90), D (0.99) and E (perhaps, 0.85), so such a map does "
-        "not say why this class and no other; differs for B (0.10) and F (0.20); is in between for C (0.60)."
+        "not say why this class and no other; it differs for B (0.10) and F (0.20); it is in between for C (0.60)."
     )
 
 

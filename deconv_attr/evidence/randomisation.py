@@ -152,11 +152,11 @@ def _silent_parts(module: nn.Module, ran: set[nn.Module]) -> list[nn.Module]:
 
 
 def _is_read(model: nn.Module, image: Tensor, parameter: nn.Parameter) -> bool:
-    """Say whether the scores of an image depend on a parameter; those of parts for training only do not."""
-    trained = run_plainly(model, model, image)
+    """Say whether the scores of an image depend on a parameter, NaN for a while; those of side heads do not."""
     with ExitStack() as undo:
-        _randomise([parameter], torch.Generator().manual_seed(0), undo)
-        return not torch.equal(trained, run_plainly(model, model, image))
+        undo.callback(setattr, parameter, "data", parameter.data)
+        parameter.data = torch.full_like(parameter, torch.nan, requires_grad=False)
+        return bool(run_plainly(model, model, image).isnan().any())
 
 
 def _weights(module: nn.Module) -> list[nn.Parameter]:

@@ -82,7 +82,7 @@ class Table:
     def transposed(self) -> Table:
         """Return the table with a row for each column: what is many columns wide can be read so."""
         rows = [[name, *(row[place] for row in self.rows)] for place, name in enumerate(self.header)]
-        return replace(self, header=[self.header[0], *(text(row[0]) for row in self.rows)], rows=rows[1:])
+        return replace(self, header=["", *(text(row[0]) for row in self.rows)], rows=rows[1:])
 
     def to_markdown(self) -> str:
         """Return the table in Markdown, for a README."""

@@ -101,7 +101,7 @@ def _located(numbers: Numbers, chance: float | None) -> str:
     if not numbers or chance is None:
         return ""
     found = [_said(name, number, number.low > chance) for name, number in numbers if number.mean > chance]
-    rest = [_said(name, number, not number.high > chance) for name, number in numbers if not number.mean > chance]
+    rest = [_said(name, number, number.high <= chance) for name, number in numbers if not number.mean > chance]
     parts = [
         f"more often than by chance ({chance:.2f}) for {_listed(found)}" if found else "",
         f"no more often than by chance ({chance:.2f}) for {_listed(rest)}" if rest else "",
