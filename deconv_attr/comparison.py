@@ -80,7 +80,7 @@ class Comparison:
         other: Tensor | None,
         seed: int,
     ) -> None:
-        self.model, self.inputs, self.target, self.methods = model, inputs.detach(), target, list(methods)
+        self.model, self.inputs, self.target, self.methods = model, inputs.detach().clone(), target, list(methods)
         self.masks, self.seed = masks, seed
         self.attributions: dict[str, Tensor] = {}
         self.errors: dict[str, Exception] = {}
