@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,9 @@ def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None)
         run = own[(layer.settled(len(own)).call or 1) - 1]
         return Start(layer, _has_maps(run) and _is_read(model, image, runs, run))
     runs = plainly_named(runs)
-    rectified = [run for run in rectified_maps(runs) if _has_maps(run)]
+    dry = any(run.calls for run in runs)
+    maps = [run for run in (rectified_maps(runs) if dry else runs) if _has_maps(run)]
+    rectified = [run for run in maps if dry or _is_rectified(model, image, run)]
     for run in [*reversed(rectified), *reversed(runs)]:
         if _has_maps(run) and _is_read(model, image, runs, run):
             return Start(run.layer, True)
@@ -67,11 +70,20 @@ def _has_maps(run: Run) -> bool:
     return bool(run.layer.name) and len(run.shape or ()) == 4 and prod((run.shape or ())[2:]) > 1
 
 
+def _is_rectified(model: nn.Module, image: Tensor, run: Run) -> bool:
+    """Say whether a layer's maps look rectified: the only way where the model does not run without values."""
+    output = run_plainly(model, _until(model, run), image)
+    return bool((output == 0).any() and (output >= 0).all())
+
+
+def _until(model: nn.Module, run: Run) -> Callable[..., Any]:
+    return LayerTap(replace(run.layer, call=run.layer.call or 1), last=True).until(model)
+
+
 def _is_read(model: nn.Module, image: Tensor, runs: Sequence[Run], run: Run) -> bool:
     """Say whether the scores are the means or the maxima of the layer's maps, as they are or by a softmax."""
     if not any(not whole.layer.name and whole.shape == (run.shape or ())[:2] for whole in runs):
         return False
-    tap = LayerTap(replace(run.layer, call=run.layer.call or 1), last=True)
-    scores, output = run_plainly(model, model, image), run_plainly(model, tap.until(model), image)
+    scores, output = run_plainly(model, model, image), run_plainly(model, _until(model, run), image)
     read = [output.mean((2, 3)), output.amax((2, 3))]
     return any(torch.allclose(scores, each, rtol=1e-3, atol=1e-5) for each in [*read, *(r.softmax(1) for r in read)])

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import check_inputs
-from .comparison import Comparison, eval_mode
+from .checks import check_inputs, check_model
+from .comparison import Comparison
 from .errors import InputError, ModelError, TargetError
+from .foreign import eval_mode
 from .methods import as_methods, default_methods
 from .ownership import run_plainly
 
@@ -45,7 +46,8 @@ def compare(
     Parameters
     ----------
     model : nn.Module
-        Returns class scores (N, classes).
+        Returns class scores (N, classes). Not for two threads at once: eval mode, and the hooks of other methods, are
+        on the model itself.
     inputs : Tensor
         (N, C, H, W); not touched.
     target : int, sequence or Tensor
@@ -72,18 +74,22 @@ def compare(
     ModelError, InputError, TargetError
         Model, inputs or target cannot be explained by any method.
     """
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"expected the model as a torch.nn.Module, got {type(model).__name__}")
+    check_model(model)
     (inputs,) = check_inputs((inputs,), model)
     if inputs.dim() != 4:
         raise InputError(f"expected images (N, C, H, W), got {tuple(inputs.shape)}")
-    if batch_size is not None and batch_size < 1:
-        raise InputError(f"expected a batch_size of at least 1, got {batch_size}")
-    _check_rows(inputs, images=images, labels=labels, masks=masks)
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise InputError(f"expected a batch_size of at least 1, got {batch_size!r}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"expected the seed as a whole number from 0, got {seed!r}")
+    _check_pictures(inputs, images, labels, masks)
     with eval_mode(model):
         classes = _classes(model, inputs)
         targets = _targets(target, inputs, classes, "target")
         others = None if other is None else _targets(other, inputs, classes, "other")
+        if others is not None and bool((others == targets).any()):
+            same = int(others[others == targets][0])
+            raise TargetError(f"expected other to be another class than target, got class {same} as both")
         chosen = default_methods(model, inputs) if methods is None else as_methods(methods)
         if batch_size is not None:
             chosen = [replace(method, batch_size=method.batch_size or batch_size) for method in chosen]
@@ -110,14 +116,26 @@ def _targets(given: Any, inputs: Tensor, classes: int, what: str) -> Tensor:
         raise TargetError(f"expected {what} as a class, or one for each image, got {given!r:.80}")
     if targets.numel() not in (1, count):
         raise TargetError(f"expected {what} as 1 class for all images or 1 for each of {count}, got {targets.numel()}")
-    targets = targets.to(inputs.device, torch.long).reshape(-1).expand(count)
+    targets = targets.to(inputs.device, torch.long, copy=True).reshape(-1).expand(count)
     if bool(((targets < 0) | (targets >= classes)).any()):
         wrong = targets[(targets < 0) | (targets >= classes)][0]
         raise TargetError(f"expected {what} between 0 and {classes - 1}, got {int(wrong)}")
     return targets
 
 
-def _check_rows(inputs: Tensor, **given: Any) -> None:
-    for what, rows in given.items():
-        if rows is not None and len(rows) != len(inputs):
-            raise InputError(f"a comparison of {len(inputs)} images needs {len(inputs)} {what}, got {len(rows)}")
+def _check_pictures(inputs: Tensor, images: Any, labels: Any, masks: Any) -> None:
+    """Refuse what cannot be drawn beside the inputs, or held against their maps."""
+    count, _, *size = inputs.shape
+    if images is not None:
+        shapes = [(count, channels, *size) for channels in (3, 1)]
+        if not isinstance(images, Tensor) or tuple(images.shape) not in shapes or not images.is_floating_point():
+            raise InputError(f"expected images {shapes[0]} or {shapes[1]} between 0 and 1, got {_found(images)}")
+    if masks is not None and (not isinstance(masks, Tensor) or _found(masks) != f"torch.bool {(count, *size)}"):
+        raise InputError(f"expected masks {(count, *size)} of bool, got {_found(masks)}")
+    texts = isinstance(labels, (list, tuple)) and all(isinstance(label, str) for label in labels)
+    if labels is not None and not (texts and len(labels) == count):
+        raise InputError(f"expected labels as a list of {count} texts, got {labels!r:.80}")
+
+
+def _found(given: Any) -> str:
+    return f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__

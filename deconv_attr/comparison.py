@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from .errors import reason
+from .errors import InputError, reason
 from .evidence import (
     CHECKS,
     Case,
@@ -25,6 +24,7 @@ from .evidence import (
     scores_of,
     verdict,
 )
+from .foreign import eval_mode
 from .methods import Method, captum_misses
 from .page import ReportColumn, write_report
 from .visualize import (
@@ -40,7 +40,7 @@ from .visualize import (
     photograph,
 )
 
-__all__ = ["Comparison", "eval_mode"]
+__all__ = ["Comparison"]
 
 _CURVES = {
     "parameter randomisation": ("random down to", "rank correlation of |map|"),
@@ -81,18 +81,18 @@ class Comparison:
         seed: int,
     ) -> None:
         self.model, self.inputs, self.target, self.methods = model, inputs.detach().clone(), target, list(methods)
-        self.masks, self.seed = masks, seed
+        self.masks, self.seed = None if masks is None else masks.clone().to(inputs.device), seed
         self.attributions: dict[str, Tensor] = {}
         self.errors: dict[str, Exception] = {}
         self._images, self._labels, self._other = images, labels, other
         self._findings: dict[tuple[str, str], Finding | Exception] = {}
         self._chances: Tensor | None = None
-        with eval_mode(model):
-            for method in self.methods:
-                try:
-                    self.attributions[method.label] = method(model, self.inputs, target)
-                except Exception as error:
-                    self.errors[method.label] = error
+        self._weights = _versions(model)
+        for method in self.methods:
+            try:
+                self.attributions[method.label] = method(model, self.inputs, target)
+            except Exception as error:
+                self.errors[method.label] = error
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -137,7 +137,7 @@ class Comparison:
         Raises
         ------
         InputError
-            There is no such check, or it needs masks.
+            There is no such check, or it needs masks; or the model's weights have changed since.
         """
         names = chosen_checks(checks, self.masks)
         legend = {column: what for name in names for column, what in CHECKS[name].columns.items()}
@@ -223,6 +223,7 @@ class Comparison:
             return self.errors[method.label]
         key = method.label, name
         if key not in self._findings:
+            self._check_weights()
             with eval_mode(self.model):
                 try:
                     self._findings[key] = CHECKS[name].run(self._case(method))
@@ -249,6 +250,10 @@ class Comparison:
         maps = self.attributions[method.label]
         return Case(self.model, method, maps, self.inputs, self.target, self.other, self.masks, self.seed)
 
+    def _check_weights(self) -> None:
+        if _versions(self.model) != self._weights:
+            raise InputError("expected the model as it was compared, and its weights have changed since: compare again")
+
     def _verdict(self, table: Table) -> str:
         on_objects = None if self.masks is None else float(self.masks.double().mean())
         return verdict(table, len(self), on_objects)
@@ -258,24 +263,18 @@ class Comparison:
 
     def _probabilities(self) -> Tensor:
         if self._chances is None:
+            self._check_weights()
             with eval_mode(self.model):
                 self._chances = probabilities(scores_of(self.model, self.inputs))
         return self._chances
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    """Tell parameters apart from others, and from themselves after a step of training."""
+    return [(id(parameter), parameter._version) for parameter in model.parameters() if not parameter.is_inference()]
 
 
 def _svg(figure: Figure) -> bytes:
     drawn = BytesIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     return drawn.getvalue()
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Within this, a model in eval mode; then as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

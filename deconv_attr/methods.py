@@ -7,14 +7,22 @@ the literature for one unit. Any Captum attribution and any function ``(model, i
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from captum.attr import Attribution, Deconvolution, GuidedBackprop, LayerAttribution, Saliency
+from captum.attr import (
+    Attribution,
+    Deconvolution,
+    GuidedBackprop,
+    GuidedGradCam,
+    LayerAttribution,
+    NeuronDeconvolution,
+    NeuronGuidedBackprop,
+    NoiseTunnel,
+    Saliency,
+)
 from torch import Tensor, nn
 
 from .attribution import ZFDeconv, coverage
@@ -22,6 +30,7 @@ from .checks import Selector
 from .class_map import starting_layer
 from .coverage import Call, Coverage
 from .errors import DeconvError, InputError
+from .foreign import contained
 from .layer_attribution import NeuronZFDeconv
 from .layers import find_layer
 from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
@@ -55,7 +64,8 @@ class Method:
     style : {"heat", "signed"}
         How its maps are drawn: by their strength, or in colours around mid-grey, as the paper's.
     arguments : mapping
-        What else ``attribute``, or the function, is given.
+        What else ``attribute``, or the function, is given: the same for all images. What is one for each, such as a
+        list of selectors, does not follow `batch_size`, nor the repeated images of the check of sensitivity.
     batch_size : int or None
         How many images it explains at a time; None: all.
     """
@@ -67,23 +77,25 @@ class Method:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.explain, Attribution) and not callable(self.explain):
+        if isinstance(self.explain, type) or not callable(getattr(self.explain, "attribute", self.explain)):
             raise InputError(
                 "expected a method as a Captum attribution or a function of model, inputs and target, got "
                 f"{self.explain!r:.80}"
             )
         if self.style not in ("heat", "signed"):
             raise InputError(f"the style of a method must be 'heat' or 'signed', got {self.style!r}")
+        if self.batch_size is not None and (not isinstance(self.batch_size, int) or self.batch_size < 1):
+            raise InputError(f"expected a batch_size of at least 1, or None for all, got {self.batch_size!r}")
         if not self.label:
             object.__setattr__(self, "label", _own_name(self.explain))
 
     def __call__(self, model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
-        """Explain scores.
+        """Explain scores, in eval mode and with the same random numbers each time; the model is left as it was.
 
         Parameters
         ----------
         model : nn.Module
-            Should be in eval mode.
+            Not for two threads at once: eval mode, and the hooks of other methods, are on the model itself.
         inputs : Tensor
             (N, C, H, W); not touched.
         target : Tensor
@@ -100,21 +112,21 @@ class Method:
             The attribution is another model's, or the maps have another shape or are not finite.
         """
         size = self.batch_size or len(inputs)
-        # Captum leaves requires_grad set on what it was given, after an error: each part is a copy.
-        parts = [
-            self._maps(model, inputs[start : start + size].detach().clone(), target[start : start + size])
-            for start in range(0, len(inputs), size)
-        ]
+        parts = []
+        for start in range(0, len(inputs), size):
+            rows = slice(start, start + size)
+            with contained(model, inputs.device):
+                # Copies: after an error Captum leaves requires_grad set, and a function may write into them.
+                parts.append(self._maps(model, inputs[rows].detach().clone(), target[rows].clone()))
         return torch.cat(parts)
 
     def _maps(self, model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
-        with _without_captums_notices(), torch.enable_grad():
-            if isinstance(self.explain, Attribution):
-                _check_model_of(self.explain, model)
-                given = {"target": target, **self.arguments} if _takes_target(self.explain) else self.arguments
-                maps = self.explain.attribute(inputs, **given)
-            else:
-                maps = self.explain(model, inputs, target, **self.arguments)
+        if isinstance(self.explain, Attribution):
+            _check_model_of(self.explain, model)
+            given = {"target": target, **self.arguments} if _takes_target(self.explain) else self.arguments
+            maps = self.explain.attribute(inputs, **given)
+        else:
+            maps = self.explain(model, inputs, target, **self.arguments)
         if isinstance(self.explain, LayerAttribution) and isinstance(maps, Tensor) and maps.dim() == 4:
             maps = LayerAttribution.interpolate(maps, tuple(inputs.shape[2:]), "bilinear")
         return _checked(maps, inputs).detach()
@@ -231,7 +243,7 @@ def captum_misses(model: nn.Module, inputs: Tensor, methods: Sequence[Method]) -
     methods : sequence of Method
         Those that are compared.
     """
-    labels = [method.label for method in methods if isinstance(method.explain, (GuidedBackprop, Deconvolution))]
+    labels = [method.label for method in methods if isinstance(_innermost(method.explain), _KNOW_MODULES_ONLY)]
     report = _coverage(model, inputs) if labels else None
     missed = [] if report is None else _missed(report)
     if report is None or not missed:
@@ -243,11 +255,21 @@ def captum_misses(model: nn.Module, inputs: Tensor, methods: Sequence[Method]) -
     ]
 
 
+_KNOW_MODULES_ONLY = (GuidedBackprop, Deconvolution, NeuronGuidedBackprop, NeuronDeconvolution, GuidedGradCam)
+
+
+def _innermost(explain: Any) -> Any:
+    """Give the method that a NoiseTunnel asks."""
+    while isinstance(explain, NoiseTunnel):
+        explain = explain.attribution_method
+    return explain
+
+
 def _coverage(model: nn.Module, inputs: Tensor) -> Coverage | None:
-    """Report what our rules find in a model; None where they cannot reach it, TorchScript for one."""
+    """Report what our rules find in a model; None where it does not run under them."""
     try:
         return coverage(model, inputs[:1], rules=GUIDED_BACKPROP)
-    except DeconvError:
+    except Exception:  # which the methods themselves will say
         return None
 
 
@@ -282,8 +304,8 @@ def _strongest(output: Tensor) -> Tensor:
 def _from_unit(model: nn.Module, inputs: Tensor, layer: nn.Module | str | None, choices: Mapping[str, str]) -> Method:
     try:
         start = starting_layer(model, inputs, None if layer is None else find_layer(model, layer))
-    except InputError as error:
-        if layer is not None:
+    except Exception as error:
+        if layer is not None and isinstance(error, DeconvError):
             raise
         return Method(_refused, "ZFDeconv from one unit", "signed", {"error": error})
     where = start.layer.label
@@ -310,8 +332,10 @@ def _refused(model: nn.Module, inputs: Tensor, target: Tensor, error: Exception)
 def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Mapping[str, str]) -> Method:
     captums = Method(GuidedBackprop(model), "Guided backprop", "signed")
     report = _coverage(model, inputs)
-    missed = [] if report is None else _missed(report)
-    if report is None or not missed:
+    if report is None:
+        return replace(captums, label="Guided backprop (Captum's; what it misses is not known)")
+    missed = _missed(report)
+    if not missed:
         return captums
     label = f"Guided backprop (our rules: Captum's misses {len(missed)} of {len(report.rectifiers)} ReLUs)"
     return Method(_deconvnet, label, "signed", {"rules": GUIDED_BACKPROP, **choices})
@@ -343,20 +367,12 @@ def _check_model_of(explain: Attribution, model: nn.Module) -> None:
 
 def _checked(maps: Any, inputs: Tensor) -> Tensor:
     count, channels, *size = inputs.shape
-    if not isinstance(maps, Tensor):
-        raise InputError(f"expected maps as one tensor, got {type(maps).__name__}")
+    if not isinstance(maps, Tensor) or not maps.is_floating_point():
+        found = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
+        raise InputError(f"expected maps as one tensor in floating point, got {found}")
     if tuple(maps.shape) not in {(count, channels, *size), (count, 1, *size)}:
         full, single = (count, channels, *size), (count, 1, *size)
         raise InputError(f"expected maps {full}, or {single} for all channels, got {tuple(maps.shape)}")
     if not bool(maps.isfinite().all()):
         raise InputError(f"expected maps finite, got {int((~maps.isfinite()).sum())} values that are NaN or infinite")
     return maps
-
-
-@contextmanager
-def _without_captums_notices() -> Iterator[None]:
-    """Silence the two warnings that Captum gives on every healthy call, and no others."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations", UserWarning)
-        warnings.filterwarnings("ignore", r"Input Tensor \d+ did not already require gradients", UserWarning)
-        yield

@@ -108,3 +108,10 @@ def test_a_model_that_asks_for_values_is_run_with_them(image):
 
     start = starting_layer(Asks().eval(), image)
     assert (start.layer.label, start.is_of_classes) == ("relu", True)
+
+
+def test_a_model_with_a_hook_has_its_rectified_maps_too(image):
+    model = MapPerClass(after=True).eval()
+    model.body[0].register_forward_hook(lambda *given: None)
+    start = starting_layer(model, image)
+    assert (start.layer.label, start.is_of_classes) == ("relu", False)

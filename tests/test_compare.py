@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 from by_hand import ByHand
-from captum.attr import IntegratedGradients
+from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from torch import nn
 
 from deconv_attr import Method, compare
 from deconv_attr.errors import DeadSignalWarning, InputError, ModelError, TargetError
 from deconv_attr.evidence import CHECKS, Case, Estimate, Failure, estimate, parameter_randomisation
+from deconv_attr.foreign import to_the_end
 from deconv_attr.methods import as_methods, controls, rule_tables
 from deconv_attr.visualize import robust_scale
 
@@ -140,9 +141,20 @@ def test_a_check_that_fails_has_its_error_in_its_cell(inputs):
         ({"other": 7}, TargetError, "other between 0 and 4, got 7"),
         ({"methods": []}, InputError, "at least one method"),
         ({"batch_size": 0}, InputError, "batch_size of at least 1, got 0"),
-        ({"labels": ["a"]}, InputError, "3 images needs 3 labels, got 1"),
-        ({"images": torch.zeros(2, 3, 6, 6)}, InputError, "3 images needs 3 images, got 2"),
-        ({"masks": torch.zeros(4, 6, 6).bool()}, InputError, "3 images needs 3 masks, got 4"),
+        ({"labels": ["a"]}, InputError, r"labels as a list of 3 texts, got \['a'\]"),
+        (
+            {"images": torch.zeros(2, 3, 6, 6)},
+            InputError,
+            r"between 0 and 1, got torch.float32 \(2, 3, 6, 6\)",
+        ),
+        ({"masks": torch.zeros(3, 6, 6)}, InputError, r"masks \(3, 6, 6\) of bool, got torch.float32 \(3, 6, 6\)"),
+        ({"masks": 5}, InputError, r"masks \(3, 6, 6\) of bool, got int"),
+        ({"images": [1, 2, 3]}, InputError, "between 0 and 1, got list"),
+        ({"labels": [1, 2, 3]}, InputError, "labels as a list of 3 texts"),
+        ({"other": [0, 0, 1]}, TargetError, "another class than target, got class 0 as both"),
+        ({"seed": -1}, InputError, "seed as a whole number from 0, got -1"),
+        ({"batch_size": "2"}, InputError, "batch_size of at least 1, got '2'"),
+        ({"masks": torch.zeros(4, 6, 6).bool()}, InputError, r"masks \(3, 6, 6\) of bool, got torch.bool \(4, 6, 6\)"),
     ],
     ids=str,
 )
@@ -191,6 +203,121 @@ def test_model_inputs_and_warnings_are_left_as_they_were(end, inputs, masks):
     assert inputs.grad is None
     assert list(warnings.filters) == filters
     assert torch.equal(torch.get_rng_state(), dice)
+
+
+class Counts(ByHand):
+    """Whose forward writes into a buffer, a plain tensor, a number and a list, in eval mode too."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3).double())
+        self.plain, self.calls, self.seen = torch.zeros(1), 0, []
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.mean.mul_(0.9).add_(x.mean((0, 2, 3)))
+            self.plain.add_(1)
+        self.calls += 1
+        self.seen.append(x)
+        return super().forward(x + self.mean.view(1, 3, 1, 1))
+
+
+def test_what_a_forward_pass_writes_is_put_back_and_methods_start_alike(inputs):
+    net = Counts()
+    table = compare(net, inputs, TARGET).table()
+    assert (net.mean.any(), net.plain.item(), net.calls, net.seen) == (False, 0, 0, [])
+    other = compare(net, inputs, TARGET, as_methods(list(reversed(compare(net, inputs, TARGET).methods)))).table()
+    assert [str(row) for row in other.rows] == [str(row) for row in reversed(table.rows)]
+
+
+def test_a_method_that_changes_modes_targets_or_dice_changes_nothing(inputs):
+    def wild(model, x, target):
+        model.train()
+        target.fill_(0)
+        np.random.seed(7)  # noqa: NPY002
+        torch.manual_seed(7)
+        return x
+
+    net, target = Noisy().eval(), TARGET.clone()
+    drawn = np.random.get_state()[1].copy()  # noqa: NPY002
+    comparison = compare(net, inputs, target, {"wild": wild, "saliency": Saliency(net)})
+    assert not net.training
+    assert torch.equal(target, TARGET)
+    assert torch.equal(comparison.target, TARGET)
+    assert np.array_equal(np.random.get_state()[1], drawn)  # noqa: NPY002
+    alone = compare(net, inputs, TARGET, {"saliency": Saliency(net)})
+    assert torch.equal(comparison.attributions["saliency"], alone.attributions["saliency"])
+
+
+def test_methods_that_throw_dice_throw_the_same(inputs):
+    net = ByHand()
+    methods = {"noisy": Method(NoiseTunnel(Saliency(net)), arguments={"nt_samples": 3, "stdevs": 0.5})}
+    tables = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        tables.append(str(compare(net, inputs, TARGET, methods).table(QUICK)))
+    assert tables[0] == tables[1]
+
+
+def test_what_was_compared_is_kept_as_it_was(inputs, masks):
+    net, x, target = ByHand(), inputs.clone(), TARGET.clone()
+    expected = str(compare(net, inputs, TARGET, controls(), masks=masks).table())
+    given = masks.clone()
+    comparison = compare(net, x, target, controls(), masks=given)
+    x.zero_(), target.zero_(), given.zero_()
+    assert str(comparison.table()) == expected
+
+
+def test_a_model_that_was_trained_since_is_refused(inputs):
+    net = ByHand()
+    comparison = compare(net, inputs, TARGET)
+    with torch.no_grad():
+        net.conv.weight.add_(1)
+    with pytest.raises(InputError, match="its weights have changed since: compare again"):
+        comparison.table()
+
+
+def test_ctrl_c_while_things_are_put_back_is_late_and_not_lost():
+    done, presses = [], iter([KeyboardInterrupt, KeyboardInterrupt])
+
+    def restore():
+        done.append("begun")
+        error = next(presses, None)
+        if error is not None:
+            raise error
+        done.append("ended")
+
+    with pytest.raises(KeyboardInterrupt):
+        to_the_end(restore)
+    assert done == ["begun", "begun", "begun", "ended"]
+
+
+def test_ctrl_c_in_a_cascade_leaves_the_weights(inputs):
+    net, calls = ByHand(), []
+
+    def interrupts(model, x, target):
+        calls.append(1)
+        if len(calls) == 3:  # the maps, those of the trained model once more, the first stage
+            raise KeyboardInterrupt
+        return x
+
+    before = state(net)
+    comparison = compare(net, inputs, TARGET, [interrupts])
+    with pytest.raises(KeyboardInterrupt):
+        comparison.table(["parameter randomisation"])
+    after = state(net)
+    assert before[1:] == after[1:]
+    assert all(torch.equal(before[0][key], after[0][key]) for key in before[0])
+
+
+def test_within_inference_mode_it_is_the_same(inputs):
+    net = ByHand()
+    expected = compare(net, inputs, TARGET)
+    with torch.inference_mode():
+        found = compare(net, inputs, TARGET)
+    assert not found.errors
+    for label, maps in expected.attributions.items():
+        assert torch.equal(found.attributions[label], maps)
 
 
 def test_training_mode_does_not_show(inputs):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from state import snapshot
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -178,8 +179,9 @@ CASCADES = [
 @pytest.mark.parametrize(("build", "expected"), CASCADES)
 def test_layers_lose_their_weights_from_the_last_that_runs_to_the_first(build, expected):
     model = made(build)
-    watch = Watch(model)
+    watch, before = Watch(model), snapshot(model, X)
     found = parameter_randomisation(model, watch, X, TARGET)
+    assert snapshot(model, X) == before
     assert list(zip(found.layers, watch.changes(), strict=True)) == expected
 
 

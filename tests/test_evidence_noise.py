@@ -229,6 +229,15 @@ def test_a_single_image_is_explained_as_one_of_many(batch_size):
     assert sensitivity_max(net, method, many, TARGET[:1].expand(33))[32].item() == pytest.approx(found.item(), rel=0.3)
 
 
+@pytest.mark.parametrize("factor", [1e-30, 1e-22, 1e22, 1e30])
+def test_how_sensitive_a_map_is_does_not_depend_on_its_unit_in_single_precision(factor):
+    found = [
+        sensitivity_max(curved().float(), lambda model, x, target, by=by: by * x, X.float(), TARGET)
+        for by in (1, factor)
+    ]
+    torch.testing.assert_close(*found, rtol=1e-4, atol=0)
+
+
 def test_dead_maps_are_not_sensitive_or_insensitive():
     def dies(model, inputs, target):
         warnings.warn("dead", DeadSignalWarning, stacklevel=1)

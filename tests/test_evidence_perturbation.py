@@ -265,3 +265,9 @@ def test_model_and_tensors_are_left_as_they_were(run):
 def test_no_steps_are_refused(name):
     with pytest.raises(InputError, match="expected steps of at least 1, got 0"):
         CURVES[name](NET, noise(1, 3, 4, 4), noise(1, 3, 4, 4), TARGET[:1], steps=0)
+
+
+def test_of_a_single_class_the_probability_is_the_sigmoid_or_the_score_itself():
+    scores = torch.tensor([[-1.0], [0.5]])
+    assert torch.equal(probabilities(scores), scores.sigmoid())
+    assert torch.equal(probabilities(scores.sigmoid()), scores.sigmoid())

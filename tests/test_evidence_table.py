@@ -144,11 +144,11 @@ def test_wide_cells_are_measured_too():
 
 
 def test_markdown_escapes_what_divides_cells():
-    table = Table(["method", "other class, |map|"], [["a|b", MIDDLE], ["c", BROKEN]])
+    table = Table(["method", "other class, |map|"], [["a|\nb", MIDDLE], ["c", BROKEN]])
     assert table.to_markdown().splitlines() == [
         "| method | other class, \\|map\\| |",
         "| --- | --- |",
-        "| a\\|b | 0.50 (0.40 to 0.60) |",
+        "| a\\| b | 0.50 (0.40 to 0.60) |",
         "| c | RuleError |",
     ]
 

@@ -11,6 +11,7 @@ from captum.attr import (
     IntegratedGradients,
     LayerGradCam,
     NeuronGradient,
+    NeuronGuidedBackprop,
     NoiseTunnel,
     Saliency,
 )
@@ -95,6 +96,7 @@ def test_in_parts_it_is_the_same(inputs):
         ([], "at least one method, got none"),
         ({}, "at least one method, got none"),
         ("saliency", "a list or a dict by label, got str"),
+        ([Saliency], "as a Captum attribution or a function of model, inputs and target, got <class"),
         ([3], "as a Captum attribution or a function of model, inputs and target, got 3"),
         ([max, max], "two methods are called 'max'"),
     ],
@@ -131,8 +133,10 @@ def test_an_attribution_of_a_wrapped_model_is_the_models_own(inputs):
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        (lambda x: None, "as one tensor, got NoneType"),
-        (lambda x: (x,), "as one tensor, got tuple"),
+        (lambda x: None, "as one tensor in floating point, got NoneType"),
+        (lambda x: (x,), "as one tensor in floating point, got tuple"),
+        (lambda x: x > 0, "in floating point, got torch.bool"),
+        (lambda x: x + 1j, "in floating point, got torch.complex128"),
         (lambda x: x[:2], r"expected maps \(3, 3, 6, 6\), or \(3, 1, 6, 6\) for all channels, got \(2, 3, 6, 6\)"),
         (lambda x: x[:, :2], r"got \(3, 2, 6, 6\)"),
         (lambda x: x[:, 0], r"got \(3, 6, 6\)"),
@@ -236,7 +240,7 @@ def test_controls_know_neither_model_nor_class(inputs):
     noise, image = controls()
     assert torch.equal(image(ByHand(), inputs, TARGET), inputs)
     drawn = noise(ByHand(), inputs, TARGET)
-    assert torch.equal(drawn, noise(None, inputs + 1, TARGET * 0))
+    assert torch.equal(drawn, noise(ByHand(), inputs + 1, TARGET * 0))
     assert abs(float(drawn.mean())) < 0.2
     assert abs(float(drawn.std()) - 1) < 0.1
 
@@ -253,6 +257,9 @@ def test_functional_rectifier_is_noted_and_really_missed(inputs):
     net = ByHand(functional=True)
     methods = as_methods({"guided": GuidedBackprop(net), "mine": max, "deconv": Deconvolution(net)})
     first, second = captum_misses(net, inputs, methods)
+    kinds = {"a": NoiseTunnel(GuidedBackprop(net)), "b": NoiseTunnel(Saliency(net))}
+    kinds["c"] = NeuronGuidedBackprop(net, net.conv)
+    assert [note[0] for note in captum_misses(net, inputs, as_methods(kinds))] == ["a", "c"]
     assert first.startswith("guided: Captum's knows nn.ReLU modules only")
     assert second.startswith("deconv: Captum's knows")
     assert "at 1 of this model's 1 rectifiers; the first is 'relu'" in first

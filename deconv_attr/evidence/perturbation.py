@@ -177,10 +177,11 @@ def sensitivity_max(
     method = as_method(method)
     generator = torch.Generator().manual_seed(seed)
 
+    # In float64, where no square of a map overflows, or vanishes.
     def explain(given: Tensor | tuple[Tensor], target: Tensor) -> Tensor | tuple[Tensor]:
         if isinstance(given, tuple):  # Captum gives the images themselves so, and those with noise as a tensor
-            return (method(model, given[0], target).contiguous(),)
-        return method(model, given, target.expand(len(given))).contiguous()  # it does not repeat a single target
+            return (method(model, given[0], target).double().contiguous(),)
+        return method(model, given, target.expand(len(given))).double().contiguous()  # it repeats no single target
 
     def perturb(images: Tensor, _: float) -> Tensor:
         drawn = torch.rand(images.shape, generator=generator, dtype=torch.float64).to(images)
@@ -205,7 +206,13 @@ def sensitivity_max(
 
 
 def probabilities(scores: Tensor) -> Tensor:
-    """Return the softmax of a model's scores (N, classes), or themselves where the model ends in a softmax already."""
+    """Return the probabilities that a model's scores (N, classes) stand for.
+
+    That is their softmax, or they themselves where the model ends in a softmax already: are positive, and sum to 1.
+    Of a single class it is their sigmoid, or they themselves where all lie between 0 and 1.
+    """
+    if scores.shape[1] == 1:
+        return scores if bool(((scores >= 0) & (scores <= 1)).all()) else scores.sigmoid()
     sums = scores.sum(1)
     done = bool((scores >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
     return scores if done else scores.softmax(1)

@@ -15,8 +15,8 @@ Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DeadSignalWarning, InputError
+from ..foreign import to_the_end
 from ..methods import as_method
 from ..ownership import run_plainly
 from .correlation import spearman
@@ -106,32 +107,37 @@ def cascade(model: nn.Module, inputs: Tensor, stages: int | None = None, seed: i
         raise InputError(f"expected at least one stage, got {stages}")
     ends = torch.linspace(1, count, min(stages or count, count)).round().int().tolist() if stages != 1 else [count]
     generator = torch.Generator().manual_seed(seed)
-    with ExitStack() as undo:
+
+    with _own_data([parameter for _, parameters in layers for parameter in parameters]):
 
         def descend() -> Iterator[str]:
             for start, end in pairwise([0, *ends]):
                 for _, parameters in layers[start:end]:
-                    _randomise(parameters, generator, undo)
+                    for parameter in parameters:
+                        parameter.data = _drawn(parameter, generator)
                 yield layers[end - 1][0]
 
         yield descend()
 
 
-def _randomise(parameters: Iterable[nn.Parameter], generator: torch.Generator, undo: ExitStack) -> None:
-    """Put another tensor in the place of each parameter's data, which nobody writes: back again is the same bits."""
-    for parameter in parameters:
-        drawn = _drawn(parameter, generator)
-        undo.callback(setattr, parameter, "data", parameter.data)
-        parameter.data = drawn
+@contextmanager
+def _own_data(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Within this, other tensors may take the place of parameters' data, which nobody writes; then the same bits."""
+    held = [(parameter, parameter.data) for parameter in parameters]
+
+    def restore() -> None:
+        for parameter, data in held:
+            parameter.data = data
+
+    try:
+        yield
+    finally:
+        to_the_end(restore)
 
 
 def _layers(model: nn.Module, inputs: Tensor) -> list[tuple[str, list[nn.Parameter]]]:
     """Give the layers with weights of their own by name, the last to run first; a shared weight is its last user's."""
-    order: list[nn.Module] = []
-    with ExitStack() as undo:
-        for module in model.modules():
-            undo.callback(module.register_forward_pre_hook(lambda module, _: order.append(module)).remove)
-        run_plainly(model, model, inputs[:1])
+    order = _order(model, inputs[:1])
     names, ran = {module: name for name, module in model.named_modules()}, set(order)
     seen: set[int] = set()
     layers = []
@@ -146,6 +152,27 @@ def _layers(model: nn.Module, inputs: Tensor) -> list[tuple[str, list[nn.Paramet
     return layers
 
 
+def _order(model: nn.Module, image: Tensor) -> list[nn.Module]:
+    """Give the modules in the order in which they run."""
+    order: list[nn.Module] = []
+
+    def note(module: nn.Module, _: object) -> None:
+        order.append(module)
+
+    def restore() -> None:
+        for module in model.modules():
+            for key in [key for key, hook in module._forward_pre_hooks.items() if hook is note]:
+                module._forward_pre_hooks.pop(key, None)
+
+    try:
+        for module in model.modules():
+            module.register_forward_pre_hook(note)
+        run_plainly(model, model, image)
+    finally:
+        to_the_end(restore)
+    return order
+
+
 def _silent_parts(module: nn.Module, ran: set[nn.Module]) -> list[nn.Module]:
     """Give those children of a module that never run; it may read their weights itself, as attention does."""
     return [child for child in module.children() if child not in ran and not list(child.children())]
@@ -153,8 +180,7 @@ def _silent_parts(module: nn.Module, ran: set[nn.Module]) -> list[nn.Module]:
 
 def _is_read(model: nn.Module, image: Tensor, parameter: nn.Parameter) -> bool:
     """Say whether the scores of an image depend on a parameter, NaN for a while; those of side heads do not."""
-    with ExitStack() as undo:
-        undo.callback(setattr, parameter, "data", parameter.data)
+    with _own_data([parameter]):
         parameter.data = torch.full_like(parameter, torch.nan, requires_grad=False)
         return bool(run_plainly(model, model, image).isnan().any())
 
@@ -168,7 +194,8 @@ def _is_number(parameter: nn.Parameter | None) -> bool:
 
 
 def _drawn(parameter: Tensor, generator: torch.Generator) -> Tensor:
-    values = parameter.detach().double()
-    drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)  # on the CPU: the same everywhere
-    spread, mean = values.std(correction=0), values.mean()
+    values = parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
+    drawn = torch.randn(parameter.shape, generator=generator, dtype=values.dtype)  # on the CPU: the same everywhere
+    spread, mean = torch.std_mean(values, correction=0)
+    spread = torch.where(values.amin() == values.amax(), 0, spread)  # which is rounding then
     return torch.empty_like(parameter, requires_grad=False).copy_(drawn.to(values.device) * spread + mean)

@@ -87,7 +87,8 @@ class Table:
     def to_markdown(self) -> str:
         """Return the table in Markdown, for a README."""
         lines = [self.header, ["---"] * len(self.header), *([text(cell) for cell in row] for row in self.rows)]
-        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        plain = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+        return "\n".join(f"| {' | '.join(line)} |" for line in plain)
 
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame``: of a mean over images its mean, of an error its text.
