@@ -26,7 +26,7 @@ from .evidence import (
 )
 from .foreign import eval_mode
 from .methods import Method, captum_misses
-from .page import ReportColumn, write_report
+from .page import ReportColumn, report_path, write_report
 from .visualize import (
     Column,
     Curve,
@@ -178,6 +178,7 @@ class Comparison:
         InputError
             It cannot be written.
         """
+        path = report_path(path)  # before checks that may take long
         table = self.table(checks)
         columns = []
         for method in self.methods:
@@ -192,7 +193,7 @@ class Comparison:
             "Comparison of attribution methods",
             [("model", type(self.model).__name__), ("images", str(len(self))), ("seed", str(self.seed))],
             self._verdict(table),
-            [*self.notes, *(f"{name}: {error}" for name, error in table.failures if name not in self.errors)],
+            self.notes,
             table,
             [in_bytes(photograph(image)) for image in self.images],
             self.labels,
@@ -252,7 +253,7 @@ class Comparison:
 
     def _check_weights(self) -> None:
         if _versions(self.model) != self._weights:
-            raise InputError("expected the model as it was compared, and its weights have changed since: compare again")
+            raise InputError("expected the model as it was compared, but its weights have changed since: compare again")
 
     def _verdict(self, table: Table) -> str:
         on_objects = None if self.masks is None else float(self.masks.double().mean())

@@ -1,5 +1,6 @@
 import copy
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -487,7 +488,7 @@ def test_a_page_is_given_what_the_comparison_has(inputs, seen, masks):
     comparison.to_html("page.html", checks=["pointing game"])
     given, _ = seen["write_report"]
     path, _, facts, verdict, notes, table, images, labels, columns, figures = given
-    assert path == "page.html"
+    assert path == Path("page.html")
     assert ("model", "ByHand") in facts
     assert verdict == comparison.verdict(["pointing game"])
     assert notes == comparison.notes
@@ -500,6 +501,13 @@ def test_a_page_is_given_what_the_comparison_has(inputs, seen, masks):
     assert columns[1].scales == [f"s = {robust_scale(image):.2g}" for image in inputs]
     assert columns[2].error == "RuntimeError: no luck"
     assert figures == []
+
+
+def test_where_a_page_cannot_be_written_is_said_before_any_check(inputs, tmp_path):
+    comparison = compare(ByHand(), inputs, TARGET, controls())
+    with pytest.raises(InputError, match=r"must end in \.html, \.htm; got .*page\.png"):
+        comparison.to_html(tmp_path / "page.png")
+    assert not comparison._findings
 
 
 def test_a_page_is_written_for_real(inputs, tmp_path):
