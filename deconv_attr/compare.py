@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from .checks import check_inputs, check_model
 from .comparison import Comparison
 from .errors import InputError, ModelError, TargetError
-from .foreign import eval_mode
-from .methods import as_methods, default_methods
+from .methods import as_methods, default_methods, eval_mode
 from .ownership import run_plainly
 
 __all__ = ["Comparison", "compare"]

@@ -24,8 +24,7 @@ from .evidence import (
     scores_of,
     verdict,
 )
-from .foreign import eval_mode
-from .methods import Method, captum_misses
+from .methods import Method, captum_misses, eval_mode
 from .page import ReportColumn, report_path, write_report
 from .visualize import (
     Column,

@@ -12,8 +12,7 @@ from torch import nn
 from deconv_attr import Method, compare
 from deconv_attr.errors import DeadSignalWarning, InputError, ModelError, TargetError
 from deconv_attr.evidence import CHECKS, Case, Estimate, Failure, estimate, parameter_randomisation
-from deconv_attr.foreign import to_the_end
-from deconv_attr.methods import as_methods, controls, rule_tables
+from deconv_attr.methods import as_methods, controls, rule_tables, to_the_end
 from deconv_attr.visualize import robust_scale
 
 DEFAULTS = ["ZFDeconv from the score", "ZFDeconv from a unit of relu", "Guided backprop", "Saliency"]

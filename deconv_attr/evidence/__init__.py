@@ -1,7 +1,7 @@
 """What maps are worth, in numbers: checks beside the pictures.
 
 Each check is a function of its own, with its formula and source, and gives a number for each image. ``checks`` has
-them by name, ``estimate`` a mean with its interval, ``table`` prints them, ``verdict`` says what they mean.
+them by name, ``verdict`` says in words what a table of them means.
 
 =================  ============================================================================
 room               what is asked
@@ -13,14 +13,14 @@ localisation       does it lie on the object, where that is known?
 =================  ============================================================================
 """
 
+from ..estimate import Estimate, estimate
+from ..table import Cell, Failure, Table
 from .checks import CHECKS, Case, Check, Curve, Finding, chosen_checks
 from .correlation import pearson, spearman
-from .estimate import Estimate, estimate
 from .localisation import mask_share, pointing_game
 from .perturbation import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
 from .randomisation import Randomisation, parameter_randomisation
 from .similarity import edge_similarity, input_recovery, method_agreement, target_sensitivity
-from .table import Cell, Failure, Table
 from .verdict import verdict
 
 __all__ = [

@@ -24,8 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DeadSignalWarning, InputError
-from ..foreign import to_the_end
-from ..methods import as_method
+from ..methods import as_method, to_the_end
 from ..ownership import run_plainly
 from .correlation import spearman
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import DeadSignalWarning
+from ..estimate import estimate
 from ..methods import as_method
+from ..table import Table
 from .correlation import pearson, spearman
-from .estimate import estimate
-from .table import Table
 
 __all__ = ["edge_similarity", "input_recovery", "method_agreement", "target_sensitivity"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .estimate import Estimate
-from .table import Failure, Table
+from ..estimate import Estimate
+from ..table import Failure, Table
 
 __all__ = ["verdict"]
 

@@ -18,8 +18,8 @@ from typing import Any
 from markupsafe import Markup
 
 from ..errors import InputError
-from ..evidence.estimate import Estimate
-from ..evidence.table import Cell, Failure, Table, text, value
+from ..estimate import Estimate
+from ..table import Cell, Failure, Table, text, value
 from ..tiles import Bytes
 from ..writing import writable, writing
 from .rendering import rendered

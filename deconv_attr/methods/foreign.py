@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .ownership import undisturbed
+from ..ownership import undisturbed
 
 __all__ = ["contained", "eval_mode", "to_the_end"]
 

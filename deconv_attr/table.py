@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
-from ..errors import InputError, nearest
+from .errors import InputError, nearest
 from .estimate import Estimate
 
 __all__ = ["Cell", "Failure", "Table", "text", "value"]

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .dry_run import Run
-from .errors import InputError
-from .layer_tap import LayerTap
-from .layers import Layer
-from .ownership import run_plainly
-from .survey import NotSurveyedError, plainly_named, rectified_maps, survey
+from ..dry_run import Run
+from ..errors import InputError
+from ..layer_tap import LayerTap
+from ..layers import Layer
+from ..ownership import run_plainly
+from ..survey import NotSurveyedError, plainly_named, rectified_maps, survey
 
 __all__ = ["Start", "starting_layer"]
 
