@@ -109,6 +109,37 @@ class Bare(Plain):
         return super().features(F.conv2d(x + self.shift, self.unrun.weight, self.unrun.bias) * self.factors[0])
 
 
+class Boxed(Plain):
+    """Reads the weights of a layer in a container; neither runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.box = nn.ModuleDict({"unrun": nn.Conv2d(3, 3, 1)})
+
+    def features(self, x):
+        return super().features(F.conv2d(x, self.box["unrun"].weight, self.box["unrun"].bias))
+
+
+class Scale(nn.Module):
+    """Has a part that others run, before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor, self.part = nn.Parameter(torch.zeros(3, 1, 1)), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return x * self.factor
+
+
+class Outside(Plain):
+    def __init__(self):
+        super().__init__()
+        self.scale = Scale()
+
+    def features(self, x):
+        return super().features(self.scale(self.scale.part(x)))
+
+
 class Norm(Plain):
     def __init__(self):
         super().__init__()
@@ -164,6 +195,12 @@ CASCADES = [
     (Attention, [*ALL, ATTENTION]),
     (SureAttention, [*ALL, ATTENTION]),
     (Bare, [*ALL, ("Bare", {"shift", "factors.0", *of("unrun")})]),
+    pytest.param(
+        Boxed,
+        [*ALL, ("Boxed", of("box.unrun"))],
+        marks=pytest.mark.xfail(strict=True, reason="only children are looked at, not their children"),
+    ),
+    (Outside, [*ALL, ("scale", {"scale.factor"}), ("scale.part", of("scale.part"))]),
     (
         parametrised,
         [

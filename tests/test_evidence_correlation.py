@@ -91,10 +91,11 @@ def test_a_map_correlates_with_itself_and_its_negative(correlate):
 
 
 @pytest.mark.parametrize("correlate", [pearson, spearman])
-def test_a_constant_correlates_with_nothing(correlate):
+@pytest.mark.parametrize("constant", [0.0, 0.1, 0.3, 0.7, 1 / 3, 1e-9, 1e9 + 1 / 7])  # some means are not exact
+def test_a_constant_correlates_with_nothing(correlate, constant):
     first, second = SMOOTH.clone(), OTHER.clone()
-    first[1] = 0
-    second[2] = 0.1  # whose mean is not 0.1 to the last bit
+    first[1] = constant
+    second[2] = constant
     found = correlate(first, second)
     assert found.isnan().tolist() == [False, True, True, False]
     assert torch.equal(found[[0, 3]], correlate(SMOOTH, OTHER)[[0, 3]])
