@@ -195,11 +195,7 @@ CASCADES = [
     (Attention, [*ALL, ATTENTION]),
     (SureAttention, [*ALL, ATTENTION]),
     (Bare, [*ALL, ("Bare", {"shift", "factors.0", *of("unrun")})]),
-    pytest.param(
-        Boxed,
-        [*ALL, ("Boxed", of("box.unrun"))],
-        marks=pytest.mark.xfail(strict=True, reason="only children are looked at, not their children"),
-    ),
+    (Boxed, [*ALL, ("Boxed", of("box.unrun"))]),
     (Outside, [*ALL, ("scale", {"scale.factor"}), ("scale.part", of("scale.part"))]),
     (
         parametrised,

@@ -142,8 +142,8 @@ def _layers(model: nn.Module, inputs: Tensor) -> list[tuple[str, list[nn.Paramet
     layers = []
     for module in dict.fromkeys(reversed(order)):  # by the last of its runs
         own = _weights(module)
-        for part in _silent_parts(module, ran):
-            own += [parameter for parameter in _weights(part) if _is_read(model, inputs[:1], parameter)]
+        for weights in map(_weights, _silent_parts(module, ran)):
+            own += weights if weights and _is_read(model, inputs[:1], weights) else []
         new = [parameter for parameter in own if id(parameter) not in seen]
         seen.update(map(id, new))
         if new:
@@ -173,14 +173,16 @@ def _order(model: nn.Module, image: Tensor) -> list[nn.Module]:
 
 
 def _silent_parts(module: nn.Module, ran: set[nn.Module]) -> list[nn.Module]:
-    """Give those children of a module that never run; it may read their weights itself, as attention does."""
-    return [child for child in module.children() if child not in ran and not list(child.children())]
+    """Give what within a module never runs: it may read the weights itself, as attention does of its children."""
+    silent = [child for child in module.children() if child not in ran]
+    return [part for child in silent for part in (child, *_silent_parts(child, ran))]
 
 
-def _is_read(model: nn.Module, image: Tensor, parameter: nn.Parameter) -> bool:
-    """Say whether the scores of an image depend on a parameter, NaN for a while; those of side heads do not."""
-    with _own_data([parameter]):
-        parameter.data = torch.full_like(parameter, torch.nan, requires_grad=False)
+def _is_read(model: nn.Module, image: Tensor, parameters: Sequence[nn.Parameter]) -> bool:
+    """Say whether the scores of an image depend on parameters, NaN for a while; those of side heads are not read."""
+    with _own_data(parameters):
+        for parameter in parameters:
+            parameter.data = torch.full_like(parameter, torch.nan, requires_grad=False)
         return bool(run_plainly(model, model, image).isnan().any())
 
 
