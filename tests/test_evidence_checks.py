@@ -51,6 +51,7 @@ def case():
     method = Method(Saliency(net), arguments={"abs": False})
     maps = method(net, X, TARGET)
     maps[1] = 0
+    maps[2, :, 3:] = 0  # equally strong, and so in an order that is drawn
     return Case(net, method, maps, X, TARGET, OTHER, MASKS, seed=5)
 
 
@@ -116,6 +117,7 @@ def test_of_a_cascade_the_stages_with_a_map_count(case):
     found = CHECKS["parameter randomisation"].run(case)
     assert found.curve.values.isnan().any(1).tolist() == [*[False] * (STAGES - 1), True]
     torch.testing.assert_close(found.values[1], found.curve.values[:-1].mean(0))
+    assert not found.values[0].isnan().any()
 
 
 # ------------------------------------------------------------------------------------ chosen by name

@@ -161,9 +161,11 @@ def test_an_image_of_one_colour_has_no_infidelity():
 
 def test_of_many_images_each_has_its_own_number():
     net, inputs, maps = curved(), noise(67, 3, 5, 5), noise(67, 3, 5, 5)
-    target = torch.arange(67) % 4
+    target = torch.arange(67) // 3 % 4  # whose order is not that of the parts
+    seen = recorded(net)
     found = infidelity(net, maps, inputs, target)
     assert found.shape == (67,)
+    assert {len(batch) for batch in seen} == {32, 3, 30}  # perturbed images together, of the last three ten times
     torch.testing.assert_close(found[:32], infidelity(net, maps[:32], inputs[:32], target[:32]))
     maps = torch.autograd.functional.jacobian(lambda x: net(x).gather(1, target[:, None]).sum(), inputs)
     assert infidelity(net, maps, inputs, target, noise=1e-4).max() < 1e-3  # none is given another's map or class
@@ -236,6 +238,16 @@ def test_how_sensitive_a_map_is_does_not_depend_on_its_unit_in_single_precision(
         for by in (1, factor)
     ]
     torch.testing.assert_close(*found, rtol=1e-4, atol=0)
+
+
+def test_of_many_images_each_is_as_sensitive_as_its_class():
+    def explain(model, inputs, target):
+        return inputs + 1000 * target.view(-1, 1, 1, 1)
+
+    inputs, target = noise(67, 3, 5, 5), torch.arange(67) // 3 % 4
+    found = sensitivity_max(linear(), explain, inputs, target, radius=0.1)
+    expected = 0.1 * (75 / 3) ** 0.5 / explain(None, inputs, target).flatten(1).norm(dim=1)
+    torch.testing.assert_close(found, expected, rtol=0.3, atol=0)
 
 
 def test_dead_maps_are_not_sensitive_or_insensitive():

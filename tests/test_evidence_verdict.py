@@ -131,6 +131,10 @@ def test_the_pointing_game_is_held_against_chance(cells, sentence):
     assert found == f"The strongest pixel lies on the object {sentence}."
 
 
+def test_what_is_undefined_is_not_spoken_of():
+    assert said("pointing game", UNDEFINED, number(0.9), chance=0.25).endswith("for B (0.90).")
+
+
 def test_without_the_size_of_objects_nothing_is_said_of_them():
     assert "(" not in said("pointing game", number(0.9))
 
