@@ -92,7 +92,8 @@ def infidelity(
 
         E[(b <I, M> - (f(x) - f(x - I)))^2] / E[(f(x) - f(x - I))^2]
 
-    1: the map says nothing of what noise does; 0: all. A linear model's saliency has 0.
+    1: the map says nothing of what noise does; 0: all. A linear model's saliency has 0. As ``b`` is fitted to the same
+    noise, a map of no meaning has about ``1 - 1 / samples``.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def infidelity(
     """
     _check_count("samples", samples)
     # A map has no unit: at its own scale no square of it overflows, or vanishes.
-    full = (maps / maps.abs().amax((1, 2, 3), keepdim=True)).nan_to_num(0).expand_as(inputs).to(inputs.dtype)
+    full = (maps / maps.abs().amax((1, 2, 3), keepdim=True)).expand_as(inputs).to(inputs.dtype)
 
     def forward(images: Tensor) -> Tensor:
         scores: Tensor = run_plainly(model, model, images)

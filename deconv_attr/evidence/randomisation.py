@@ -198,5 +198,4 @@ def _drawn(parameter: Tensor, generator: torch.Generator) -> Tensor:
     values = parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
     drawn = torch.randn(parameter.shape, generator=generator, dtype=values.dtype)  # on the CPU: the same everywhere
     spread, mean = torch.std_mean(values, correction=0)
-    spread = torch.where(values.amin() == values.amax(), 0, spread)  # which is rounding then
     return torch.empty_like(parameter, requires_grad=False).copy_(drawn.to(values.device) * spread + mean)

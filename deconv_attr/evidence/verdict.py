@@ -49,7 +49,7 @@ def verdict(table: Table, images: int, on_objects: float | None = None) -> str:
             _numbers(table, "random weights, |map|"),
             "with random weights, the map",
             "keeps its strong places",
-            "so it shows the image and the architecture rather than what was learnt",
+            "so it does not show what was learnt",
             "changes",
         ),
         _divided(
@@ -62,7 +62,9 @@ def verdict(table: Table, images: int, on_objects: float | None = None) -> str:
         _located(_numbers(table, "pointing game"), on_objects),
         _failed(table),
     ]
-    return " ".join([_weight(images), *(filter(None, said) if any(said) else ["nothing is to be said."])])
+    return (
+        " ".join([_weight(images), *filter(None, said)]) if any(said) else "These numbers are told by the table alone."
+    )
 
 
 def _weight(images: int) -> str:
@@ -71,16 +73,16 @@ def _weight(images: int) -> str:
             return "A single image is no evidence, and has no intervals; what follows is a hint."
         return f"{images} images are no evidence, and intervals of so few are too narrow; what follows is a hint."
     if images < MANY:
-        return f"Of {images} images, and for images like these only:"
-    return f"Of {images} images:"
+        return f"From {images} images, and for images like these only."
+    return f"From {images} images."
 
 
 def _zeros(numbers: Numbers) -> str:
     dead = [(name, number) for name, number in numbers if number.mean > RARE]
     if not dead:
         return ""
-    shares = _listed([f"{name} ({number.mean:.0%})" for name, number in dead])
-    return f"The signal died, and maps are zero, for {shares} of the images; the other numbers are of the rest."
+    shares = _listed([f"{name} ({number.mean:.0%} of the images)" for name, number in dead])
+    return f"The signal died, and maps are zero, for {shares}; the other numbers are of the rest."
 
 
 def _divided(numbers: Numbers, subject: str, alike: str, therefore: str, apart: str) -> str:
@@ -91,7 +93,7 @@ def _divided(numbers: Numbers, subject: str, alike: str, therefore: str, apart: 
     parts = [
         f"{alike} for {_listed(high)}, {therefore}" if high else "",
         f"{apart} for {_listed(low)}" if low else "",
-        f"is in between for {_listed(between)}" if between else "",
+        f"is neither for {_listed(between)}" if between else "",
     ]
     found = "; it ".join(filter(None, parts))
     return _sentence(f"{subject} {found}") if found else ""
