@@ -19,6 +19,7 @@ from .evidence import (
     Table,
     chosen_checks,
     estimate,
+    is_zero,
     method_agreement,
     probabilities,
     scores_of,
@@ -204,7 +205,7 @@ class Comparison:
     def notes(self) -> list[str]:
         """What else is to be known: methods that failed, and maps that are zero, in a sentence each."""
         failed = [f"{label} has no maps: {reason(error)}" for label, error in self.errors.items()]
-        zero = {label: int((~maps.flatten(1).any(1)).sum()) for label, maps in self.attributions.items()}
+        zero = {label: int(is_zero(maps).sum()) for label, maps in self.attributions.items()}
         dead = [f"{label} is zero for {count} of {len(self)} images" for label, count in zero.items() if count]
         return failed + dead + captum_misses(self.model, self.inputs, self.methods)
 

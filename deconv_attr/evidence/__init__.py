@@ -20,7 +20,7 @@ from .correlation import pearson, spearman
 from .localisation import mask_share, pointing_game
 from .perturbation import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
 from .randomisation import Randomisation, parameter_randomisation
-from .similarity import edge_similarity, input_recovery, method_agreement, target_sensitivity
+from .similarity import edge_similarity, input_recovery, is_zero, method_agreement, target_sensitivity
 from .verdict import verdict
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "infidelity",
     "input_recovery",
     "insertion",
+    "is_zero",
     "mask_share",
     "method_agreement",
     "parameter_randomisation",

@@ -13,7 +13,7 @@ from ..methods import Method
 from .localisation import mask_share, pointing_game
 from .perturbation import area, deletion, infidelity, insertion, sensitivity_max
 from .randomisation import parameter_randomisation
-from .similarity import edge_similarity, input_recovery, target_sensitivity
+from .similarity import edge_similarity, input_recovery, is_zero, target_sensitivity
 
 __all__ = ["CHECKS", "Case", "Check", "Curve", "Finding", "chosen_checks"]
 
@@ -88,7 +88,7 @@ class Check:
 
 
 def _zero_maps(case: Case) -> Finding:
-    return Finding([(~case.maps.flatten(1).any(1)).double()])
+    return Finding([is_zero(case.maps).double()])
 
 
 def _target_sensitivity(case: Case) -> Finding:

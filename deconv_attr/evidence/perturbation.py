@@ -14,7 +14,7 @@ from torchvision.transforms.functional import gaussian_blur
 from ..errors import DeadSignalWarning, InputError
 from ..methods import as_method
 from ..ownership import run_plainly
-from .similarity import strength
+from .similarity import is_zero, strength
 
 __all__ = ["area", "deletion", "infidelity", "insertion", "probabilities", "scores_of", "sensitivity_max"]
 
@@ -139,7 +139,7 @@ def infidelity(
 
     found, empty = compared(full, True), compared(torch.zeros_like(full), False)
     flat = inputs.amax((1, 2, 3)) == inputs.amin((1, 2, 3))  # its noise is rounding
-    return torch.where(_is_zero(maps) | flat | (empty == 0), torch.nan, found / empty).clamp(0, 1).double()
+    return torch.where(is_zero(maps) | flat | (empty == 0), torch.nan, found / empty).clamp(0, 1).double()
 
 
 def sensitivity_max(
@@ -190,7 +190,7 @@ def sensitivity_max(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeadSignalWarning)  # what dies is NaN here
-        dead = _is_zero(method(model, inputs, target))
+        dead = is_zero(method(model, inputs, target))
         found = [
             captums_sensitivity(
                 explain,
@@ -237,7 +237,7 @@ def _curve(
         scores.append(scores_of(model, torch.where(taken, after, before)))
     chances = probabilities(torch.cat(scores)).view(steps + 1, len(maps), -1)  # of all steps alike
     curve = chances[:, torch.arange(len(maps)), target]
-    return torch.where(_is_zero(maps), torch.nan, curve.double())
+    return torch.where(is_zero(maps), torch.nan, curve.double())
 
 
 def _in_order_of_strength(maps: Tensor, seed: int) -> Tensor:
@@ -270,10 +270,6 @@ def _parts(inputs: Tensor) -> Iterator[tuple[slice, Tensor]]:
 def _at_a_time(images: Tensor, samples: int) -> int:
     """Say how many perturbed images run together, of which Captum wants a multiple of the images."""
     return len(images) * min(samples, max(1, ROWS // len(images)))
-
-
-def _is_zero(maps: Tensor) -> Tensor:
-    return ~maps.flatten(1).any(1)
 
 
 def _check_count(what: str, number: int) -> None:

@@ -15,7 +15,7 @@ from ..methods import as_method
 from ..table import Table
 from .correlation import pearson, spearman
 
-__all__ = ["edge_similarity", "input_recovery", "method_agreement", "target_sensitivity"]
+__all__ = ["edge_similarity", "input_recovery", "is_zero", "method_agreement", "strength", "target_sensitivity"]
 
 
 def target_sensitivity(
@@ -127,3 +127,8 @@ def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = Fal
 def strength(maps: Tensor) -> Tensor:
     """Give the strength of maps at each pixel, the largest magnitude of the channels: (N, 1, H, W)."""
     return maps.detach().abs().amax(1, keepdim=True)
+
+
+def is_zero(maps: Tensor) -> Tensor:
+    """Say which maps are zero everywhere, (N,) bool."""
+    return ~maps.flatten(1).any(1)
