@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .checks import check_inputs, check_model
 from .comparison import Comparison
 from .errors import InputError, ModelError, TargetError
+from .evidence import check_masks
 from .methods import as_methods, default_methods, eval_mode
 from .ownership import run_plainly
 
@@ -127,14 +128,11 @@ def _check_pictures(inputs: Tensor, images: Any, labels: Any, masks: Any) -> Non
     count, _, *size = inputs.shape
     if images is not None:
         shapes = [(count, channels, *size) for channels in (3, 1)]
+        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
         if not isinstance(images, Tensor) or tuple(images.shape) not in shapes or not images.is_floating_point():
-            raise InputError(f"expected images {shapes[0]} or {shapes[1]} between 0 and 1, got {_found(images)}")
-    if masks is not None and (not isinstance(masks, Tensor) or _found(masks) != f"torch.bool {(count, *size)}"):
-        raise InputError(f"expected masks {(count, *size)} of bool, got {_found(masks)}")
+            raise InputError(f"expected images {shapes[0]} or {shapes[1]} between 0 and 1, got {found}")
+    if masks is not None:
+        check_masks(masks, inputs)
     texts = isinstance(labels, (list, tuple)) and all(isinstance(label, str) for label in labels)
     if labels is not None and not (texts and len(labels) == count):
         raise InputError(f"expected labels as a list of {count} texts, got {labels!r:.80}")
-
-
-def _found(given: Any) -> str:
-    return f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__

@@ -17,7 +17,7 @@ from ..estimate import Estimate, estimate
 from ..table import Cell, Failure, Table
 from .checks import CHECKS, Case, Check, Curve, Finding, chosen_checks
 from .correlation import pearson, spearman
-from .localisation import mask_share, pointing_game
+from .localisation import check_masks, mask_share, pointing_game
 from .perturbation import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
 from .randomisation import Randomisation, parameter_randomisation
 from .similarity import edge_similarity, input_recovery, is_zero, method_agreement, target_sensitivity
@@ -35,6 +35,7 @@ __all__ = [
     "Randomisation",
     "Table",
     "area",
+    "check_masks",
     "chosen_checks",
     "deletion",
     "edge_similarity",

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import InputError
 from .similarity import strength
 
-__all__ = ["mask_share", "pointing_game"]
+__all__ = ["check_masks", "mask_share", "pointing_game"]
 
 
 def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
@@ -58,8 +58,13 @@ def mask_share(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def _heat(maps: Tensor, masks: Tensor) -> Tensor:
-    shape = (len(maps), *maps.shape[2:])
+    check_masks(masks, maps)
+    return strength(maps)[:, 0].double()
+
+
+def check_masks(masks: object, images: Tensor) -> None:
+    """Refuse what are no masks (N, H, W) of images, or maps, (N, C, H, W)."""
+    shape = (len(images), *images.shape[2:])
     if not isinstance(masks, Tensor) or masks.dtype != torch.bool or tuple(masks.shape) != shape:
         found = f"{masks.dtype} {tuple(masks.shape)}" if isinstance(masks, Tensor) else type(masks).__name__
         raise InputError(f"expected masks {shape} of bool, got {found}")
-    return strength(maps)[:, 0].double()
