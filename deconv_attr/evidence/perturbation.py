@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -11,8 +10,8 @@ from captum.metrics import sensitivity_max as captums_sensitivity
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from ..errors import DeadSignalWarning, InputError
-from ..methods import as_method
+from ..errors import InputError
+from ..methods import as_method, without_dead_signals
 from ..ownership import run_plainly
 from .similarity import is_zero, strength
 
@@ -188,8 +187,7 @@ def sensitivity_max(
         drawn = torch.rand(images.shape, generator=generator, dtype=torch.float64).to(images)
         return images + radius * (2 * drawn - 1)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeadSignalWarning)  # what dies is NaN here
+    with without_dead_signals():
         dead = is_zero(method(model, inputs, target))
         found = [
             captums_sensitivity(

@@ -14,7 +14,6 @@ Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..errors import DeadSignalWarning, InputError
-from ..methods import as_method, to_the_end
+from ..errors import InputError
+from ..methods import as_method, to_the_end, without_dead_signals
 from ..ownership import run_plainly
 from .correlation import spearman
 
@@ -76,8 +75,7 @@ def parameter_randomisation(
         The model has no weights that run, or `stages` is not positive.
     """
     method = as_method(method)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeadSignalWarning)  # what dies is NaN here
+    with without_dead_signals():
         trained = method(model, inputs, target)
         layers, signed, absolute = [], [], []
         with cascade(model, inputs, stages, seed) as depths:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import DeadSignalWarning
 from ..estimate import estimate
-from ..methods import as_method
+from ..methods import as_method, without_dead_signals
 from ..table import Table
 from .correlation import pearson, spearman
 
@@ -41,8 +39,7 @@ def target_sensitivity(
     selectivity); the correlation is that of Adebayo et al. 2018.
     """
     method = as_method(method)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeadSignalWarning)  # what dies is NaN here
+    with without_dead_signals():
         first, second = method(model, inputs, target), method(model, inputs, other)
     return spearman(first, second), spearman(first.abs(), second.abs())
 

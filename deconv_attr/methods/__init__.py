@@ -5,7 +5,7 @@
 """
 
 from .builtin import controls, default_methods, rule_tables
-from .foreign import eval_mode, to_the_end
+from .foreign import eval_mode, to_the_end, without_dead_signals
 from .method import Method, as_method, as_methods
 from .missed import captum_misses
 
@@ -19,4 +19,5 @@ __all__ = [
     "eval_mode",
     "rule_tables",
     "to_the_end",
+    "without_dead_signals",
 ]

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import DeadSignalWarning
 from ..ownership import undisturbed
 
-__all__ = ["contained", "eval_mode", "to_the_end"]
+__all__ = ["contained", "eval_mode", "to_the_end", "without_dead_signals"]
 
 
 @contextmanager
@@ -58,6 +59,14 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         to_the_end(restore)
+
+
+@contextmanager
+def without_dead_signals() -> Iterator[None]:
+    """Within this, no warning of signals that die: for checks, in which a map that is zero has no number."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadSignalWarning)
+        yield
 
 
 def to_the_end(restore: Callable[[], None]) -> None:
