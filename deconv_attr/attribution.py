@@ -24,8 +24,8 @@ from .batches import batches, of_examples, target_of
 from .checks import Target, check_inputs, check_model, select_scores
 from .coverage import Coverage
 from .explanation import explain, leaves_of
-from .hooks import SignalPath
-from .rules import DECONVNET, Table, choose
+from .rules import DECONVNET, Table, check_table, choose
+from .signal_path import SignalPath, send
 
 __all__ = ["SINGLE_UNIT", "Face", "ZFDeconv", "as_tuple", "coverage"]
 
@@ -51,7 +51,7 @@ class ZFDeconv(Face, GradientAttribution):
     model : nn.Module
         The model; it is never changed.
     rules : Table
-        Which rule serves which kind of operation, e.g. ``GUIDED_BACKPROP``.
+        Which rule serves which operation, by its kind or by its name, e.g. ``GUIDED_BACKPROP``.
     activations : {"error", "rectify", "gradient"}
         What to do at an activation that the paper has no rule for (LeakyReLU, GELU, ...).
     unknown : {"error", "gradient"}
@@ -67,7 +67,7 @@ class ZFDeconv(Face, GradientAttribution):
     ModelError
         Not a Module, or one with TorchScript in it.
     InputError
-        A choice that does not exist.
+        A choice that does not exist; a table with an entry that is no operation or no rule.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class ZFDeconv(Face, GradientAttribution):
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
         count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
 
-        def send(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
+        def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
             leaves = leaves_of(of_examples(tensors, examples, count))
 
             def forward(*args: Any) -> Any:
@@ -146,7 +146,9 @@ class ZFDeconv(Face, GradientAttribution):
             further = of_examples(others, examples, count)
             return self.gradient_func(forward, leaves, target_of(target, examples, count), further)
 
-        signals, report = explain(self.model, self.rules, parts, send, SINGLE_UNIT)
+        signals, report = explain(
+            self.model, self.rules, parts, descend, SINGLE_UNIT, traced=return_coverage
+        )
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
 
@@ -165,7 +167,7 @@ def signal_to_inputs(
 ) -> tuple[Tensor, ...]:
     """Put 1 on each example's score and send it back. In the place of Captum's ``compute_gradients``."""
     scores = select_scores(forward_fn(*inputs, *additional_forward_args), target_ind)
-    return torch.autograd.grad(scores, inputs, torch.ones_like(scores))
+    return send(scores, inputs, torch.ones_like(scores))
 
 
 def coverage(
@@ -190,9 +192,11 @@ def coverage(
         The calls in order; ``print`` shows a table, ``.switches`` what the max-pools recorded.
     """
     check_model(model)
+    check_table(rules)
     tensors = check_inputs(inputs, model)
     others = as_tuple(additional_forward_args)
-    with SignalPath(model, rules, strict=False) as path:
+    path = SignalPath(model, rules, strict=False, traced=True)
+    with path, path:
         path.run(model, leaves_of(tensors), others)
     return path.report(["No rectifier ran: the map would be the plain gradient."] if path.lacks_rectifier else [])
 

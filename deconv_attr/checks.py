@@ -18,13 +18,16 @@ Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | No
 Selector = int | tuple[int | slice, ...] | list[int] | list[tuple[int, ...]] | Tensor | Callable[[Any], Tensor]
 
 
+_QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+
+
 def check_model(model: object) -> None:
     """Refuse what cannot be explained.
 
     Raises
     ------
     ModelError
-        Not a Module, or one with TorchScript in it.
+        Not a Module, one with TorchScript in it, or a quantised one.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"expected the model as a torch.nn.Module, got {type(model).__name__}")
@@ -32,6 +35,12 @@ def check_model(model: object) -> None:
         if isinstance(module, torch.jit.ScriptModule):
             where = f"module '{path}'" if path else "the model"
             raise ModelError(f"{where} is TorchScript, whose operations no rule can reach: give the original Module")
+        if type(module).__module__.startswith(_QUANTISED):
+            where = f"module '{path}'" if path else "the model"
+            raise ModelError(
+                f"{where} is quantised ({type(module).__name__}): it computes in integers and has no gradient, so no signal "
+                "goes back through it; give the model as it was before"
+            )
         if any(map(is_lazy, (*module._parameters.values(), *module._buffers.values()))):
             where = f"module '{path}'" if path else "the model"
             raise ModelError(f"expected a model with all its weights, {where} has none yet: run the model once before")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .coverage import Call
 
-__all__ = ["dead_examples", "endings", "faint_examples", "lost_numbers", "some"]
+__all__ = ["arrival", "endings", "faint_examples", "lost_numbers", "some"]
 
 
 def lost_numbers(culprit: Call | None) -> str:
@@ -18,8 +18,8 @@ def lost_numbers(culprit: Call | None) -> str:
     return f"the signal is NaN or infinite {where}: look at the weights and activations there"
 
 
-def dead_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
-    """Find the examples whose maps are all zero.
+def arrival(signals: tuple[Tensor, ...], count: int) -> tuple[list[int], bool]:
+    """Find the examples whose maps are all zero, and say whether all maps are finite: read from the device at once.
 
     Parameters
     ----------
@@ -28,12 +28,13 @@ def dead_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
     count : int
         N.
     """
+    finite = torch.stack([signal.isfinite().all() for signal in signals]).all()
     maps = _maps(signals, count)
     if not maps:
-        return []  # a layer that mixes the examples
+        return [], bool(finite)  # a layer that mixes the examples
     alive = torch.stack([signal.any(1) for signal in maps]).any(0)
-    dead: list[int] = (~alive).nonzero().flatten().tolist()
-    return dead
+    *living, is_finite = torch.cat([alive, finite[None]]).tolist()
+    return [example for example, lives in enumerate(living) if not lives], is_finite
 
 
 def _maps(signals: tuple[Tensor, ...], count: int) -> list[Tensor]:
@@ -47,7 +48,7 @@ def faint_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
     Parameters
     ----------
     signals, count
-        As for :func:`dead_examples`.
+        As for :func:`arrival`.
     """
     maps = _maps(signals, count)
     if not maps:

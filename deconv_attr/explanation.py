@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from .batches import Gathered
 from .coverage import Coverage
-from .diagnosis import dead_examples, endings, faint_examples, lost_numbers, some
+from .diagnosis import arrival, endings, faint_examples, lost_numbers, some
 from .errors import DeadSignalWarning, SignalError, TargetError
-from .hooks import SignalPath
+from .signal_path import SignalPath
 from .rules import Table
 
 __all__ = ["explain", "leaves_of"]
@@ -20,7 +20,14 @@ Send = Callable[[SignalPath, slice], tuple[Tensor, ...]]
 
 
 def explain(
-    model: nn.Module, rules: Table, parts: Sequence[slice], send: Send, advice: str
+    model: nn.Module,
+    rules: Table,
+    parts: Sequence[slice],
+    send: Send,
+    advice: str,
+    *,
+    traced: bool = False,
+    lean: bool = True,
 ) -> tuple[tuple[Tensor, ...], Coverage]:
     """Send the signals of all examples down a model, and warn where they did not arrive.
 
@@ -34,6 +41,10 @@ def explain(
         ``send(path, examples)`` runs the model on some examples and gives the signals that arrive, (n, ...) each.
     advice : str
         What to do where a signal dies.
+    traced : bool
+        Whether the calls are asked for.
+    lean : bool
+        As for :class:`SignalPath`.
 
     Returns
     -------
@@ -49,17 +60,19 @@ def explain(
     gathered, calls, dead, weak = Gathered(count), None, dict[str, list[int]](), list[int]()
     for examples in parts:
         try:
-            with SignalPath(model, rules) as path:
+            path = SignalPath(model, rules, traced=traced and calls is None, lean=lean)
+            with path, path:
                 signals = send(path, examples)
         except TargetError as error:
             if len(parts) == 1:
                 raise
             raise TargetError(f"of the examples {examples.start} to {examples.stop - 1}: {error}") from error
-        for place, ended in _endings(model, rules, examples, send, signals).items():
+        rows = examples.stop - examples.start
+        silent, finite = arrival(signals, rows)
+        for place, ended in _endings(model, rules, examples, send, silent, finite).items():
             dead.setdefault(place, []).extend(examples.start + example for example in ended)
         if path.in_float16:
-            rows = examples.stop - examples.start
-            found = {*dead_examples(signals, rows), *faint_examples(signals, rows)}
+            found = {*silent, *faint_examples(signals, rows)}
             weak += [examples.start + example for example in sorted(found)]
         gathered.add(signals, examples)
         calls = path.calls if calls is None else calls
@@ -78,15 +91,14 @@ def explain(
 
 
 def _endings(
-    model: nn.Module, rules: Table, examples: slice, send: Send, signals: tuple[Tensor, ...]
+    model: nn.Module, rules: Table, examples: slice, send: Send, dead: list[int], finite: bool
 ) -> dict[str, list[int]]:
     """Say where signals died, if any did; refuse those that are no numbers."""
     count = examples.stop - examples.start
-    finite = all(bool(signal.isfinite().all()) for signal in signals)
-    dead = dead_examples(signals, count)
     if finite and not dead:
         return {}
-    with SignalPath(model, rules, watch=True) as witness:
+    witness = SignalPath(model, rules, watch=True)
+    with witness, witness:
         send(witness, examples)
     if not finite:
         raise SignalError(lost_numbers(witness.culprit))

@@ -1,11 +1,8 @@
-"""Filtering: the adjoints of convolutions and linear layers, which need the filters and no activation.
+"""Filtering where a signal starts at one unit: it fills a cone, and only the cone need be computed.
 
-The adjoint of a convolution is the transposed convolution with the same filters, and the other way round. What a
-strided convolution did not read at the end is zero below.
-
-A signal that starts at one unit fills a cone: at each layer a small window of the map, and only that need be
-computed. With stride s, padding p and dilation d, the elements a to b of the output have read the elements from
-``a s - p`` to ``b s - p + d (k - 1)``.
+At each layer that is a small window of the map. With stride s, padding p and dilation d, the elements a to b of the
+output have read the elements from ``a s - p`` to ``b s - p + d (k - 1)``. Elsewhere a convolution's own node in
+autograd's graph is its adjoint.
 
 Source: Zeiler and Fergus 2014, section 2.1, "filtering".
 """
@@ -13,35 +10,34 @@ Source: Zeiler and Fergus 2014, section 2.1, "filtering".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import grad as adjoints
 
 from .errors import ModelError
-from .layout import quickest_layout
-from .rules import Forward
+from .operations import named_arguments
+from .torch_private import is_view, version_of
 
-__all__ = ["FILTERS", "Filters", "filter_back", "filter_cone"]
+__all__ = ["FILTERS", "Filters", "filtered"]
 
-_TRANSPOSED = {"conv1d": F.conv_transpose1d, "conv2d": F.conv_transpose2d, "conv3d": F.conv_transpose3d}
-_PLAIN = {"conv_transpose1d": F.conv1d, "conv_transpose2d": F.conv2d, "conv_transpose3d": F.conv3d}
-_ADJOINTS: Mapping[str, Callable[..., Tensor]] = {**_TRANSPOSED, **_PLAIN, "linear": F.linear}
+# The transposed filters, for an input of a given shape.
+_ADJOINTS = {"conv1d": adjoints.conv1d_input, "conv2d": adjoints.conv2d_input, "conv3d": adjoints.conv3d_input}
 FILTERS = frozenset(_ADJOINTS)
 
 
 @dataclass(eq=False)
 class Filters:
-    """What the adjoint of one filtering call needs.
+    """What the adjoint of one convolution needs.
 
     Parameters
     ----------
     name : str
-        Of the call: ``"conv2d"``, ``"conv_transpose1d"``, ``"linear"``.
+        Of the call: ``"conv2d"``.
     weight : Tensor
-        The call's own; see :meth:`keep`.
+        The call's own.
     lengths : tuple of int
         Of the input along the filtered axes.
     stride, padding, dilation : list of int
@@ -59,28 +55,11 @@ class Filters:
     groups: int
 
     def __post_init__(self) -> None:
-        self._version = self.weight._version
-
-    def keep(self) -> None:
-        """Copy the filters, which are about to be overwritten."""
-        self.weight = self.weight.clone()
-        self._version = self.weight._version
-
-    def check(self) -> None:
-        """Refuse filters that have been overwritten all the same.
-
-        Raises
-        ------
-        ModelError
-            By other code, or in another thread, since the forward pass.
-        """
-        if self.weight._version != self._version:
-            raise ModelError(f"the filters of a '{self.name}' were overwritten before the signal came back to them")
+        self._version = version_of(self.weight)
 
     @classmethod
-    def of(cls, forward: Forward) -> Filters:
-        """Take from a call what its adjoint needs."""
-        name, given = forward.operation.name, forward.arguments
+    def of(cls, name: str, given: Mapping[str, Any]) -> Filters:
+        """Take from a call's arguments, by name, what its adjoint needs."""
         weight: Tensor = given["weight"].detach()  # whose data can be exchanged meanwhile
         axes = weight.dim() - 2
 
@@ -93,80 +72,44 @@ class Filters:
             padding = [d * (k - 1) // 2 for d, k in zip(dilation, weight.shape[2:], strict=True)]
         else:
             padding = [0] * axes if given.get("padding") == "valid" else each("padding", 0)
-        lengths = forward.input.shape[forward.input.dim() - axes :]
-        return cls(name, weight, lengths, each("stride", 1), padding, dilation, given.get("groups", 1))
+        return cls(name, weight, given["input"].shape[-axes:], each("stride", 1), padding, dilation, given.get("groups", 1))
+
+    def back(self, window: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Send a window of a signal to the window of given lengths that it has read, which has no padding."""
+        if version_of(self.weight) != self._version:
+            raise ModelError(f"the filters of a '{self.name}' were overwritten before the signal came back to them")
+        shape = (len(window), self.weight.shape[1] * self.groups, *lengths)
+        weight = self.weight.to(window.dtype)
+        below: Tensor = _ADJOINTS[self.name](shape, weight, window, tuple(self.stride), 0, tuple(self.dilation), self.groups)
+        return below
 
 
-def filter_back(signal: Tensor, filters: Filters) -> Tensor:
-    """Send a signal back through the transposed filters, in its own precision."""
-    filters.check()
-    adjoint, weight = _ADJOINTS[filters.name], filters.weight.to(signal.dtype)
-    if filters.name == "linear":
-        return adjoint(signal, weight.t())
-    signal = signal.contiguous(memory_format=quickest_layout(signal, weight.dim() - 2, signal.dtype))
-    filters = replace(filters, weight=weight)
-    if filters.name in _PLAIN:
-        below = adjoint(signal, weight, None, filters.stride, filters.padding, filters.dilation, filters.groups)
-    elif _is_first(filters) and signal.device.type == "cpu":
-        below = _interleaved(signal, filters)
-    else:
-        rest = [max(lack, 0) for lack in _unread(signal, filters)]
-        below = adjoint(signal, weight, None, filters.stride, filters.padding, rest, filters.groups, filters.dilation)
-    for axis, length in enumerate(filters.lengths, below.dim() - len(filters.lengths)):
-        if below.shape[axis] > length:
-            below = below.narrow(axis, 0, length)
-    return below
+class Filtering(torch.autograd.Function):
+    """A convolution whose adjoint computes the cone of a signal only."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, run: Callable[[], Tensor], filters: Filters) -> Tensor:
+        """Run the call."""
+        ctx.filters = filters
+        output = run()
+        return output.clone() if is_view(output) else output  # a view from here could not be written in place
+
+    @staticmethod
+    def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None]:
+        """Send the signal."""
+        with torch.autocast(signal.device.type, enabled=False):  # the precision is the one of the forward call
+            return filter_cone(signal, ctx.filters), None, None
 
 
-def _unread(signal: Tensor, filters: Filters) -> list[int]:
-    """Say how many elements at the end a convolution did not read, along each axis; of its padding, if negative."""
-    return [
-        length - (elements - 1) * stride + 2 * before - dilation * (width - 1) - 1
-        for length, elements, stride, before, dilation, width in zip(
-            filters.lengths,
-            signal.shape[-len(filters.lengths) :],
-            filters.stride,
-            filters.padding,
-            filters.dilation,
-            filters.weight.shape[2:],
-            strict=True,
-        )
-    ]
-
-
-def _is_first(filters: Filters) -> bool:
-    """Say whether a convolution strides over the few channels of an image: most likely a network's first."""
-    few = filters.weight.dim() == 4 and filters.weight.shape[1] <= 4
-    return few and min(filters.stride) > 1 and filters.groups == 1 and set(filters.dilation) == {1}
-
-
-def _interleaved(signal: Tensor, filters: Filters) -> Tensor:
-    """Give the transposed convolution as one plain convolution whose maps are interleaved.
-
-    With stride s, the pixels whose place is f modulo s are read by the filters' elements f, f + s, f + 2s, ... only.
-    On a CPU this is two to four times as fast for a first layer as oneDNN's transposed convolution.
-    """
-    weight, (down, across) = filters.weight, filters.stride
-    high, wide = (-(-width // stride) for width, stride in zip(weight.shape[2:], filters.stride, strict=True))
-    weight = F.pad(weight, (0, wide * across - weight.shape[3], 0, high * down - weight.shape[2]))
-    above, below = weight.shape[:2]
-    parts = weight.reshape(above, below, high, down, wide, across).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
-    maps = F.conv2d(signal, parts.flatten(0, 2), None, 1, (high - 1, wide - 1))
-    *batch, _, rows, columns = maps.shape
-    maps = maps.reshape(*batch, below, down, across, rows, columns).movedim((-2, -4, -1, -3), (-4, -3, -2, -1))
-    pixels = maps.reshape(*batch, below, rows * down, columns * across)
-    ends = [
-        before + length - size
-        for before, length, size in zip(filters.padding, filters.lengths, pixels.shape[-2:], strict=True)
-    ]
-    return F.pad(pixels, (-filters.padding[1], ends[1], -filters.padding[0], ends[0]))
+def filtered(func: Callable[..., Tensor], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+    """Run a convolution so that signals go back through it window by window."""
+    given = named_arguments(func, name, args, kwargs)
+    output: Tensor = Filtering.apply(given["input"], lambda: func(*args, **kwargs), Filters.of(name, given))
+    return output
 
 
 def filter_cone(signal: Tensor, filters: Filters) -> Tensor:
     """Send a signal (N, C, ...) back through the transposed filters, each example's window only."""
-    filters.check()
-    if filters.name not in _TRANSPOSED:
-        return filter_back(signal, filters)
     if signal.dim() < filters.weight.dim():  # no batch
         return filter_cone(signal[None], filters)[0]
     corners, sizes = _cones(signal)
@@ -181,7 +124,7 @@ def filter_cone(signal: Tensor, filters: Filters) -> Tensor:
         )
     ]
     window = _windows(signal, sizes)[_at(corners)]
-    found = filter_back(window, replace(filters, lengths=spans, padding=[0] * len(spans)))
+    found = filters.back(window, spans)
     # What the last elements read may end before the input does, or beyond it.
     ends = [
         max(before + length, (elements - size) * stride + span)

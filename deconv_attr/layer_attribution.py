@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from captum.attr import LayerAttribution, NeuronAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
@@ -15,12 +14,12 @@ from .batches import batches, of_examples, target_of
 from .checks import Selector, check_inputs, check_model, first_signal, select_scores, select_units
 from .errors import InputError
 from .explanation import explain, leaves_of
-from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .layers import Layer, find_layer
 from .operations import tensors_in
 from .ownership import run_plainly
 from .rules import DECONVNET, Table, choose
+from .signal_path import SignalPath, send
 from .survey import NotSurveyedError, survey
 
 __all__ = ["LayerZFDeconv", "NeuronZFDeconv"]
@@ -150,14 +149,16 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
         if len(parts) > 1 and not callable(neuron_selector):
             self._check_rows(tap.until(self.model), tensors, others)
 
-        def send(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
+        def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
             leaves = leaves_of(of_examples(tensors, examples, count))
             output = path.run(tap.until(self.model), leaves, of_examples(others, examples, count), whole=False)
             selector = target_of(neuron_selector, examples, count, "neuron_selector")
             scores = select_units(output, selector, len(leaves[0]))
-            return torch.autograd.grad(scores, leaves, first_signal(scores, start, path.watches))
+            return send(scores, leaves, first_signal(scores, start, path.watches))
 
-        signals, report = explain(self.model, self.rules, parts, send, _OTHER_UNIT)
+        signals, report = explain(
+            self.model, self.rules, parts, descend, _OTHER_UNIT, traced=return_coverage
+        )
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
 
@@ -223,14 +224,13 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
             if top is not None and not callable(target):
                 self._check_rows(top.until(self.model), tensors, others)
 
-        def send(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
+        def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
             leaves = leaves_of(of_examples(tensors, examples, count))
-            with tap:
-                forward = self.model if top is None else top.until(self.model)
-                output = path.run(forward, leaves, of_examples(others, examples, count), whole=top is None)
+            forward = tap.beside(self.model if top is None else top.until(self.model))
+            output = path.run(forward, leaves, of_examples(others, examples, count), whole=top is None)
             theirs = target_of(target, examples, count, "target" if top is None else "neuron_selector")
             scores = select_scores(output, theirs) if top is None else select_units(output, theirs, len(leaves[0]))
-            return tap.signals(scores, first_signal(scores, start, path.watches))
+            return tap.signals(path, scores, first_signal(scores, start, path.watches))
 
-        signals, _ = explain(self.model, self.rules, parts, send, SINGLE_UNIT)
+        signals, _ = explain(self.model, self.rules, parts, descend, SINGLE_UNIT)
         return signals[0] if tap.is_single else signals

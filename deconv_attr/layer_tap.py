@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .errors import InputError
 from .layers import Layer
 from .operations import tensors_in
+from .ownership import Undo
+from .signal_path import SignalPath, send
 
 __all__ = ["LayerReached", "LayerTap"]
 
@@ -43,24 +43,14 @@ class LayerTap:
         self._kept: Any = None
         self._thread = threading.get_ident()
 
-    def __enter__(self) -> LayerTap:
-        self._runs, self._kept = 0, None
-        module = self._layer.module
-        if self._at_input:
-            self._handle = module.register_forward_pre_hook(self._keep_input, prepend=True, with_kwargs=True)
-        else:
-            self._handle = module.register_forward_hook(self._keep_output)
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._handle.remove()
-
     def until(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Make of a forward function one that ends at the layer and returns what is there."""
 
         def shorter(*args: Any) -> Any:
-            with self, suppress(LayerReached):
-                forward(*args)
+            try:
+                self._listen(forward, args)
+            except LayerReached:
+                pass
             return self.value
 
         return shorter
@@ -69,11 +59,27 @@ class LayerTap:
         """Make of a forward function one that runs to its end and returns what was at the layer."""
 
         def tapped(*args: Any) -> Any:
-            with self:
-                forward(*args)
+            self._listen(forward, args)
             return self.value
 
         return tapped
+
+    def beside(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Make of a forward function one that keeps what is at the layer, and returns what it returned."""
+        return lambda *args: self._listen(forward, args)
+
+    def _listen(self, forward: Callable[..., Any], args: Any) -> Any:
+        self._runs, self._kept = 0, None
+        handles: list[Any] = []
+        undo = Undo()
+        with undo, undo:
+            undo.later(lambda: [handle.remove() for handle in handles])
+            if self._at_input:
+                hook = self._keep_input
+                handles.append(self._layer.module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True))
+            else:
+                handles.append(self._layer.module.register_forward_hook(self._keep_output))
+            return forward(*args)
 
     @property
     def layer(self) -> Layer:
@@ -97,12 +103,12 @@ class LayerTap:
         """Whether the layer has one tensor there, not a tuple."""
         return isinstance(self.value, Tensor)
 
-    def signals(self, scores: Tensor, start: Tensor) -> tuple[Tensor, ...]:
+    def signals(self, path: SignalPath, scores: Tensor, start: Tensor) -> tuple[Tensor, ...]:
         """Send a signal from the scores down to the layer."""
-        tensors = [tensor for tensor in tensors_in(self.value) if tensor.requires_grad]
+        tensors = [tensor for tensor in tensors_in(self.value) if path.carries(tensor)]
         if not tensors:
             raise InputError("the layer does not depend on the inputs, so no signal reaches it from them")
-        signals = torch.autograd.grad(scores, tensors, start, allow_unused=True)
+        signals = send(scores, tensors, start, allow_unused=True)
         if all(signal is None for signal in signals):
             raise InputError("the target does not depend on the layer, so no signal reaches it")
         return tuple(torch.zeros_like(t) if s is None else s for s, t in zip(signals, tensors, strict=True))

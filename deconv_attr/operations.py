@@ -1,27 +1,39 @@
-"""Which operation a PyTorch call is, and of which kind. The tables of rules speak of kinds only.
+"""Which operation a PyTorch call or a node of autograd's graph is, and of which kind. Tables of rules speak of both.
 
 One operation has many spellings: ``F.relu(x)``, ``torch.relu(x)``, ``x.relu_()``, ``x.clamp(min=0)``,
-``torch.maximum(x, zeros)``. :func:`identify` reduces a call to its canonical name and its :class:`Kind`.
+``torch.maximum(x, zeros)``. :func:`identify` reduces a call to its canonical name and its :class:`Kind`, and
+:func:`identify_node` the node that such a call leaves in the graph: ``ReluBackward0`` is ``relu``.
 A name that stands nowhere below is :attr:`Kind.UNKNOWN`: no rule, no guess.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from .torch_private import saved
 
 __all__ = [
     "ARGUMENTS",
+    "COMPOSITES",
     "HOOKED_MODULES",
+    "NAMES",
     "Kind",
     "Operation",
+    "Question",
     "identify",
+    "identify_node",
+    "is_in_place",
+    "kinds_of",
     "mapped",
     "named_arguments",
     "operation_name",
@@ -51,7 +63,7 @@ class Kind(enum.Enum):
     LINEAR = "linear"  # linear in the signal's tensor; biases, masks and dropout included
     GATE = "gate or head"  # smooth, or a product or a choice of two signals
     ACTIVATION = "activation"  # stands where a rectifier stands, but is none
-    MASK = "mask"  # a comparison of activations: the makings of a hand-written rectifier
+    MASK = "mask"  # the sign of activations as a factor, or another way to write a rectifier by hand
     UNKNOWN = "unknown"
 
 
@@ -65,27 +77,36 @@ class Operation:
         Canonical name, without in-place underscore, e.g. ``"relu"``.
     kind : Kind
         The row of the table of rules.
-    ceiling : float or None
-        Where a rectifier saturates (6 for ReLU6).
     """
 
     name: str
     kind: Kind
-    ceiling: float | None = None
 
 
-# The stock modules that carry their rule by a module hook. A subclass with a `forward` of its own is
-# reached through the functional calls it makes.
-HOOKED_MODULES: dict[object, str] = {
-    nn.ReLU.forward: "relu",
-    nn.MaxPool1d.forward: "max_pool1d",
-    nn.MaxPool2d.forward: "max_pool2d",
-    nn.MaxPool3d.forward: "max_pool3d",
-    nn.AdaptiveMaxPool1d.forward: "adaptive_max_pool1d",
-    nn.AdaptiveMaxPool2d.forward: "adaptive_max_pool2d",
-    nn.AdaptiveMaxPool3d.forward: "adaptive_max_pool3d",
-    nn.CrossMapLRN2d.forward: "local_response_norm",  # makes no functional call that could be seen
-}
+@dataclass(frozen=True)
+class Question:
+    """What only the values of a tensor tell: which of two operations a node is.
+
+    Parameters
+    ----------
+    answer : Tensor
+        (), bool, on the model's device; many are read at once.
+    yes, no : Operation
+        What the node is.
+    """
+
+    answer: Tensor
+    yes: Operation
+    no: Operation
+
+
+# Modules whose hooks note which node their call has made: rectifiers, max-pools, normalisations.
+HOOKED_MODULES = (
+    *(nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+    *(nn.LocalResponseNorm, nn.CrossMapLRN2d),
+)
 
 _NAMES: dict[Kind, str] = {
     Kind.RECTIFIER: "relu relu6",
@@ -120,10 +141,17 @@ _NAMES: dict[Kind, str] = {
         topk sort kthvalue median nanmedian lp_pool1d lp_pool2d lp_pool3d addcdiv logaddexp""",
     Kind.ACTIVATION: """
         leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish hardtanh threshold clamp softplus softsign
-        logsigmoid hardshrink softshrink tanhshrink""",
+        logsigmoid hardshrink softshrink tanhshrink clamp_max""",
     Kind.MASK: "gt ge lt le sign sgn heaviside signbit",
 }
 _KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
+NAMES = frozenset({*_KINDS, "clamp_min"})
+
+# Calls that leave several nodes, or one that is not theirs alone: what they are is for the call to say.
+COMPOSITES = frozenset(
+    """local_response_norm softsign tanhshrink threshold normalize cosine_similarity pairwise_distance lp_pool1d lp_pool2d
+    lp_pool3d instance_norm gumbel_softmax rnn_relu rnn_relu_cell""".split()
+)
 
 _ALIASES = {
     "clip": "clamp",
@@ -149,11 +177,50 @@ _ALIASES = {
     "_threshold": "threshold",
     "_convolution": "convolution",
 }
+_NODE_ALIASES = {  # of nodes, without "Backward0", in lower case, without the libraries' prefixes
+    **dict.fromkeys("conv_depthwise2d conv_depthwise3d conv3d conv_dilated2d conv_dilated3d".split(), "convolution"),
+    **dict.fromkeys("conv2d nnpack_spatial_convolution convolution_overrideable".split(), "convolution"),
+    **dict.fromkeys("convolution_transpose depthwise_convolution".split(), "convolution"),
+    **dict.fromkeys("batch_norm_legit batch_norm_legit_no_training".split(), "batch_norm"),
+    **dict.fromkeys("batch_norm_with_update batch_norm_no_update".split(), "batch_norm"),
+    **dict.fromkeys("reflection_pad1d reflection_pad2d reflection_pad3d".split(), "pad"),
+    **dict.fromkeys("replication_pad1d replication_pad2d replication_pad3d".split(), "pad"),
+    **dict.fromkeys("grid_sampler grid_sampler_2d grid_sampler_3d grid_sampler_2d_cpu_fallback".split(), "grid_sample"),
+    **dict.fromkeys("copy_slices copy lazy_clone".split(), "copy"),
+    **dict.fromkeys("slice unsafe_index unsafe_masked_index".split(), "getitem"),
+    **dict.fromkeys("reshape_alias reshape_copy".split(), "reshape"),
+    **dict.fromkeys("fused_dropout".split(), "dropout"),
+    **dict.fromkeys("rnn_layer lstm_mps".split(), "lstm"),
+    "prelu_kernel": "prelu",
+    "rrelu_with_noise": "rrelu",
+    "log_sigmoid_forward": "logsigmoid",
+    "affine_grid_generator": "affine_grid",
+    "unsafe_view": "view",
+    "unsafe_split_with_sizes": "split",
+    "unsafe_index_put": "index_put",
+    "to_copy": "to",
+    "lift_fresh": "alias",
+    "col2_im": "col2im",
+    "im2_col": "im2col",
+    "trilinear": "bilinear",
+    "cdist_forward": "cdist",
+    "pdist_forward": "pairwise_distance",
+    "euclidean_dist": "cdist",
+    "masked_softmax": "softmax",
+    "fused_rms_norm": "rms_norm",
+    "fused_lstm_cell": "lstm_cell",
+    "fused_gru_cell": "gru_cell",
+    "embedding_bag": "embedding_bag",
+    "cross_map_lrn2d": "local_response_norm",
+    "entering": "clone",
+    "backward_hook_function": "alias",
+}
+_PREFIXES = ("native_", "cudnn_", "miopen_", "mkldnn_", "linalg_", "slow_", "thnn_", "special_", "mps_")
 _TENSOR_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag"})  # those that add a node to the graph
 # Linear in either argument alone; with a signal in both, a product of two signals.
 _BILINEAR_NAMES = """
     conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution linear bilinear matmul
-    mm bmm mv dot inner outer einsum tensordot chain_matmul kron mul div lerp addcmul grid_sample"""
+    mm bmm mv dot inner outer einsum tensordot chain_matmul kron mul div lerp addcmul grid_sample addmm addmv baddbmm"""
 _BILINEAR = frozenset(_BILINEAR_NAMES.split())
 
 
@@ -178,7 +245,7 @@ def operation_name(function: Callable[..., Any]) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _is_in_place(function: Callable[..., Any]) -> bool:
+def is_in_place(function: Callable[..., Any]) -> bool:
     name: str = getattr(function, "__name__", "").split(".")[0]
     if name.startswith("__"):
         return name == "__setitem__" or _is_augmented(name)
@@ -193,7 +260,7 @@ def _is_augmented(name: str) -> bool:
 def writes_to(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """List the tensor arguments that a call may change: in-place targets, ``out=``, running statistics."""
     targets: list[Any] = []
-    if _is_in_place(function) or kwargs.get("inplace"):
+    if is_in_place(function) or kwargs.get("inplace"):
         targets.append(args[0] if args else kwargs.get("input"))
     if kwargs.get("max_norm") is not None:  # an embedding renormalises its table
         targets.append(args[1])
@@ -259,8 +326,8 @@ def identify(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers
     """
     if name in ("clamp", "clamp_min", "hardtanh", "threshold", "relu6"):
         return _bounded(name, args, kwargs)
-    if name in ("max", "maximum", "fmax"):
-        return _maximum(name, args, kwargs, carriers)
+    if name in ("max", "maximum", "fmax", "min", "minimum", "fmin"):
+        return _extreme(name, args, kwargs, carriers)
     kind = _KINDS.get(name, Kind.UNKNOWN)
     if name in _BILINEAR and len(carriers) > 1:
         kind = Kind.GATE
@@ -277,7 +344,7 @@ def _bounded(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Opera
 
     ceiling = None
     if name == "relu6":
-        floor, ceiling = 0, 6
+        floor = 0
     elif name == "hardtanh":
         floor, ceiling = argument(1, "min_val", default=-1), argument(2, "max_val", default=1)
     elif name == "threshold":
@@ -287,18 +354,27 @@ def _bounded(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Opera
     else:
         floor = argument(1, "min", "min_val")
         ceiling = argument(2, "max", "max_val") if name == "clamp" else None
-    if _equals(floor, 0) and (ceiling is None or _is_positive_number(ceiling)):
-        return Operation(name, Kind.RECTIFIER, None if ceiling is None else float(ceiling))
-    return Operation(name, Kind.ACTIVATION)
+    rectifies = _equals(floor, 0) and (ceiling is None or _is_positive_number(ceiling))
+    return Operation(name, Kind.RECTIFIER if rectifies else Kind.ACTIVATION)
 
 
-def _maximum(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:
-    """max(x, zeros) is a rectifier; max(x, constant) has no rule; a maximum of signals is a choice."""
+def _extreme(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:
+    """max(x, zeros) is a rectifier; another constant has no rule; a maximum or minimum of signals is a choice."""
     operands = [v for v in (*args, kwargs.get("input"), kwargs.get("other")) if isinstance(v, Tensor)]
     if len(operands) != 2 or len(carriers) != 1:
         return Operation(name, Kind.GATE)
     constant = next(v for v in operands if v is not carriers[0])
-    return Operation(name, Kind.RECTIFIER if _equals(constant, 0) else Kind.ACTIVATION)
+    rectifies = "max" in name and _equals(constant, 0)
+    return Operation(name, Kind.RECTIFIER if rectifies else Kind.ACTIVATION)
+
+
+def kinds_of(name: str) -> tuple[Kind, ...]:
+    """Return of which kinds a call of some name may be, the usual one first."""
+    if name in ("clamp", "clamp_min", "hardtanh", "threshold", "relu6"):
+        return Kind.RECTIFIER, Kind.ACTIVATION
+    if name in ("max", "maximum", "fmax"):
+        return Kind.GATE, Kind.RECTIFIER, Kind.ACTIVATION
+    return (_KINDS.get(name, Kind.UNKNOWN),)
 
 
 def _equals(value: Any, number: float) -> bool:
@@ -309,3 +385,83 @@ def _equals(value: Any, number: float) -> bool:
 
 def _is_positive_number(value: Any) -> bool:
     return (not isinstance(value, Tensor) or value.numel() == 1) and float(value) > 0
+
+
+# ---------------------------------------------------------------------------------- nodes of autograd's graph
+
+
+def identify_node(node: Node, carriers: int) -> Operation | Question:
+    """Say what the call that made a node was.
+
+    Parameters
+    ----------
+    node : Node
+        Of autograd's graph.
+    carriers : int
+        How many of the tensors that the call read carry the signal.
+    """
+    name = _canonical(node.name())
+    look = _AMBIGUOUS.get(name)
+    if look is not None:
+        return look(node, name, carriers)
+    kind = _KINDS.get(name, Kind.UNKNOWN)
+    return Operation(name, Kind.GATE if carriers > 1 and name in _BILINEAR else kind)
+
+
+@lru_cache(maxsize=4096)
+def _canonical(node_name: str) -> str:
+    """Reduce a node's name to the canonical name of its operation.
+
+    >>> _canonical("MaxPool2DWithIndicesBackward0"), _canonical("torch::autograd::CopySlices")
+    ('max_pool2d', 'copy')
+    """
+    name = node_name.split("::")[-1]
+    if name != "CrossMapLRN2dBackward" and not re.search(r"Backwards?\d|^CopySlices$|^CopyBackwards$", name):
+        return _CUSTOM.get(name, name)  # a custom Function: what it is called says nothing of what it does
+    name = re.sub(r"Backwards?\d*$", "", name)
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    name = re.sub(r"(?<=\d)_(?=[a-z](_|$))", "", name).removesuffix("_with_indices").strip("_")
+    while True:
+        known = _NODE_ALIASES.get(name) or _ALIASES.get(name, name)
+        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
+        if known in NAMES or not prefix:
+            break
+        name = name.removeprefix(prefix).strip("_")
+    if name.startswith("upsample_"):
+        return "interpolate"
+    return "scaled_dot_product_attention" if name.startswith("scaled_dot_product") else known
+
+
+_CUSTOM = {"EnteringBackward": "clone", "BackwardHookFunctionBackward": "alias", "AccumulateGrad": "alias"}
+
+
+def _node_of_bounds(node: Node, name: str, carriers: int) -> Operation | Question:
+    if name == "threshold":
+        floor, ceiling = saved(node, "threshold"), None
+    elif name == "hardtanh":
+        floor, ceiling = saved(node, "min_val"), saved(node, "max_val")
+    else:
+        floor, ceiling = saved(node, "min"), saved(node, "max") if name == "clamp" else None
+    if carriers > 1 or (ceiling is not None and isinstance(ceiling, Tensor) and ceiling.numel() > 1):
+        return Operation(name, Kind.ACTIVATION)
+    bounds = [bound for bound in (floor, ceiling) if isinstance(bound, Tensor)]
+    yes, no = Operation(name, Kind.RECTIFIER), Operation(name, Kind.ACTIVATION)
+    if bounds and floor is not None:
+        zero = (torch.as_tensor(floor, device=bounds[0].device).detach() == 0).all()
+        return Question(zero if ceiling is None else zero & (torch.as_tensor(ceiling, device=zero.device) > 0).all(), yes, no)
+    return yes if floor is not None and floor == 0 and (ceiling is None or ceiling > 0) else no
+
+
+def _node_of_extreme(node: Node, name: str, carriers: int) -> Operation | Question:
+    if carriers > 1 or len(node.next_functions) < 2:
+        return Operation(name, Kind.GATE)
+    if name in ("minimum", "fmin", "min"):
+        return Operation(name, Kind.ACTIVATION)
+    zero = [(saved(node, operand).detach() == 0).all() for operand in ("self", "other")]
+    return Question(zero[0] | zero[1], Operation(name, Kind.RECTIFIER), Operation(name, Kind.ACTIVATION))
+
+
+_AMBIGUOUS: dict[str, Callable[[Node, str, int], Operation | Question]] = {
+    **dict.fromkeys(("threshold", "hardtanh", "clamp", "clamp_min"), _node_of_bounds),
+    **dict.fromkeys(("maximum", "fmax", "max", "minimum", "fmin", "min"), _node_of_extreme),
+}

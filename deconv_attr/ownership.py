@@ -1,15 +1,15 @@
-"""What belongs to the caller during a forward pass: the model's tensors, and the arguments beside the inputs.
+"""What belongs to the caller during a forward pass: the model's tensors and attributes, and the further arguments.
 
-They are read, never written, and the signal does not go to them. Batch-norm statistics move on a copy that
-lives as long as the pass; a parameter takes part as its bare data.
+They are read, and what the pass writes into them goes to copies that live as long as the pass, or is undone.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from operator import is_
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -20,11 +20,34 @@ from torch.overrides import TorchFunctionMode
 
 from .operations import mapped, operation_name, tensors_in, writes_to
 
-__all__ = ["Belongings", "WritesToCopies", "address", "run_plainly", "undisturbed"]
+__all__ = ["Undo", "WritesToCopies", "address", "keep_attributes", "run_plainly", "undisturbed"]
 
 
-class Belongings:
-    """Copy-on-write for the caller's memory, whichever view of it is written.
+class Undo:
+    """What must be put back, whatever happens and at whatever line Ctrl-C strikes.
+
+    Enter it twice, ``with undo, undo:``, and note each step *before* what it undoes: an interrupt in the first exit
+    leaves the second. A step must do no harm where there is nothing to undo, or where it is taken twice.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[Callable[[], object]] = []
+
+    def later(self, step: Callable[[], object]) -> None:
+        """Note a step; the last noted is taken first."""
+        self._steps.append(step)
+
+    def __enter__(self) -> Undo:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        while self._steps:
+            self._steps[-1]()  # only then is it struck off
+            self._steps.pop()
+
+
+class WritesToCopies(TorchFunctionMode):
+    """Runs a forward pass in this thread with copy-on-write for the caller's memory, whichever view of it is written.
 
     Parameters
     ----------
@@ -32,107 +55,105 @@ class Belongings:
         All tensors of its modules: parameters, buffers, plain attributes.
     others : sequence
         Further arguments of the model.
-    carries : callable
-        Whether a tensor carries the signal. One that requires grad and does not is a parameter, or comes from
-        a computation of the caller's.
     """
 
-    def __init__(self, model: nn.Module, others: Sequence[Any], carries: Callable[[Tensor], bool]) -> None:
-        held = [
-            (module._parameters, module._buffers, [v for k, v in list(vars(module).items()) if not k.startswith("_")])
-            for module in model.modules()
-        ]
-        self._owned = {address(tensor) for tensor in tensors_in((held, list(others)))} - {0}
+    def __init__(self, model: nn.Module, others: Sequence[Any] = ()) -> None:
+        super().__init__()
+        self._model, self._others = model, others
+        self._owned: set[int] | None = None  # addresses; most models write nothing
         self._copies: dict[int, UntypedStorage] = {}
         self._stand_ins: dict[int, tuple[Tensor, Tensor]] = {}  # by id: the tensor and what stands in for it
         self._originals: dict[int, Tensor] = {}  # by the id of what stands in: the other way round
-        self._carries = carries
+        self._answers = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._answers = True
+        return self.perform(func, operation_name(func), args, kwargs or {})
+
+    def push(self, undo: Undo) -> None:
+        """Enter the mode, to be left by `undo`."""
+        undo.later(self._leave)
+        self.__enter__()
+
+    def _leave(self) -> None:
+        self._answers = False
+        torch.empty(0)  # whether the mode is there: it may have been left, or never been entered
+        if self._answers:
+            self.__exit__(None, None, None)
+
+    def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
+        """Run one call."""
+        if name is None:
+            return self._attribute(func, args)
+        self.protect(writes_to(func, name, args, kwargs))
+        if not self._stand_ins and not self._copies:
+            return func(*args, **kwargs)
+        args, kwargs = self.stand_in(args), self.stand_in(kwargs)
+        result = func(*args, **kwargs)
+        return self._originals.get(id(result), result)  # the caller's, where an in-place call returned its stand-in
 
     def protect(self, written: Iterable[Tensor]) -> None:
         """Copy the memory of those tensors, about to be written, that are the caller's."""
         for tensor in written:
             place = address(tensor)
-            if place in self._owned and place not in self._copies:
+            if place in self._addresses() and place not in self._copies:
                 memory = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
                 self._copies[place] = memory.clone().untyped_storage()
 
     def stand_in(self, value: Any) -> Any:
-        """Replace, inside lists, tuples and dicts too, written tensors by their copies and parameters by their data."""
-        return mapped(lambda item: self._stand_in(item) if isinstance(item, Tensor) else item, value)
+        """Replace, inside lists, tuples and dicts too, written tensors by their copies."""
+        if not self._stand_ins and not self._copies:
+            return value
+        return mapped(lambda item: self.current(item) if isinstance(item, Tensor) else item, value)
 
     def current(self, tensor: Tensor) -> Tensor:
-        """Give what stands in for a tensor if it has been written, else the tensor itself."""
-        return self._stand_in(tensor) if address(tensor) in self._copies else tensor
-
-    def original(self, result: Any) -> Any:
-        """Give back the caller's tensor where an in-place call returned what stood in for it."""
-        return self._originals.get(id(result), result)
-
-    def attribute(self, access: Callable[..., Any], args: Sequence[Any]) -> Any:
-        """Read or assign an attribute, such as ``.data``, of a tensor or of what stands in for it."""
-        tensor, *assigned = args
-        if assigned and access.__name__ == "__set__":
-            self.protect([tensor])
-            return access(self._stand_in(tensor), *self.stand_in(assigned))
-        known = self._stand_ins.get(id(tensor))
-        return access(tensor if known is None else known[1], *assigned)
-
-    def _stand_in(self, tensor: Tensor) -> Tensor:
+        """Return what stands in for a tensor if it has been written, else the tensor itself."""
         known = self._stand_ins.get(id(tensor))
         if known is not None:
             return known[1]
-        if tensor.is_inference():  # autograd would refuse to keep it
-            stand_in = tensor.detach().clone()
-        elif self._copies and address(tensor) in self._copies:
-            with torch.no_grad():
-                stand_in = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-                memory = self._copies[address(tensor)]
-                stand_in.set_(memory, tensor.storage_offset(), tensor.size(), tensor.stride())
-        else:
-            return tensor.detach() if tensor.requires_grad and not self._carries(tensor) else tensor
+        place = address(tensor) if self._copies else 0
+        if place not in self._copies:
+            return tensor
+        with torch.no_grad():
+            stand_in = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+            stand_in.set_(self._copies[place], tensor.storage_offset(), tensor.size(), tensor.stride())
+        return self.replace(tensor, stand_in)
+
+    def replace(self, tensor: Tensor, stand_in: Tensor) -> Tensor:
+        """Let a tensor stand in for another from now on."""
         self._stand_ins[id(tensor)] = (tensor, stand_in)
         self._originals[id(stand_in)] = tensor
         return stand_in
 
+    def _attribute(self, access: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """Read or assign an attribute, such as ``.data``, of a tensor or of what stands in for it."""
+        tensor, *assigned = args
+        if assigned and access.__name__ == "__set__":
+            self.protect([tensor])
+            return access(self.current(tensor), *self.stand_in(assigned))
+        known = self._stand_ins.get(id(tensor))
+        return access(tensor if known is None else known[1], *assigned)
+
+    def _addresses(self) -> set[int]:
+        if self._owned is None:
+            held = [
+                (module._parameters, module._buffers, [v for k, v in list(vars(module).items()) if k[:1] != "_"])
+                for module in self._model.modules()
+            ]
+            self._owned = {address(tensor) for tensor in tensors_in((held, list(self._others)))} - {0}
+        return self._owned
+
 
 def address(tensor: Tensor) -> int:
-    """Give the address of a tensor's memory; 0 where it has none of its own (sparse, meta, empty)."""
-    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
+    """Return the address of a tensor's memory; 0 where it has none of its own (sparse, meta, wrappers, empty)."""
+    try:
+        return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
+    except (RuntimeError, NotImplementedError):
+        return 0
 
 
-class WritesToCopies(TorchFunctionMode):
-    """Runs a forward pass as it is, in this thread; what it writes into the caller's memory goes to copies."""
-
-    def __init__(self, model: nn.Module, others: Sequence[Any] = ()) -> None:
-        super().__init__()
-        self._model, self._others = model, others
-        self._belongings: Belongings | None = None  # most models write nothing
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self.perform(func, operation_name(func), args, kwargs or {})
-
-    def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
-        """Run one call."""
-        written = [] if name is None else writes_to(func, name, args, kwargs)
-        assigned = name is None and len(args) > 1 and getattr(func, "__name__", "") == "__set__"
-        if self._belongings is None and (written or assigned):
-            self._belongings = Belongings(self._model, self._others, carries=lambda tensor: False)
-        if self._belongings is None:
-            return func(*args, **kwargs)
-        if name is None:
-            return self._belongings.attribute(func, args)
-        self._belongings.protect(written)
-        args, kwargs = self._belongings.stand_in(args), self._belongings.stand_in(kwargs)
-        return self._belongings.original(func(*args, **kwargs))
-
-    def current(self, tensor: Tensor) -> Tensor:
-        """Give a tensor with what has been written into it."""
-        return tensor if self._belongings is None else self._belongings.current(tensor)
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Undo what a forward pass assigns on the model; compiled parts run eagerly.
+def keep_attributes(model: nn.Module, undo: Undo) -> None:
+    """Have undone what a forward pass assigns on the model; compiled parts run eagerly.
 
     That is buffers and plain attributes (``self.count = self.count + 1``, ``self.last = h``), what is in lists, dicts,
     sets and deques that are such attributes, and the attributes of plain objects that are: a pass without values, or
@@ -143,16 +164,28 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     for module in modules:
         attributes = vars(module)
         plain = [attributes[name] for name in attributes.keys() - _MACHINERY]
-        tables += [module._parameters, module._buffers, attributes, *_containers_in(plain)]
-    held = [(table, _contents(table)) for table in tables]
-    compiled = any(map(_is_compiled, modules))
-    eagerly = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
-    try:
-        with eagerly:
-            yield
-    finally:
-        for table, entries in held:
-            _put_back(table, entries)
+        tables += [module._parameters, module._buffers, attributes]
+        if any(isinstance(value, _SEARCHED) or _is_plain(value) for value in plain):
+            tables += _containers_in(plain)
+    undo.later(partial(_put_all_back, [(table, _contents(table)) for table in tables]))
+    if any(map(_is_compiled, modules)):
+        eagerly = torch.compiler.set_stance("force_eager")
+        undo.later(lambda: eagerly.__exit__(None, None, None))
+        eagerly.__enter__()
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Undo what a forward pass assigns on the model: see :func:`keep_attributes`."""
+    undo = Undo()
+    with undo, undo:
+        keep_attributes(model, undo)
+        yield
+
+
+def _put_all_back(held: list[tuple[Any, Any]]) -> None:
+    for table, entries in held:
+        _put_back(table, entries)
 
 
 def run_plainly(model: nn.Module, forward: Callable[..., Any], *args: Any) -> Any:

@@ -12,15 +12,21 @@ import torch
 
 __all__ = ["running_module", "source_line"]
 
-# The rooms that stand between the model and torch.
-_ENGINE = ("places.py", "hooks.py", "dry_run.py", "reach", "ownership.py")
-_NOT_THE_SOURCE = (str(Path(torch.__file__).parent) + os.sep, *(str(Path(__file__).with_name(n)) for n in _ENGINE))
+_PACKAGE = Path(__file__).parent
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+
+
+def _is_between(file: str) -> bool:
+    """Whether a file stands between the model's code and torch's: our own, but for the demo's network."""
+    if file.startswith(_TORCH):
+        return True
+    return file.startswith(f"{_PACKAGE}{os.sep}") and not file.startswith(f"{_PACKAGE / 'demo'}{os.sep}")
 
 
 def source_line() -> str:
     """Give ``file:line`` of the innermost frame outside torch and the engine."""
     for frame in _frames():
-        if not frame.f_code.co_filename.startswith(_NOT_THE_SOURCE):
+        if not _is_between(frame.f_code.co_filename):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
     return ""
 

@@ -11,15 +11,15 @@ from torch import Size, Tensor, nn
 
 from .chance import by_chance, refuse_training, state_of_dice
 from .cutouts import Cutouts
-from .diagnosis import dead_examples, endings, lost_numbers
+from .diagnosis import arrival, endings, lost_numbers
 from .errors import DeconvError, InputError, SignalError, reason
 from .explanation import leaves_of
-from .hooks import SignalPath
 from .layer_tap import LayerTap
 from .layers import Layer
 from .ownership import run_plainly
 from .receptive_field import ReceptiveField, field_of
 from .rules import Table
+from .signal_path import SignalPath, send
 from .source import Source, check_finite
 from .survey import NotSurveyedError, survey
 from .units import check_output
@@ -189,12 +189,13 @@ class Projector:
         SignalError
             A signal is no finite number.
         """
-        with SignalPath(self._model, self._rules, narrow=True) as path:
+        path = SignalPath(self._model, self._rules, narrow=True)
+        with path, path:
             leaf, output = self._run(path, site, batch)
             for number, starts in enumerate(turns):
                 values = _start(output, starts)
                 kept = number + 1 < len(turns)
-                (signal,) = torch.autograd.grad(values, leaf, values.detach(), retain_graph=kept)
+                (signal,) = send(values, [leaf], values.detach(), retain_graph=kept)
                 values = values.detach()
                 lost = self._where_lost(site, batch, starts, values, signal)
                 for start, value in zip(starts, values, strict=True):
@@ -204,17 +205,18 @@ class Projector:
         self, site: Site, batch: Tensor, starts: Sequence[Start], values: Tensor, signal: Tensor
     ) -> dict[int, str]:
         """Say for the examples whose signals died where they did; refuse signals that are no numbers."""
-        dead = set(dead_examples((signal,), len(batch)))
+        found, finite = arrival((signal,), len(batch))
+        dead = set(found)
         silent = {start.example for start, value in zip(starts, values.tolist(), strict=True) if not value}
         places = dict.fromkeys(dead & silent, "their activation is 0")
-        finite = bool(signal.isfinite().all())
         again = [start for start in starts if start.example in dead - silent or not finite]
         if again:
             examples = [start.example for start in again]
-            with SignalPath(self._model, self._rules, narrow=True, watch=True) as witness:
+            witness = SignalPath(self._model, self._rules, narrow=True, watch=True)
+            with witness, witness:
                 leaf, output = self._run(witness, site, batch[examples])
                 values = _start(output, [replace(start, example=number) for number, start in enumerate(again)])
-                torch.autograd.grad(values, leaf, values.detach().where(values.isfinite(), 1.0))
+                send(values, [leaf], values.detach().where(values.isfinite(), 1.0))
             if not finite:
                 raise SignalError(lost_numbers(witness.culprit))
             for place, numbers in endings(range(len(again)), len(again), witness.rectified).items():

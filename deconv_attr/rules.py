@@ -1,4 +1,4 @@
-"""How a signal goes back through one operation, and the tables that say which rule serves which kind.
+"""How a signal goes back through one operation, and the tables that say which rule serves which operation.
 
 A rule is a pure function of the signal and of what was kept from the forward call. With ``r`` the signal that
 arrives from above and ``x -> y`` the forward call:
@@ -7,13 +7,16 @@ arrives from above and ``x -> y`` the forward call:
 rule           signal below                             kept
 =============  =======================================  ====================================
 rectify        max(r, 0)                                nothing
-guided         max(r, 0) where 0 < y < ceiling          a mask
-unpool         r placed at the switches, summed         the switches
-pass_through   r                                        nothing
+guided         the local gradient times max(r, 0)       what autograd keeps
+unpool         r placed at the switches, summed         the switches, which autograd keeps
+pass through   r                                        nothing
 scale          r * gamma / sqrt(var + eps)              one factor a channel
-adjoint        the transposed linear operation          filters or shapes; see ``lean.py``
+adjoint        the transposed linear operation          what autograd keeps of the filters
 gradient       the local gradient times r               what autograd keeps
 =============  =======================================  ====================================
+
+A table's keys are kinds of operations, or the names of operations as they stand in a coverage report, which come
+first: ``{**DECONVNET, "hardshrink": rule}``.
 
 Source: Zeiler and Fergus 2014, section 2.1; for ``guided``, Springenberg et al. 2015.
 """
@@ -22,14 +25,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .errors import InputError
-from .operations import Kind, Operation
+from .errors import InputError, nearest
+from .operations import NAMES, Kind, Operation
 from .switches import OVERLAPS, Switches
 
 __all__ = [
@@ -41,13 +45,15 @@ __all__ = [
     "Forward",
     "Rule",
     "Table",
+    "check_table",
     "choose",
+    "rule_for",
 ]
 
 
 @dataclass(frozen=True)
 class Forward:
-    """One forward call, for a rule that keeps something of it."""
+    """One forward call, for a rule that keeps something of it; its tensors are detached."""
 
     operation: Operation
     input: Tensor
@@ -65,31 +71,33 @@ class Rule:
     name : str
         As it stands in a coverage report.
     back : callable or None
-        ``back(signal, kept) -> signal``. None: autograd's own backward serves, or one that gives the same signal
-        and keeps less.
+        ``back(signal, kept) -> signal``, shaped as the operation's input. None: autograd's own backward serves.
     keep : callable or None
-        ``keep(forward) -> kept``: what ``back`` needs of the forward call.
+        ``keep(forward) -> kept``: what ``back`` needs of the forward call, a :class:`Forward`.
     rectifies : bool
         Whether the rule can rectify a signal away.
+    before : bool
+        Whether `back` changes the signal above, which then goes through autograd's own backward.
     """
 
     name: str
     back: Callable[[Tensor, Any], Tensor] | None = None
     keep: Callable[[Forward], Any] | None = None
     rectifies: bool = False
+    before: bool = False
 
 
-Table = Mapping[Kind, Rule]
+Table = Mapping[Kind | str, Rule]
+
+
+def rule_for(table: Table, operation: Operation) -> Rule | None:
+    """Look up the rule of an operation: by its name, else by its kind; None where the table has none."""
+    return table.get(operation.name) or table.get(operation.kind)
 
 
 def rectify(signal: Tensor, _: None = None) -> Tensor:
     """Rectify the signal itself; the forward activation plays no part."""
     return signal.clamp(min=0)
-
-
-def guide(signal: Tensor, active: Tensor) -> Tensor:
-    """Rectify the signal, and let it pass only where the forward unit was active."""
-    return signal.clamp(min=0).mul_(active)
 
 
 def pass_through(signal: Tensor, _: None = None) -> Tensor:
@@ -100,14 +108,6 @@ def pass_through(signal: Tensor, _: None = None) -> Tensor:
 def scale(signal: Tensor, factor: Tensor) -> Tensor:
     """Multiply each channel, the second dimension, by its factor (C,)."""
     return signal * factor.view(1, -1, *[1] * (signal.dim() - 2))
-
-
-def active_units(forward: Forward) -> Tensor:
-    """Mark where a rectifier passes its input on: above zero and below its ceiling."""
-    active = forward.output > 0
-    if forward.operation.ceiling is not None:
-        active &= forward.output < forward.operation.ceiling
-    return active
 
 
 def affine_factor(forward: Forward) -> Tensor:
@@ -124,13 +124,22 @@ def affine_factor(forward: Forward) -> Tensor:
 
 
 def unpooling(overlap: str = "sum") -> Rule:
-    """Make the rule of max-pools for one way of settling overlapping windows."""
-    name = "unpool" if overlap == "sum" else f"unpool ({overlap})"
-    return Rule(name, lambda signal, switches: switches.unpool(signal, overlap), lambda f: f.switches)
+    """Make the rule of max-pools for one way of settling overlapping windows; their sum is the pool's adjoint."""
+    if overlap == "sum":
+        return Rule("unpool")
+    return Rule(f"unpool ({overlap})", partial(_unpool, overlap=overlap), _switches)
+
+
+def _unpool(signal: Tensor, switches: Switches, overlap: str) -> Tensor:
+    return switches.unpool(signal, overlap)
+
+
+def _switches(forward: Forward) -> Switches | None:
+    return forward.switches
 
 
 RECTIFY = Rule("rectify", rectify, rectifies=True)
-GUIDE = Rule("guided", guide, active_units, rectifies=True)
+GUIDE = Rule("guided", rectify, rectifies=True, before=True)
 PASS_THROUGH = Rule("pass through", pass_through)
 SCALE = Rule("scale", scale, affine_factor)
 ADJOINT = Rule("adjoint")
@@ -151,7 +160,7 @@ DESALINET: Table = MappingProxyType({**DECONVNET, Kind.RECTIFIER: GUIDE})
 GUIDED_BACKPROP: Table = MappingProxyType({**DESALINET, Kind.CONTRAST_NORM: GRADIENT_RULE})
 GRADIENT: Table = MappingProxyType({**dict.fromkeys(Kind, GRADIENT_RULE), Kind.LINEAR: ADJOINT})
 
-_CHOICES: dict[str, dict[str, dict[Kind, Rule]]] = {
+_CHOICES: dict[str, dict[str, dict[Kind | str, Rule]]] = {
     "activations": {
         "error": {},
         "rectify": {Kind.ACTIVATION: RECTIFY},
@@ -165,6 +174,24 @@ _CHOICES: dict[str, dict[str, dict[Kind, Rule]]] = {
     },
     "overlap": {"sum": {}, **{name: {Kind.MAX_POOL: unpooling(name)} for name in OVERLAPS if name != "sum"}},
 }
+
+
+def check_table(table: object) -> None:
+    """Refuse what is no table of rules.
+
+    Raises
+    ------
+    InputError
+        An entry is of no kind of operation and of no known name, or is no rule.
+    """
+    if not isinstance(table, Mapping):
+        raise InputError(f"expected the rules as a mapping of Kind to Rule, got {type(table).__name__}")
+    for key, rule in table.items():
+        if not isinstance(key, Kind) and key not in NAMES:
+            offer = nearest(key, sorted(NAMES)) if isinstance(key, str) else ""
+            raise InputError(f"expected the rules' keys as Kind or names of operations, got {key!r}{offer}")
+        if not isinstance(rule, Rule):
+            raise InputError(f"expected a Rule for {key if isinstance(key, Kind) else repr(key)}, got {rule!r}")
 
 
 def choose(table: Table, **choices: str) -> Table:
@@ -181,8 +208,9 @@ def choose(table: Table, **choices: str) -> Table:
     Raises
     ------
     InputError
-        A choice that does not exist.
+        A choice that does not exist; what is no table of rules.
     """
+    check_table(table)
     changed = dict(table)
     for argument, choice in choices.items():
         if argument not in _CHOICES:
@@ -191,4 +219,4 @@ def choose(table: Table, **choices: str) -> Table:
         if choice not in options:
             raise InputError(f"{argument} must be one of {', '.join(map(repr, options))}, not {choice!r}")
         changed.update(options[choice])
-    return MappingProxyType(changed)
+    return changed

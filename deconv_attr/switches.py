@@ -8,18 +8,16 @@ A switch is kept as its distance from the first element of its window, which usu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Size, Tensor
+from torch.autograd.graph import Node
 
-from .layout import CONTIGUOUS, layout_of, quickest_layout
-from .operations import named_arguments
+from .torch_private import saved
 
-__all__ = ["OVERLAPS", "Switches", "gives_indices", "pool_with_switches"]
+__all__ = ["OVERLAPS", "Switches", "compact", "switches_of"]
 
 OVERLAPS = ("sum", "mean", "overwrite")
 _AT_ONCE = 2**20  # switches that are spelt out as indices at a time
@@ -32,8 +30,8 @@ class Switches:
     Parameters
     ----------
     offsets : Tensor
-        (N, C, *pooled), of the smallest integer type that holds them: the flat position of each maximum in its plane,
-        less that of its window's first element.
+        (N, C, *pooled), of a small integer type: the flat position of each maximum in its plane, less that of its
+        window's first element.
     starts : Tensor
         (*pooled), int64: the flat position of each window's first element, which may lie in the padding.
     input_shape : torch.Size
@@ -66,90 +64,83 @@ class Switches:
         Returns
         -------
         Tensor
-            (N, C, *plane), the shape of the pool's input; laid out in memory as the switches are.
+            (N, C, *plane), the shape of the pool's input.
         """
         axes = self.starts.dim()
-        layout = layout_of(self.offsets, axes)
-        unpooled = torch.empty(self.input_shape, dtype=signal.dtype, device=signal.device, memory_format=layout).zero_()
+        unpooled = signal.new_zeros(self.input_shape)
         rows = max(1, _AT_ONCE // max(1, self.offsets[:1].numel()))
         for first in range(0, len(signal), rows):
             part = slice(first, first + rows)
-            parts = unpooled[part], self.offsets[part] + self.starts, signal[part]
-            if layout is CONTIGUOUS:
-                below, where, values = (maps.flatten(-axes) for maps in parts)
-                _place(below, where, values, -1, overlap)
-            else:  # the channels stay the innermost
-                below, where, values = (maps.movedim(1, -1).flatten(1, -2) for maps in parts)
-                _place(below, where, values, 1, overlap)
+            where, values = self.offsets[part] + self.starts, signal[part]
+            _place(unpooled[part].flatten(-axes), where.flatten(-axes), values.flatten(-axes), overlap)
         return unpooled
 
 
-def _place(unpooled: Tensor, where: Tensor, values: Tensor, axis: int, overlap: str) -> None:
+def _place(unpooled: Tensor, where: Tensor, values: Tensor, overlap: str) -> None:
     if overlap == "sum":
-        unpooled.scatter_add_(axis, where, values)
+        unpooled.scatter_add_(-1, where, values)
     elif overlap == "mean":
-        unpooled.scatter_reduce_(axis, where, values, "mean", include_self=False)
+        unpooled.scatter_reduce_(-1, where, values, "mean", include_self=False)
     else:
-        unpooled.scatter_(axis, where, values)
+        unpooled.scatter_(-1, where, values)
 
 
-def pool_with_switches(name: str, *args: Any, **kwargs: Any) -> tuple[Tensor, Switches]:
-    """Run a max-pool and record its switches.
+def switches_of(node: Node) -> Switches:
+    """Read the switches of a max-pool from its node in autograd's graph.
 
     Parameters
     ----------
-    name : str
-        ``"max_pool2d"``, ``"adaptive_max_pool1d"``, ...
-    *args, **kwargs
-        As for the function of that name in ``torch.nn.functional``; ``return_indices`` is ignored.
+    node : Node
+        The last node of the call: ``max_pool1d`` leaves three, of which the middle one pools.
     """
-    function: Callable[..., tuple[Tensor, Tensor]] = getattr(F, f"{name}_with_indices")
-    kwargs.pop("return_indices", None)
-    source: Tensor = args[0] if args else kwargs["input"]
-    output, indices = function(*args, **kwargs)
-    axes, starts = int(name[-2]), torch.zeros((), dtype=torch.int64, device=indices.device)
-    plane = source.shape[-axes:]
-    for axis, first in enumerate(_windows(name, named_arguments(function, name, args, kwargs), plane, indices)):
-        starts = starts[..., None] + first * plane[axis + 1 :].numel()
-    distances = indices.sub_(starts)
-    layout = quickest_layout(indices, axes, source.dtype)
-    offsets = torch.empty_like(distances, dtype=_smallest_type(distances), memory_format=layout)
-    return output, Switches(offsets.copy_(distances), starts, source.shape)
+    pools = node
+    while "Pool" not in pools.name():
+        pools = next(below for below, _ in pools.next_functions if below is not None)
+    found = compact(pools, saved(pools, "result1"), saved(pools, "self").shape)
+    if pools is node:
+        return found
+    shape = found.input_shape  # of one dimension, it was pooled as an image of one row
+    return Switches(found.offsets.squeeze(-2), found.starts[0], Size((*shape[:-2], shape[-1])))
 
 
-def _windows(name: str, given: Mapping[str, Any], plane: Size, indices: Tensor) -> list[Tensor]:
-    """Say for each axis where the windows begin."""
-    windows = []
-    for axis, (length, count) in enumerate(zip(plane, indices.shape[-len(plane) :], strict=True)):
-        place = torch.arange(count, device=indices.device)
-        if name.startswith("max_pool"):
-            size = _entry(given["kernel_size"], axis)
-            windows.append(place * _entry(given.get("stride") or size, axis) - _entry(given.get("padding", 0), axis))
-        elif name.startswith("adaptive"):
-            windows.append(place * length // count)
-        else:  # where the windows of a fractional pool begin is a matter of chance
-            windows.append(torch.zeros_like(place))
-    return windows
+def compact(node: Node, indices: Tensor, shape: Size) -> Switches:
+    """Keep the flat indices of a pool as distances from its windows' first elements, whose type follows from its shape.
+
+    Parameters
+    ----------
+    node : Node
+        The pool's.
+    indices : Tensor
+        (N, C, *pooled), int64.
+    shape : torch.Size
+        (N, C, *plane), of its input.
+    """
+    axes = 3 if "3D" in node.name() else 2
+    starts, farthest = torch.zeros((), dtype=torch.int64, device=indices.device), 0
+    for axis, (length, count) in enumerate(zip(shape[-axes:], indices.shape[-axes:], strict=True)):
+        begins, span = _windows(node, axis, length, count)
+        step = shape[len(shape) - axes + axis + 1 :].numel()
+        starts = starts[..., None] + begins.to(indices.device) * step
+        farthest += (span - 1) * step
+    # In channels_last_3d torch gives an index before the window to a window of nothing but -inf.
+    small = torch.uint8 if farthest < 2**8 and (axes == 2 or indices.is_contiguous()) else torch.int16 if farthest < 2**15 else torch.int32
+    small = small if farthest < 2**31 else torch.int64
+    return Switches(indices.sub(starts).to(small), starts, shape)
+
+
+def _windows(node: Node, axis: int, length: int, count: int) -> tuple[Tensor, int]:
+    """Return where the windows of a pool begin along an axis, and how long the longest is."""
+    place = torch.arange(count)
+    if node.name().startswith("MaxPool"):
+        size, stride, padding, dilation = (
+            _entry(saved(node, name), axis) for name in ("kernel_size", "stride", "padding", "dilation")
+        )
+        return place * (stride or size) - padding, (size - 1) * dilation + 1
+    if node.name().startswith("Adaptive"):
+        return place * length // count, -(-length // count) + 1
+    return torch.zeros_like(place), length  # where the windows of a fractional pool begin is random
 
 
 def _entry(value: Any, axis: int) -> int:
-    return int(value[axis % len(value)]) if isinstance(value, (tuple, list)) else int(value)
-
-
-def _smallest_type(values: Tensor) -> torch.dtype:
-    # Below 0 is the place that torch gives for a window of nothing but -inf in channels_last_3d.
-    lowest, highest = (int(value) for value in values.aminmax()) if values.numel() else (0, 0)
-    for dtype in (torch.uint8, torch.int16, torch.int32):
-        if torch.iinfo(dtype).min <= lowest and highest <= torch.iinfo(dtype).max:
-            return dtype
-    return torch.int64
-
-
-def gives_indices(function: Callable[..., Any], name: str) -> bool:
-    """Say whether a spelling of the max-pool `name` returns its switches too.
-
-    Below ``torch.nn.functional``, adaptive and fractional pools always do.
-    """
-    if function.__name__.split(".")[0].endswith("_with_indices"):
-        return True
-    return not name.startswith("max_pool") and function is not getattr(F, name)
+    """Return the number of an axis from a tuple that has one for all, one for each, or none."""
+    return int(value[axis % len(value)]) if value else 0

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from deconv_attr import lean
+
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
@@ -17,7 +17,7 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--autograds-own"):
-        lean._enabled = False
+        pass
         for item in items:
             if item.get_closest_marker("lean"):
                 item.add_marker(pytest.mark.skip(reason="of what is lean"))

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deconv_attr import DECONVNET, filtering
-from deconv_attr.hooks import SignalPath
+from deconv_attr.signal_path import SignalPath
 
 pytestmark = pytest.mark.lean
 

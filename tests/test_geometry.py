@@ -7,7 +7,7 @@ from oracle import max_pool, project, relative_error, switches_of, windows
 from torch import nn
 
 from deconv_attr import DECONVNET, Kind, Switches, ZFDeconv, coverage
-from deconv_attr.switches import pool_with_switches
+from recording import pool_with_switches
 
 CONV = [nn.Conv1d, nn.Conv2d, nn.Conv3d]
 TRANSPOSED = [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d]

@@ -28,8 +28,8 @@ from deconv_attr import (
     lean,
 )
 from deconv_attr.errors import ModelError
-from deconv_attr.hooks import SignalPath
-from deconv_attr.switches import pool_with_switches
+from deconv_attr.signal_path import SignalPath
+from recording import pool_with_switches
 
 pytestmark = pytest.mark.lean
 TABLES = {"deconvnet": DECONVNET, "desalinet": DESALINET, "guided": GUIDED_BACKPROP, "gradient": GRADIENT}

@@ -25,7 +25,7 @@ from deconv_attr import (
     project,
     receptive_field,
 )
-from deconv_attr.hooks import SignalPath
+from deconv_attr.signal_path import SignalPath
 
 SHAPE = (2, 3, 9, 9)
 

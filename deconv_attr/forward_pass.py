@@ -1,0 +1,417 @@
+"""One forward pass, run as it is: what the nodes of autograd's graph will not tell is noted as the calls run.
+
+For most calls the function mode is a look into a dictionary. It stops at
+
+- writes into the caller's memory, which go to copies, and writes that the graph does not see, which are refused;
+- calls of which several nodes are one operation, or whose rule keeps something of the call: they become regions;
+- rectifiers that write into a view, whose node autograd hides: they write into a copy, which is copied back;
+- calls with large results: what autograd keeps of them is made small;
+- calls that may be rectifiers written by hand.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from .coverage import Call
+from .errors import RuleError
+from .filtering import FILTERS, filtered
+from .handwritten import FOLDS, SUMS, WEIGHS, factors_of, is_function_of_sign
+from .nodes import Region, Way
+from .operations import (
+    COMPOSITES,
+    HOOKED_MODULES,
+    Kind,
+    Operation,
+    identify,
+    is_in_place,
+    kinds_of,
+    mapped,
+    named_arguments,
+    operation_name,
+    tensors_in,
+    writes_to,
+)
+from .ownership import Undo, WritesToCopies, address
+from .places import running_module, source_line
+from .rules import SCALE, Forward, Rule, Table, affine_factor, rule_for, scale
+from .saved_tensors import LARGE, SavedTensors
+from .switches import switches_of
+from .torch_private import base_of, is_view
+from .tracer import Tracer
+
+__all__ = ["ForwardPass"]
+
+_SPARED = frozenset(  # of what autograd keeps of these much can be spared
+    """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution linear relu relu6 hardtanh
+    max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d avg_pool1d avg_pool2d
+    avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad""".split()
+)
+_TO_NUMPY = frozenset(("numpy", "__array__", "array", "__dlpack__", "dlpack"))
+_LOOKED_AT = _SPARED | COMPOSITES | WEIGHS | FOLDS | _TO_NUMPY | {"batch_norm", "detach"}
+_SEEN_THROUGH = (Kind.LINEAR, Kind.GATE)  # nothing is lost where autograd hides their node behind a view's
+
+_known: dict[Callable[..., Any], tuple[str | None, bool]] = {}  # of each function: its name, and whether to stop there
+
+
+class ForwardPass(WritesToCopies):
+    """Watches one forward pass in this thread.
+
+    Parameters
+    ----------
+    model : nn.Module
+        What runs.
+    others : sequence
+        Further arguments.
+    rules : Table
+        Which rule serves which operation.
+    entered : tuple of Tensor
+        The inputs, as :func:`enter` gives them.
+    traced : bool
+        Whether to note which call made which node.
+    narrow : bool
+        Whether filters send back windows only.
+    lean : bool
+        Whether to make small what autograd keeps.
+    examined : bool
+        Whether to keep, whole, what may be a rectifier written by hand.
+
+    Attributes
+    ----------
+    noted : dict of Node to Operation
+        Of nodes that do not tell themselves.
+    regions : list of Region
+        Calls with a rule of their own.
+    covered : set of Node
+        Nodes at which nothing more is to be done.
+    made_by : dict of Node to str
+        The module whose call made a node, of rectifiers, max-pools and normalisations.
+    suspects : list of (Node, Tensor)
+        Nodes that may be rectifiers written by hand, and whether they look so; (), bool.
+    factors : list of (Node, Tensor, Tensor)
+        When examined: nodes, the numbers they weigh and the factors.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        others: Sequence[Any],
+        rules: Table,
+        entered: tuple[Tensor, ...],
+        *,
+        traced: bool = False,
+        narrow: bool = False,
+        lean: bool = True,
+        examined: bool = False,
+    ) -> None:
+        super().__init__(model, others)
+        entry = entered[0].grad_fn
+        assert entry is not None
+        self.way = Way(entry)
+        self.tracer = Tracer(model, entry) if traced else None
+        self.saved = SavedTensors()
+        self.noted: dict[Node, Operation] = {}
+        self.regions: list[Region] = []
+        self.covered: set[Node] = set()
+        self.made_by: dict[Node, str] = {}
+        self.suspects: list[tuple[Node, Tensor]] = []
+        self.factors: list[tuple[Node, Tensor, Tensor]] = []
+        self.handles: list[Any] = []  # of hooks on nodes
+        self._rules = rules
+        self._narrow, self._lean, self._examined = narrow, lean, examined
+        self._keeping = {key for key, rule in rules.items() if rule.keep is not None and rule is not SCALE}
+        self._weighing = Kind.MASK not in rules
+        self._folded = False
+        self._aliases: dict[int, Tensor] = {}  # detached memory of the signal's tensors, by its address
+        self._in_numpy: list[tuple[Tensor, Tensor]] = []  # such memory, and what stood in it
+        self._hooks: list[Any] = []
+        self._thread = threading.get_ident()
+        for tensor in tensors_in(([*model.parameters(), *model.buffers()], list(others))):
+            if tensor.is_inference():  # autograd would refuse to keep it
+                self.replace(tensor, tensor.detach().clone())
+
+    def hook(self, undo: Undo) -> None:
+        """Put module hooks on the model, to be removed by `undo`: on rectifiers, pools and norms; traced, on all."""
+
+        # Functions, which a module that is copied meanwhile does not take apart. The model may be running in other
+        # threads: there our hooks do nothing. Such a thread may call one that is just being removed without its kwargs.
+        def enter(module: nn.Module, args: Any, kwargs: Any = None) -> None:
+            if self._is_ours() and self.tracer is not None:
+                self.tracer.enter(module, (args, kwargs))
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            if self._is_ours() and self.tracer is not None:
+                self.tracer.leave(module, output)
+
+        undo.later(self._unhook)
+        for path, module in self._model.named_modules():
+            if self.tracer is not None:
+                self._hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+                self._hooks.append(module.register_forward_hook(leave, prepend=True))
+            elif isinstance(module, HOOKED_MODULES):
+                self._hooks.append(module.register_forward_hook(self._noting(path), prepend=True))
+
+    def _noting(self, path: str) -> Callable[..., None]:
+        def note(module: nn.Module, args: Any, output: Any) -> None:
+            if self._is_ours() and isinstance(output, Tensor) and output.grad_fn is not None:
+                self.made_by[output.grad_fn] = path
+
+        return note
+
+    def _unhook(self) -> None:
+        while self._hooks:
+            self._hooks[-1].remove()
+            self._hooks.pop()
+
+    def _is_ours(self) -> bool:
+        return threading.get_ident() == self._thread and bool(self._hooks)  # a copy of a module keeps its hooks
+
+    def close(self) -> None:
+        """Let go of the graph: its hooks know this pass, and this pass its nodes."""
+        while self.handles:
+            self.handles[-1].remove()
+            self.handles.pop()
+        self.saved.close()
+        for held in (self.noted, self.regions, self.covered, self.made_by, self.suspects, self.factors):
+            held.clear()
+        self.way.clear()
+
+    # ------------------------------------------------------------------------ one call
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._answers = True
+        kwargs = kwargs or {}
+        name, stop = _known.get(func) or _learn(func)
+        if self.tracer is not None and name is not None:
+            run = lambda: self._stopped(func, name, args, kwargs)  # noqa: E731
+            return self.tracer.call(name, run, tensors_in((args, kwargs)))
+        if stop or self._stand_ins or self._copies or self._keeping or _writes(kwargs):
+            return self._stopped(func, name, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _stopped(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
+        if name is None:
+            return self._noting_alias(self._attribute(func, args), args[0])
+        written = writes_to(func, name, args, kwargs)
+        if written:
+            self._refuse_hidden(name, written)
+            self.protect(tensor for tensor in written if tensor.grad_fn is None)
+        args, kwargs = self.stand_in(args), self.stand_in(kwargs)
+        target = self.current(written[0]) if written and name not in ("batch_norm", "instance_norm") else None
+        tensors = tensors_in((args, kwargs))
+        if name in _TO_NUMPY or name == "detach":
+            result = self._noting_alias(func(*args, **kwargs), tensors[0])
+        elif torch.is_grad_enabled() and any(tensor.grad_fn is not None for tensor in tensors):
+            result = self._carrying(func, name, args, kwargs, tensors, target)
+        else:
+            result = func(*args, **kwargs)
+        return self._originals.get(id(result), result)
+
+    def _carrying(
+        self, func: Any, name: str, args: Any, kwargs: Any, tensors: list[Tensor], target: Tensor | None
+    ) -> Any:
+        """Run a call that may carry the signal."""
+        if self._narrow and name in FILTERS and self.way.carries(tensors[0]) and type(tensors[0]) is Tensor:
+            return self._note_all(filtered(func, name, args, kwargs), tensors, Operation(name, Kind.LINEAR))
+        if name == "batch_norm":
+            return self._norm(func, args, kwargs, tensors)
+        pairs = self._pairs(name, args, kwargs)  # before the call, which may write into them
+        kept = bool(self._keeping) and not self._keeping.isdisjoint((name, *kinds_of(name)))
+        if target is not None and not kept:
+            operation = identify(name, args, kwargs, self._carriers(tensors))
+            if operation.kind not in _SEEN_THROUGH and is_view(target):
+                return self._out_of_place(func, name, args, kwargs, target)
+        if kept or name in COMPOSITES:
+            operation = identify(name, args, kwargs, self._carriers(tensors))
+            rule = rule_for(self._rules, operation)
+            if rule is not None and rule.back is not None and self._carriers(tensors):
+                if target is not None:
+                    return self._out_of_place(func, name, args, kwargs, target)
+                return self._region(func, name, args, kwargs, tensors, operation, rule)
+            result = func(*args, **kwargs)
+            if name in COMPOSITES:
+                self._note_all(result, tensors, operation)
+            return result
+        result = func(*args, **kwargs)
+        if pairs:
+            self._suspect(result if target is None else target, pairs)
+        if self._lean and name in _SPARED:
+            self._spare(name, tensors[0], result)
+        return result
+
+    def _carriers(self, tensors: list[Tensor]) -> list[Tensor]:
+        return [tensor for tensor in tensors if self.way.carries(tensor)]
+
+    def _note_all(self, result: Any, tensors: list[Tensor], operation: Operation) -> Any:
+        """Note of all nodes of a call what the call is."""
+        for tensor in tensors_in(result)[:1]:
+            if tensor.grad_fn is not None:
+                inputs = {given.grad_fn for given in tensors}
+                self.noted.update(dict.fromkeys(self.way.between(tensor.grad_fn, inputs), operation))
+        return result
+
+    def _out_of_place(self, func: Any, name: str, args: Any, kwargs: Any, target: Tensor) -> Tensor:
+        """Compute out of place, and copy into the target: autograd hides the node of a call that writes into a view."""
+        function, kwargs = _functional(func, name), {key: value for key, value in kwargs.items() if key != "inplace"}
+        result = self._carrying(function, name, args, kwargs, tensors_in((args, kwargs)), None)
+        return target.copy_(result)
+
+    def _region(
+        self,
+        func: Any,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        tensors: list[Tensor],
+        operation: Operation,
+        rule: Rule,
+    ) -> Any:
+        """Run a call that one rule covers, between two nodes of its own."""
+        carrier, *more = self._carriers(tensors)
+        if any(other is not carrier for other in more):
+            raise RuleError(
+                f"the signal enters {self._place(operation)} by more than one argument: '{rule.name}' takes one"
+            )
+        entered = carrier.view_as(carrier)
+        first = entered.grad_fn
+        given = mapped(lambda value: entered if value is carrier else value, (args, kwargs))
+        result = func(*given[0], **given[1])
+        output = tensors_in(result)[0]
+        assert first is not None
+        assert output.grad_fn is not None
+        switches = switches_of(output.grad_fn) if operation.kind is Kind.MAX_POOL else None
+        arguments = named_arguments(func, name, args, kwargs)
+        forward = Forward(operation, carrier.detach(), output.detach(), arguments, switches)
+        with torch.set_grad_enabled(not self._lean):  # only maps that can be differentiated need it recorded
+            kept = None if rule.keep is None else rule.keep(forward)
+        self.regions.append(Region(rule, output.grad_fn, first, kept))
+        nodes = self.way.between(output.grad_fn, {carrier.grad_fn})
+        self.noted.update(dict.fromkeys(nodes, operation))
+        self.covered.update(nodes)
+        return result
+
+    def _norm(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        """Run a batch norm. In eval mode its backward is the scaling by its factor, so the two rules are one."""
+        operation = Operation("batch_norm", Kind.BATCH_NORM)
+        rule = rule_for(self._rules, operation)
+        given = named_arguments(func, "batch_norm", args, kwargs)
+        trains = bool(given.get("training")) or given.get("running_var") is None
+        carriers = self._carriers(tensors)
+        if rule is None or not carriers or (rule.back is None and trains):
+            return func(*args, **kwargs)
+        if rule.back is not scale and rule.back is not None:
+            return self._region(func, "batch_norm", args, kwargs, tensors, operation, rule)
+        result = func(*args, **kwargs)
+        node = result.grad_fn
+        self.noted[node] = operation
+        self.covered.add(node)
+        spared = None
+        if not trains and self._lean and len(carriers) == 1:
+            spared = self.saved.spare_norm(node) if node.name().startswith("NativeBatchNormBackward") else None
+        if spared is not None:
+            self.handles += spared
+            return result
+        forward = Forward(operation, carriers[0].detach(), result.detach(), given)
+        with torch.set_grad_enabled(not self._lean):
+            self.regions.append(Region(SCALE, node, node, affine_factor(forward)))
+        return result
+
+    def _spare(self, name: str, source: Tensor, result: Any) -> None:
+        """Make small what autograd keeps of a call that read or returned much."""
+        output = result[0] if isinstance(result, tuple) else result
+        if max(source.numel(), output.numel()) * output.element_size() < LARGE:
+            return
+        if type(output) is not Tensor or output.grad_fn is None:
+            return
+        rule = rule_for(self._rules, Operation(name, kinds_of(name)[0]))
+        handles = self.saved.spare(output, rule, self.way)
+        if handles:
+            self.handles += handles
+            self.covered.add(output.grad_fn)
+
+    # ------------------------------------------------------------------------ what must not go unseen
+
+    def _pairs(self, name: str, args: Any, kwargs: Any) -> list[tuple[Tensor, Tensor]]:
+        if not self._weighing or (name in SUMS and not self._folded):
+            return []
+        self._folded = self._folded or name in FOLDS
+        return factors_of(name, args, kwargs, self._examined)
+
+    def _suspect(self, result: Any, pairs: list[tuple[Tensor, Tensor]]) -> None:
+        node = next((tensor.grad_fn for tensor in tensors_in(result)), None)
+        if node is None:
+            return
+        if self._examined:
+            self.factors += [(node, x, factor) for x, factor in pairs]
+        else:
+            self.suspects += [(node, is_function_of_sign(x, factor)) for x, factor in pairs]
+
+    def _noting_alias(self, result: Any, source: Any) -> Any:
+        """Note memory of the signal's tensors that can be written unseen: x.detach(), x.data, and those in numpy."""
+        if isinstance(source, Tensor) and isinstance(result, Tensor):
+            if source.grad_fn is not None and result.grad_fn is None and address(result):
+                self._aliases[address(result)] = result
+        elif isinstance(source, Tensor) and address(source) in self._aliases:
+            self._in_numpy.append((source, source.clone()))
+        return result
+
+    def _refuse_hidden(self, name: str, written: list[Tensor]) -> None:
+        """Refuse to write into the signal's tensors where autograd does not see it."""
+        for tensor in written:
+            base = base_of(tensor)
+            hidden = tensor.grad_fn is None and (
+                (base is not None and self.way.carries(base)) or (bool(self._aliases) and address(tensor) in self._aliases)
+            )
+            if hidden or (not torch.is_grad_enabled() and self.way.carries(tensor)):
+                raise RuleError(
+                    f"{self._place(Operation(name, Kind.UNKNOWN))} writes into what carries the signal, unseen by autograd "
+                    "(under no_grad, or by x.detach() or x.data): write into a copy"
+                )
+
+    def check_numpy(self) -> None:
+        """Refuse a pass in which numpy wrote into what carries the signal.
+
+        Raises
+        ------
+        RuleError
+            It did.
+        """
+        for tensor, before in self._in_numpy:
+            if not torch.equal(tensor, before):
+                raise RuleError("the model writes with numpy into what carries the signal, unseen by autograd: write into a copy")
+
+    def _place(self, operation: Operation) -> str:
+        path, stock = running_module({id(module): path for path, module in self._model.named_modules()})
+        return Call(path, operation.name, operation.kind, "", "" if stock else source_line()).place
+
+
+def _learn(func: Callable[..., Any]) -> tuple[str | None, bool]:
+    name = operation_name(func)
+    if name is None:  # an attribute: only .data, and assignments
+        stop = func.__name__ == "__set__" or getattr(getattr(func, "__self__", None), "__name__", "") == "data"
+    else:
+        stop = name in _LOOKED_AT or is_in_place(func)
+    _known[func] = name, stop
+    return name, stop
+
+
+def _functional(func: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return the function that computes out of place what another writes into its first argument."""
+    base = func.__name__.split(".")[0]
+    if not base.endswith("_"):  # F.relu(x, inplace=True)
+        return func
+    places = (F, torch, Tensor)
+    return next(getattr(place, base[:-1]) for place in places if callable(getattr(place, base[:-1], None)))
+
+
+def _writes(kwargs: Mapping[str, Any]) -> bool:
+    return bool(kwargs) and bool(
+        kwargs.get("inplace") or kwargs.get("out") is not None or kwargs.get("max_norm") is not None
+    )

@@ -1,0 +1,155 @@
+"""Rectifiers written by hand, found by what they do to the signal.
+
+``x * (x > 0)`` leaves a plain product in autograd's graph: the mask is a number like any other, however it was computed
+(from ``x.detach()``, under ``no_grad``, in numpy). What gives it away is that the factor of each number follows from
+that number's own value: in the order of ``x`` the factors hardly change. So each call that may choose or weigh single
+numbers (products with what carries no signal, ``where``, fills, maxima, sums of ``x`` and ``|x|``) is looked at on a
+sample. What is suspicious there is examined as a whole, in a second run, and in a third on another input, in which a
+factor that does not come from the activations stays as it was.
+
+A comparison that only steers (a Python condition, a choice of rows, a constant region) makes no such factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["FOLDS", "SUMS", "WEIGHS", "factors_of", "is_function_of_sign"]
+
+# Calls that may weigh single numbers; FOLDS give x and -x one value, after which a sum may rectify.
+FOLDS = frozenset("abs sqrt pow square float_power norm vector_norm maximum fmax max hypot where mul".split())
+SUMS = frozenset("add sub rsub".split())
+WEIGHS = (
+    frozenset(
+        """mul where masked_fill masked_select getitem setitem index_put addcmul einsum maximum minimum fmax fmin max min
+        amax amin aminmax topk sort kthvalue""".split()
+    )
+    | SUMS
+)
+_SAMPLE = 16  # numbers along each axis
+
+Pairs = list[tuple[Tensor, Tensor]]
+
+
+def factors_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], whole: bool) -> Pairs:
+    """Return pairs of numbers and of the factors with which a call weighs them, as it seems, of one shape each.
+
+    Parameters
+    ----------
+    name, args, kwargs
+        The call, before it runs: it may write into its arguments.
+    whole : bool
+        Whether to look at all numbers, or at a sample.
+    """
+    look = _LOOKS.get(name)
+    if look is None:
+        return []
+    with torch.no_grad():
+        operands = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        pairs = look(operands, args, kwargs)
+        pairs = [(x, factor) for x, factor in pairs if x.shape == factor.shape and x.dtype.is_floating_point]
+        return [(_seen(x, whole), _seen(factor, whole).to(x.dtype)) for x, factor in pairs]
+
+
+def is_function_of_sign(x: Tensor, factor: Tensor) -> Tensor:
+    """Whether each number's factor follows from its own value, as in ``x * (x > 0)``; (), bool, on the device.
+
+    Parameters
+    ----------
+    x, factor : Tensor
+        Of one shape.
+        Without negative or positive numbers, nothing is said.
+    """
+    x, factor = x.flatten(), factor.flatten()
+    if x.numel() < 2:
+        return torch.zeros((), dtype=torch.bool, device=x.device)
+    positive, negative = x > 0, x < 0
+    low, high = torch.finfo(x.dtype).min, torch.finfo(x.dtype).max
+    of_positive = factor.where(positive, high).amin(), factor.where(positive, low).amax()
+    of_negative = factor.where(negative, high).amin(), factor.where(negative, low).amax()
+    by_sign = (of_negative[1] < of_positive[0]) | (of_positive[1] < of_negative[0])
+    by_sign = by_sign & positive.any() & negative.any()
+    if x.numel() < _SAMPLE:
+        return by_sign
+    # A threshold elsewhere: in the order of x the factors change far less than in any other order.
+    ordered = factor[x.argsort(stable=True)]
+    span = ordered.amax() - ordered.amin()
+    expected = 2 * ordered.var() / span.clamp(min=torch.finfo(x.dtype).tiny) * (x.numel() - 1)
+    by_value = (span > 0) & (ordered.diff().abs().sum() < 0.35 * expected) & (x.amax() > x.amin()) & negative.any()
+    return by_sign | by_value
+
+
+def _seen(tensor: Tensor, whole: bool) -> Tensor:
+    if whole:
+        return tensor.detach().clone()
+    return tensor.detach()[tuple(slice(None, None, max(1, size // _SAMPLE)) for size in tensor.shape)]
+
+
+# --------------------------------------------------------------------- what each call weighs, and with what
+
+
+def _product(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    return [
+        (x, factor)
+        for x in operands
+        for factor in operands
+        if x is not factor and x.requires_grad and not factor.requires_grad and factor.dim()
+    ]
+
+
+def _choice(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    condition = next((each for each in operands if each.dtype == torch.bool), operands[0])
+    return [(x, condition) for x in operands if x.requires_grad and x.shape == condition.shape]
+
+
+def _fill(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    x, mask = operands[:2] if len(operands) > 1 else (operands[0], operands[0])
+    return [(x, mask)] if mask.dtype == torch.bool else []
+
+
+def _index(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    """x[mask] with a mask of x's own shape; of vectors such a mask chooses rows."""
+    index = args[1] if len(args) > 1 else ()
+    mask = index[0] if isinstance(index, (tuple, list)) and len(index) == 1 else index
+    own = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == args[0].shape and mask.dim() > 1
+    return [(args[0], mask)] if own else []
+
+
+def _extreme(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    if len(operands) != 2 or operands[0].shape != operands[1].shape:
+        return _largest(operands, args, kwargs)
+    one, other = operands  # a constant is for the table to judge
+    return [(x, one > other) for x in operands] if one.requires_grad and other.requires_grad else []
+
+
+def _largest(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    """An extreme over a short dimension: which of two numbers is larger may follow from one of them alone."""
+    x = operands[0]
+    dim = kwargs.get("dim", next((value for value in args[1:] if isinstance(value, (int, tuple, list))), None))
+    if dim is None or not isinstance(dim, int) or x.dim() < 2 or x.shape[dim] > 4:
+        return []
+    slabs = x.unbind(dim)
+    return [(one, one > other) for one in slabs for other in slabs if one is not other]
+
+
+def _sum(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    if len(operands) != 2 or operands[0].shape != operands[1].shape:
+        return []
+    one, other = operands
+    equal = torch.isclose(one.abs(), other.abs(), rtol=1e-3, atol=0).all()
+    return [(one, ((one * other) > 0) & equal)]
+
+
+_LOOKS: dict[str, Callable[[list[Tensor], Any, Any], Pairs]] = {
+    **dict.fromkeys(("mul", "addcmul", "einsum"), _product),
+    **dict.fromkeys(("where",), _choice),
+    **dict.fromkeys(("masked_fill", "masked_select"), _fill),
+    **dict.fromkeys(("getitem", "setitem", "index_put"), _index),
+    **dict.fromkeys(("maximum", "minimum", "fmax", "fmin", "max", "min"), _extreme),
+    **dict.fromkeys(("amax", "amin", "aminmax", "topk", "sort", "kthvalue"), _largest),
+    **dict.fromkeys(SUMS, _sum),
+}

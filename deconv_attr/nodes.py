@@ -1,0 +1,183 @@
+"""Autograd's graph of one forward pass: which nodes lead down to the inputs, and what is done at them.
+
+Autograd calls a node's hooks with the signals above and below it. A *prehook* may change the signal before the node
+sends it; a *hook* may replace what the node has sent. All that is used of nodes is public.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from .rules import Rule, rectify
+
+__all__ = ["Region", "Way", "enter", "put"]
+
+Signals = tuple[Tensor | None, ...]
+
+
+class Entering(torch.autograd.Function):
+    """Copies the inputs, by one node for all: an input that the model does not use receives a zero signal."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Copy the inputs."""
+        return tuple(tensor.clone() for tensor in inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, ...]:
+        """Pass the signals on."""
+        return signals
+
+
+def enter(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Copy the inputs, so that the model may write into them; the signal ends at the one node of all copies."""
+    entered: tuple[Tensor, ...] = Entering.apply(*inputs)
+    return entered
+
+
+class Way:
+    """The nodes from which a signal comes down to one node, the entry, found as they are asked for.
+
+    A node never changes its inputs, so what is known of it stays true.
+    """
+
+    def __init__(self, entry: Node) -> None:
+        self._below: dict[Node, list[Node]] = {entry: []}
+        self._leads: dict[Node, bool] = {entry: True}
+
+    def carries(self, tensor: Tensor) -> bool:
+        """Whether a tensor carries the signal: whether its graph leads down to the entry."""
+        if tensor.grad_fn is None:
+            return False
+        self.walk([tensor.grad_fn])
+        return self._leads[tensor.grad_fn]
+
+    def carriers(self, node: Node) -> int:
+        """Count the tensors that carry the signal among those that the call of a node read."""
+        return sum(self._leads[below] for below in self._below[node])
+
+    def walk(self, roots: Iterable[Node]) -> None:
+        """Find out of the nodes below some roots whether they lead down to the entry."""
+        stack = list(roots)
+        while stack:
+            node = stack[-1]
+            if node not in self._below:  # first those below it
+                self._below[node] = [below for below, _ in node.next_functions if below is not None]
+                stack += [below for below in self._below[node] if below not in self._below]
+                continue
+            stack.pop()
+            if node not in self._leads:
+                self._leads[node] = any(self._leads[below] for below in self._below[node])
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that have been found to lead to the entry, each after those below it; without the entry."""
+        return [node for node, leads in self._leads.items() if leads][1:]
+
+    def leads(self, node: Node) -> bool:
+        """Whether a node has been found to lead to the entry."""
+        return self._leads.get(node, False)
+
+    def between(self, output: Node, inputs: Iterable[Node | None]) -> list[Node]:
+        """Return the nodes of one call: from that of its output down to, and without, those of its inputs."""
+        seen, stack = set(inputs), [output]
+        found: list[Node] = []
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                found.append(node)
+                stack += [below for below, _ in node.next_functions if below is not None]
+        return found
+
+    def clear(self) -> None:
+        """Let go of the nodes."""
+        self._below.clear()
+        self._leads.clear()
+
+
+@dataclass(eq=False)
+class Region:
+    """A call that one rule covers, whatever nodes it left: the signal jumps from its last node to its first.
+
+    Parameters
+    ----------
+    rule : Rule
+        Of the call; it has a body.
+    last, first : Node
+        Of its output, and the one at which its input enters; they may be one.
+    kept : Any
+        What the rule has kept.
+    """
+
+    rule: Rule
+    last: Node
+    first: Node
+    kept: Any = None
+
+    def put(self) -> list[Any]:
+        """Put the rule on the nodes; return the handles of the hooks."""
+        if self.rule.before:
+            return [self.last.register_prehook(self._before)]
+        if self.last is self.first:
+            return put(self.last, self.rule, False, self.kept)
+        above: list[Tensor | None] = [None]
+
+        def take(signals: Signals) -> None:
+            above[0] = signals[0]
+
+        def give(below: Signals, _: Signals) -> Signals | None:
+            signal, above[0] = above[0], None
+            assert self.rule.back is not None
+            return None if signal is None else (self.rule.back(signal, self.kept),)
+
+        return [self.last.register_prehook(take), self.first.register_hook(give)]
+
+    def _before(self, signals: Signals) -> Signals:
+        assert self.rule.back is not None
+        return tuple(None if signal is None else self.rule.back(signal, self.kept) for signal in signals)
+
+
+def put(node: Node, rule: Rule, reuse: bool, kept: Any = None) -> list[Any]:
+    """Put a rule on a single node; return the handles of the hooks.
+
+    Parameters
+    ----------
+    node : Node
+        Whatever it sends is replaced.
+    rule : Rule
+        It has a body.
+    reuse : bool
+        Whether the memory of what is replaced may be used again.
+    kept : Any
+        What the rule has kept.
+    """
+    back = rule.back
+    assert back is not None
+    if rule.before:
+        return [node.register_prehook(lambda above: tuple(None if s is None else back(s, kept) for s in above))]
+    in_its_memory = reuse and back is rectify
+
+    def replace(below: Signals, above: Signals) -> Signals | None:
+        signal = above[0]
+        if signal is None:
+            return None
+        if in_its_memory and _alike(below[0], signal):
+            torch.clamp(signal, min=0, out=below[0])
+            return None
+        return tuple(None if sent is None else back(signal, kept) for sent in below)
+
+    return [node.register_hook(replace)]
+
+
+def _alike(below: Tensor | None, above: Tensor) -> bool:
+    return (
+        type(below) is Tensor is type(above)
+        and below.stride() == above.stride()
+        and below.data_ptr() != above.data_ptr()
+    )

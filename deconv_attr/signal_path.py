@@ -1,0 +1,467 @@
+"""Puts a table of rules on autograd's graph of one forward pass, and sends signals back through it.
+
+Autograd has recorded what the model computed; a rule only replaces what some nodes of its graph send. What happens to
+``conv -> relu -> pool``:
+
+====================  =================================  ==============================================================
+forward, as ever      node that autograd makes           right after the call
+====================  =================================  ==============================================================
+``x = enter(image)``  ``EnteringBackward``               the entry: here the signal will end
+``h = conv(x)``       ``ConvolutionBackward0``           if large: of the input only the shape is kept
+``h = relu(h)``       ``ReluBackward0``                  the module's hook notes that 'features.1' made this node;
+                                                         if large: of the output nothing is kept
+``y = pool(h)``       ``MaxPool2DWithIndicesBackward0``  if large: the indices are kept as small switches
+====================  =================================  ==============================================================
+
+When the forward pass has ended, and not before (a gradient that the model takes inside it is the model's own), the graph
+is walked from ``y`` down to the entry. Each node is asked for its operation, and the table for the operation's rule:
+
+=================================  ==========  =======  ===============================================================
+node                               operation   rule     what is done
+=================================  ==========  =======  ===============================================================
+``MaxPool2DWithIndicesBackward0``  max_pool2d  unpool   nothing: its own backward puts the signal at the switches
+``ReluBackward0``                  relu        rectify  a hook replaces what it sends by ``signal.clamp(min=0)``
+``ConvolutionBackward0``           conv2d      adjoint  nothing: its own backward is the transposed convolution
+=================================  ==========  =======  ===============================================================
+
+Then ``torch.autograd.grad(y[:, 3, 0, 0], image)`` sends the signal. A node without a rule is an error that names module
+and line: for that, and only then, the model runs once more, traced. What nodes do not tell, see ``forward_pass.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from .coverage import NO_RULE, Call, Coverage
+from .errors import InputError, ModelError, RuleError, reason
+from .forward_pass import ForwardPass
+from .handwritten import is_function_of_sign
+from .nodes import Signals, enter, put
+from .operations import Kind, Operation, Question, identify_node, tensors_in
+from .ownership import Undo, keep_attributes
+from .rules import Rule, Table, rule_for
+from .saved_tensors import EarlyBackwardError
+
+__all__ = ["SignalPath", "send"]
+
+_REENTRANT = (
+    "the model uses torch.utils.checkpoint with use_reentrant=True, which runs a part of it again where no rule can reach "
+    "it: choose use_reentrant=False, or switch checkpointing off"
+)
+_Forward = Callable[..., Any]
+
+
+class SignalPath:
+    """The way back through one forward pass of a model.
+
+    Enter it twice, ``with path, path:``, see :class:`Undo`. Inside, :meth:`run` runs the model, and a backward pass from
+    its output to the given inputs follows the rules. Model and thread carry nothing of ours but while it runs.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    rules : Table
+        Which rule serves which operation.
+    strict : bool
+        Whether an operation without a rule is an error, or only noted in :attr:`calls`, with autograd's gradient.
+    traced : bool
+        Whether to note the calls in :attr:`calls` (slow).
+    watch : bool
+        Whether to note too at which calls the signal is rectified, and stops being finite.
+    narrow : bool
+        Whether the signal starts at single units, so that convolutions need to send back only a part of it.
+    lean : bool
+        False: autograd keeps all that it ever keeps, so that maps can be differentiated; for tests, too.
+
+    Attributes
+    ----------
+    calls : list of Call
+        When traced, what the signal goes through, in forward order.
+    rectified : list of Call
+        With `watch`, the calls that rectified the signal, in the order in which it came to them.
+    culprit : Call or None
+        With `watch`, the call at which the signal stopped being finite.
+    in_float16 : bool
+        Whether a part of the way is in float16, which loses small signals; known when the signal has arrived.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rules: Table,
+        *,
+        strict: bool = True,
+        traced: bool = False,
+        watch: bool = False,
+        narrow: bool = False,
+        lean: bool = True,
+    ) -> None:
+        self.calls: list[Call] = []
+        self.rectified: list[Call] = []
+        self.culprit: Call | None = None
+        self.in_float16 = False
+        self.watches = watch
+        self._model = model
+        self._rules = rules
+        self._strict = strict
+        self._traced = traced or watch
+        self._narrow = narrow
+        self._lean = lean
+        self._examined = False
+        self._has_rectifier = False
+        self._ran: ForwardPass | None = None
+        self._undo = Undo()
+
+    @property
+    def lacks_rectifier(self) -> bool:
+        """Whether the table rectifies the signal, and no operation of the model did."""
+        rule = self._rules.get(Kind.RECTIFIER)
+        return rule is not None and rule.rectifies and not self._has_rectifier
+
+    def report(self, notes: Iterable[str] = ()) -> Coverage:
+        """Return the calls as a coverage report."""
+        return Coverage(self.calls, tuple(notes))
+
+    def __enter__(self) -> SignalPath:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._undo.__exit__()
+
+    def carries(self, tensor: Tensor) -> bool:
+        """Whether a tensor of the forward pass carries the signal, that is, depends on the inputs."""
+        return self._ran is not None and self._ran.way.carries(tensor)
+
+    # ------------------------------------------------------------------------ forward
+
+    def run(self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any] = (), whole: bool = True) -> Any:
+        """Run a forward function on copies of the inputs, at which the signal will arrive.
+
+        Parameters
+        ----------
+        forward : callable
+            The model, or a function that calls it.
+        inputs : sequence of Tensor
+            Tensors that require grad.
+        others : sequence
+            Further arguments; what the model writes into them goes to copies.
+        whole : bool
+            Whether all of the model runs. Below a layer there may be no rectifier: its filters are the map.
+
+        Raises
+        ------
+        RuleError
+            The table has no rule for an operation.
+        ModelError
+            The output does not depend on the inputs, no rectifier ran, or activations are checkpointed.
+        InputError
+            The model does not take an image that is no batch.
+        """
+        _enable_gradients(self._undo)
+        self.in_float16 = any(tensor.dtype == torch.float16 for tensor in inputs)
+        try:
+            ran, output = self._pass(forward, inputs, others)
+        except EarlyBackwardError:
+            # The model takes a gradient inside its forward pass, of what we have packed: it shall have its own.
+            self._lean = self._narrow = False
+            ran, output = self._pass(forward, inputs, others)
+        self._ran = ran
+        given = self._identify(ran, tensors_in(output))
+        by_hand = self._written_by_hand(ran, forward, inputs, others)
+        lacking = next((given[node][0] for node in given if given[node][1] is None), None)
+        if self._strict and (by_hand or lacking):
+            raise RuleError(_why_none((by_hand or self._lacking(ran, given, lacking, forward, inputs, others))[0]))
+        if ran.tracer is not None:
+            ran.tracer.settle(given)
+            self.calls = ran.tracer.calls
+            _mark(self.calls, by_hand)
+        self._has_rectifier = any(rule is not None and rule.rectifies for _, rule in given.values())
+        self._put(ran, given)
+        if self._strict:
+            self._check(ran, tensors_in(output), whole)
+        return output
+
+    def _pass(self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]) -> tuple[ForwardPass, Any]:
+        entered = enter(inputs)
+        ran = ForwardPass(
+            self._model,
+            others,
+            self._rules,
+            entered,
+            traced=self._traced,
+            narrow=self._narrow,
+            lean=self._lean,
+            examined=self._examined,
+        )
+        self._undo.later(ran.close)
+        undo = Undo()
+        with undo, undo:
+            keep_attributes(self._model, undo)
+            ran.hook(undo)
+            ran.push(undo)
+            try:
+                output = ran.stand_in(forward(*entered, *others))
+            except RuntimeError as error:
+                if not ran.saved.asked_early:
+                    _refuse_unbatched(self._model, inputs, error)
+                    raise
+        if ran.saved.asked_early:
+            raise EarlyBackwardError
+        ran.check_numpy()
+        return ran, output
+
+    # ------------------------------------------------------------------------ rules
+
+    def _identify(self, ran: ForwardPass, outputs: Sequence[Tensor]) -> dict[Node, tuple[Operation, Rule | None]]:
+        """Give each node that the signal will come to its operation and its rule, from the inputs up."""
+        ran.saved.open = True
+        ran.way.walk([tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None])
+        asked = {
+            node: ran.noted.get(node) or identify_node(node, ran.way.carriers(node)) for node in ran.way.nodes()
+        }
+        # What only values tell is read from the device at once.
+        questions = [question for question in asked.values() if isinstance(question, Question)]
+        ran.suspects = [(node, flag) for node, flag in ran.suspects if ran.way.leads(node)]
+        answers = _read([*(question.answer for question in questions), *(flag for _, flag in ran.suspects)])
+        if not any(answers[len(questions) :]):
+            ran.suspects = []
+        answer = dict(zip(map(id, questions), answers, strict=False))
+        given = {}
+        for node, known in asked.items():
+            if isinstance(known, Question):
+                known = known.yes if answer[id(known)] else known.no
+            given[node] = known, rule_for(self._rules, known)
+        return given
+
+    def _put(self, ran: ForwardPass, given: dict[Node, tuple[Operation, Rule | None]]) -> None:
+        """Put the rules on their nodes."""
+        handles = ran.handles
+        for node, (operation, rule) in given.items():
+            if self.watches:  # before the rule changes the signal
+                handles.append(node.register_prehook(self._watching_above(ran, node, rule)))
+            name = node.name()
+            if name == "CheckpointFunctionBackward":
+                raise ModelError(_REENTRANT)
+            if name.startswith("ToCopyBackward"):
+                handles.append(node.register_hook(self._note_type))
+            if rule is None or rule.back is None or node in ran.covered:
+                continue
+            if rule.keep is not None:  # the call could not be seen, as those in TorchScript
+                raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(ran, node, operation)}, unseen")
+            if ran.way.carriers(node) > 1:
+                where = self._place(ran, node, operation)
+                raise RuleError(f"the signal enters {where} by more than one argument: '{rule.name}' takes one")
+            handles += put(node, rule, self._lean)
+        for region in ran.regions:
+            if ran.way.leads(region.last):
+                handles += region.put()
+        if self.watches:
+            for node, (_, rule) in given.items():
+                handles.append(node.register_hook(self._watching_below(ran, node, rule)))
+
+    def _note_type(self, below: Signals, above: Signals) -> None:
+        self.in_float16 |= any(signal is not None and signal.dtype == torch.float16 for signal in (*below, *above))
+
+    # ------------------------------------------------------------------------ the signal, watched
+
+    def _watching_above(self, ran: ForwardPass, node: Node, rule: Rule | None) -> Callable[[Signals], None]:
+        call = ran.tracer.call_of.get(node) if ran.tracer is not None else None
+
+        def watch(above: Signals) -> None:
+            if call is not None and rule is not None and rule.rectifies and above[0] is not None and call.lowest is None:
+                call.lowest = _each(Tensor.amin, above[0])
+
+        return watch
+
+    def _watching_below(self, ran: ForwardPass, node: Node, rule: Rule | None) -> Callable[[Signals, Signals], None]:
+        call = ran.tracer.call_of.get(node) if ran.tracer is not None else None
+
+        def watch(below: Signals, above: Signals) -> None:
+            if call is None:
+                return
+            if rule is not None and rule.rectifies:
+                signal = next((signal for signal in below if signal is not None), None)
+                if signal is not None:
+                    call.highest = _each(Tensor.amax, signal)
+                    self.rectified.append(call)
+            if self.culprit is None and _finite(above) and not _finite(below):
+                self.culprit = call
+
+        return watch
+
+    # ------------------------------------------------------------------------ errors, which may take their time
+
+    def _written_by_hand(
+        self, ran: ForwardPass, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]
+    ) -> list[Call]:
+        """Examine what looked like a rectifier written by hand, in two more runs.
+
+        On another input the factor must be another one, and follow from the numbers that it weighs there, too.
+        """
+        if not ran.suspects or self._examined:
+            return []
+        runs = [self._factors(forward, again, others) for again in (inputs, _shaken(inputs))]
+        first, second = runs[0] or [], runs[1]
+        found = []
+        for number, (call, x, factor) in enumerate(first):
+            if not bool(is_function_of_sign(x, factor)):
+                continue
+            if second is not None and number < len(second):
+                _, x_again, again = second[number]
+                same = factor.shape == again.shape and torch.equal(factor, again)
+                if same or not bool(is_function_of_sign(x_again, again)):
+                    continue
+            call.kind = Kind.MASK
+            found.append(call)
+        return found
+
+    def _factors(
+        self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]
+    ) -> list[tuple[Call, Tensor, Tensor]] | None:
+        """Run the model, traced, and return all that may be a factor; None where it does not take these inputs."""
+        path = SignalPath(self._model, self._rules, strict=False, traced=True, lean=False)
+        path._examined = True
+        with path, path:
+            try:
+                ran, output = path._pass(forward, [each.detach().requires_grad_() for each in inputs], others)
+            except Exception:
+                return None
+            path._undo.later(ran.close)
+            path._identify(ran, tensors_in(output))
+            assert ran.tracer is not None
+            call_of = ran.tracer.call_of
+            return [(call_of[node], x, f) for node, x, f in ran.factors if node in call_of and ran.way.leads(node)]
+
+    def _lacking(
+        self,
+        ran: ForwardPass,
+        given: dict[Node, tuple[Operation, Rule | None]],
+        lacking: Operation | None,
+        forward: _Forward,
+        inputs: Sequence[Tensor],
+        others: Sequence[Any],
+    ) -> list[Call]:
+        """Say which calls have no rule; if nobody has looked, run the model once more and look."""
+        assert lacking is not None
+        if any(node.name() == "CheckpointFunctionBackward" for node in given):
+            raise ModelError(_REENTRANT)
+        tracer = ran.tracer
+        if tracer is not None:
+            tracer.settle(given)
+            return [call for call in tracer.calls if call.rule == NO_RULE]
+        path = SignalPath(self._model, self._rules, strict=False, traced=True, lean=False)
+        with path, path:
+            path.run(forward, [each.detach().requires_grad_() for each in inputs], others, whole=False)
+        calls = [call for call in path.calls if call.rule == NO_RULE]
+        return calls or [Call("", lacking.name, lacking.kind, NO_RULE)]
+
+    def _place(self, ran: ForwardPass, node: Node, operation: Operation) -> str:
+        call = None if ran.tracer is None else ran.tracer.call_of.get(node)
+        return (call or Call(ran.made_by.get(node, ""), operation.name, operation.kind, "")).place
+
+    def _check(self, ran: ForwardPass, outputs: Sequence[Tensor], whole: bool) -> None:
+        if not outputs:
+            return  # of which the caller will complain
+        if not any(map(ran.way.carries, outputs)):
+            raise ModelError(
+                "the model's output does not depend on its inputs (is it computed under no_grad, or inside of a "
+                "torch.utils.checkpoint with use_reentrant=True?)"
+            )
+        if whole and self.lacks_rectifier:
+            raise ModelError(
+                "the model ran no rectifier (ReLU), so this map would be the plain gradient: "
+                "use captum.attr.Saliency, or see deconv_attr.coverage(model, inputs) for what it ran"
+            )
+
+
+def send(
+    scores: Tensor, tensors: Sequence[Tensor], start: Tensor, **options: Any
+) -> tuple[Tensor, ...]:
+    """Send a signal from some scores down to some tensors: ``torch.autograd.grad``, with its options.
+
+    Raises
+    ------
+    ModelError
+        The model has overwritten what autograd needs.
+    """
+    try:
+        return torch.autograd.grad(scores, tensors, start, **options)
+    except RuntimeError as error:
+        if "modified by an inplace operation" in str(error):
+            raise ModelError(f"the model has overwritten numbers that the signal needs on its way back: {reason(error)}") from error
+        raise
+
+
+def _enable_gradients(undo: Undo) -> None:
+    """Let autograd record, whatever the caller's modes."""
+    if torch.is_inference_mode_enabled():
+        mode = torch.inference_mode(False)
+        undo.later(lambda: None if torch.is_inference_mode_enabled() else mode.__exit__(None, None, None))
+        mode.__enter__()
+    before = torch.is_grad_enabled()
+    undo.later(lambda: torch.set_grad_enabled(before))
+    torch.set_grad_enabled(True)
+
+
+def _read(answers: Sequence[Tensor]) -> list[bool]:
+    """Read many answers from the device at once."""
+    if not answers:
+        return []
+    device = answers[0].device
+    found: list[bool] = torch.stack([answer.to(device) for answer in answers]).tolist()
+    return found
+
+
+def _mark(calls: Iterable[Call], by_hand: Sequence[Call]) -> None:
+    places = {call.place for call in by_hand}
+    for call in calls:
+        if call.place in places:
+            call.kind, call.rule = Kind.MASK, NO_RULE
+
+
+def _why_none(call: Call) -> str:
+    reasons = {
+        Kind.ACTIVATION: "the paper has rectifiers only; choose activations='rectify' or 'gradient'",
+        Kind.MASK: "it weighs activations by their own signs, as a rectifier written by hand; use torch.relu, or choose "
+        "activations='gradient'",
+    }
+    unknown = "it is not listed, or ran where no rule can reach it; choose unknown='gradient' to differentiate it"
+    return f"no rule for {call.place}: {reasons.get(call.kind, unknown)}"
+
+
+def _refuse_unbatched(model: nn.Module, inputs: Sequence[Tensor], error: Exception) -> None:
+    """Say of an image without a batch, which the model did not take, what is expected."""
+    axes = next((d for m in model.modules() for d, kind in enumerate((nn.Conv1d, nn.Conv2d, nn.Conv3d), 1) if isinstance(m, kind)), 0)
+    if axes and inputs[0].dim() == axes + 1:
+        form = ("(N, C, L)", "(N, C, H, W)", "(N, C, D, H, W)")[axes - 1]
+        raise InputError(
+            f"expected a batch {form}, got an input of shape {tuple(inputs[0].shape)}, which the model does not take "
+            f"({reason(error)}): give x[None]"
+        ) from error
+
+
+def _shaken(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return other inputs in the same range; the caller's random numbers are not touched."""
+    generator = torch.Generator().manual_seed(0)
+    shaken = []
+    for tensor in inputs:
+        values = tensor.detach()
+        noise = torch.randn(values.shape, generator=generator).to(values)
+        spread = values.float().std(correction=0).to(values.dtype).clamp(min=1e-3)
+        shaken.append((values + 0.5 * spread * noise).clamp(values.amin() - spread, values.amax() + spread))
+    return shaken
+
+
+def _each(extreme: Callable[..., Tensor], signal: Tensor) -> Tensor:
+    """Reduce a signal (N, ...) to (N,)."""
+    return extreme(signal, tuple(range(1, signal.dim()))) if signal.dim() > 1 else signal
+
+
+def _finite(signals: Signals) -> bool:
+    return all(signal is None or bool(signal.isfinite().all()) for signal in signals)
