@@ -12,7 +12,7 @@ Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from .batches import batches, of_examples, target_of
 from .checks import Target, check_inputs, check_model, select_scores
 from .coverage import Coverage
+from .diagnosis import arrival
+from .errors import TargetError
 from .explanation import explain, leaves_of
 from .rules import DECONVNET, Table, check_table, choose
 from .signal_path import SignalPath, send
@@ -95,6 +97,7 @@ class ZFDeconv(Face, GradientAttribution):
         *,
         internal_batch_size: int | None = None,
         return_coverage: bool = False,
+        create_graph: bool = False,
     ) -> Any:
         """Project the target's score down to the inputs.
 
@@ -112,6 +115,9 @@ class ZFDeconv(Face, GradientAttribution):
             lists, tuples and dicts; all else is given to every part as it is.
         return_coverage : bool
             Whether to return the :class:`Coverage` report of the call too; the calls are those of the first batch.
+        create_graph : bool
+            Whether the map can itself be differentiated, by the model's weights and by inputs that require grad: to
+            train with explanations, or to attack them. Autograd then keeps all activations.
 
         Returns
         -------
@@ -136,21 +142,58 @@ class ZFDeconv(Face, GradientAttribution):
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
         count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
+        options = {"create_graph": True} if create_graph else {}
 
         def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
-            leaves = leaves_of(of_examples(tensors, examples, count))
+            leaves = leaves_of(of_examples(tensors, examples, count), connected=create_graph)
 
             def forward(*args: Any) -> Any:
                 return path.run(self.forward_func, args[: len(leaves)], args[len(leaves) :])
 
             further = of_examples(others, examples, count)
-            return self.gradient_func(forward, leaves, target_of(target, examples, count), further)
+            return self.gradient_func(forward, leaves, target_of(target, examples, count), further, **options)
 
         signals, report = explain(
-            self.model, self.rules, parts, descend, SINGLE_UNIT, traced=return_coverage
+            self.model, self.rules, parts, descend, SINGLE_UNIT, traced=return_coverage, lean=not create_graph
         )
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
+
+    def attribute_targets(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        targets: Sequence[Target],
+        additional_forward_args: Any = None,
+    ) -> Any:
+        """Project several scores down to the inputs, each to a map of its own, from one forward pass.
+
+        Parameters
+        ----------
+        inputs, additional_forward_args
+            As for :meth:`attribute`, which also lists the errors and the warning.
+        targets : sequence
+            T targets, each as for :meth:`attribute`.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            (T, N, ...), for inputs (N, ...): what :meth:`attribute` returns for each target.
+        """
+        tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
+        if not isinstance(targets, (list, tuple)) or not targets:
+            raise TargetError(f"expected a list of targets, got {targets!r}")
+        path = SignalPath(self.model, self.rules, lean=False)  # packed tensors serve one signal at a time
+        with path, path:
+            leaves = leaves_of(tensors)
+            output = path.run(self.model, leaves, others)
+            scores = torch.stack([select_scores(output, target) for target in targets])
+            maps = _of_each(scores, leaves)
+        count = len(tensors[0])
+        for number, target in enumerate(targets):
+            silent, finite = arrival(tuple(signals[number] for signals in maps), count)
+            if silent or not finite:
+                self.attribute(inputs, target, additional_forward_args)  # which says where, and warns or raises
+        return maps if isinstance(inputs, tuple) else maps[0]
 
 
 SINGLE_UNIT = (
@@ -164,10 +207,21 @@ def signal_to_inputs(
     inputs: tuple[Tensor, ...],
     target_ind: Target = None,
     additional_forward_args: tuple[Any, ...] = (),
+    **options: Any,
 ) -> tuple[Tensor, ...]:
     """Put 1 on each example's score and send it back. In the place of Captum's ``compute_gradients``."""
     scores = select_scores(forward_fn(*inputs, *additional_forward_args), target_ind)
-    return send(scores, inputs, torch.ones_like(scores))
+    return send(scores, inputs, torch.ones_like(scores), **options)
+
+
+def _of_each(scores: Tensor, leaves: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Send a signal from each row of some scores (T, N) by itself, all at once: (T, N, ...)."""
+    starts = torch.eye(len(scores), dtype=scores.dtype, device=scores.device)[:, :, None].expand(-1, -1, scores.shape[1])
+    try:
+        return send(scores, leaves, starts, is_grads_batched=True, retain_graph=True)
+    except RuntimeError:  # an operation of the model, or a hook of the user's, that cannot be batched
+        each = [send(row, leaves, torch.ones_like(row), retain_graph=True) for row in scores]
+        return tuple(map(torch.stack, zip(*each, strict=True)))
 
 
 def coverage(

@@ -68,7 +68,7 @@ def explain(
                 raise
             raise TargetError(f"of the examples {examples.start} to {examples.stop - 1}: {error}") from error
         rows = examples.stop - examples.start
-        silent, finite = arrival(signals, rows)
+        silent, finite = arrival(tuple(signal.detach() for signal in signals), rows)
         for place, ended in _endings(model, rules, examples, send, silent, finite).items():
             dead.setdefault(place, []).extend(examples.start + example for example in ended)
         if path.in_float16:
@@ -109,6 +109,19 @@ def _listed(examples: list[int], count: int) -> str:
     return f"{len(examples)} of {count} examples ({some(examples)})"
 
 
-def leaves_of(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """Give tensors of our own on the caller's data, at which a graph can begin."""
-    return tuple((t.clone() if t.is_inference() else t.detach()).requires_grad_() for t in tensors)
+def leaves_of(tensors: Iterable[Tensor], connected: bool = False) -> tuple[Tensor, ...]:
+    """Return tensors of our own on the caller's data, at which a graph can begin.
+
+    Parameters
+    ----------
+    tensors : iterable of Tensor
+        The caller's.
+    connected : bool
+        Whether those that require grad stay what they are, so that a map can be differentiated by them.
+    """
+    return tuple(
+        tensor
+        if connected and tensor.requires_grad
+        else (tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_()
+        for tensor in tensors
+    )

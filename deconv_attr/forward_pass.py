@@ -58,6 +58,10 @@ _TO_NUMPY = frozenset(("numpy", "__array__", "array", "__dlpack__", "dlpack"))
 _LOOKED_AT = _SPARED | COMPOSITES | WEIGHS | FOLDS | _TO_NUMPY | {"batch_norm", "detach"}
 _SEEN_THROUGH = (Kind.LINEAR, Kind.GATE)  # nothing is lost where autograd hides their node behind a view's
 
+_UNSEEN = (
+    "numbers on the signal's way, unseen by autograd (under no_grad, or by x.detach() or x.data): write into a copy"
+)
+
 _known: dict[Callable[..., Any], tuple[str | None, bool]] = {}  # of each function: its name, and whether to stop there
 
 
@@ -198,6 +202,8 @@ class ForwardPass(WritesToCopies):
 
     def _stopped(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         if name is None:
+            if func.__name__ == "__set__" and isinstance(args[0], Tensor) and args[0].grad_fn is not None:
+                raise RuleError(f"{self._place(Operation('data', Kind.UNKNOWN))} exchanges {_UNSEEN}")
             return self._noting_alias(self._attribute(func, args), args[0])
         written = writes_to(func, name, args, kwargs)
         if written:
@@ -208,6 +214,9 @@ class ForwardPass(WritesToCopies):
         tensors = tensors_in((args, kwargs))
         if name in _TO_NUMPY or name == "detach":
             result = self._noting_alias(func(*args, **kwargs), tensors[0])
+        elif kwargs.get("out") is not None and not self._carriers(tensors):
+            with torch.no_grad():  # autograd would refuse weights that require grad
+                result = func(*args, **kwargs)
         elif torch.is_grad_enabled() and any(tensor.grad_fn is not None for tensor in tensors):
             result = self._carrying(func, name, args, kwargs, tensors, target)
         else:
@@ -218,8 +227,10 @@ class ForwardPass(WritesToCopies):
         self, func: Any, name: str, args: Any, kwargs: Any, tensors: list[Tensor], target: Tensor | None
     ) -> Any:
         """Run a call that may carry the signal."""
-        if self._narrow and name in FILTERS and self.way.carries(tensors[0]) and type(tensors[0]) is Tensor:
-            return self._note_all(filtered(func, name, args, kwargs), tensors, Operation(name, Kind.LINEAR))
+        if self._narrow and name in FILTERS:
+            given = named_arguments(func, name, args, kwargs)
+            if [id(tensor) for tensor in self._carriers(tensors)] == [id(given["input"])]:
+                return self._note_all(filtered(func, name, args, kwargs), tensors, Operation(name, Kind.LINEAR))
         if name == "batch_norm":
             return self._norm(func, args, kwargs, tensors)
         pairs = self._pairs(name, args, kwargs)  # before the call, which may write into them
@@ -370,10 +381,7 @@ class ForwardPass(WritesToCopies):
                 (base is not None and self.way.carries(base)) or (bool(self._aliases) and address(tensor) in self._aliases)
             )
             if hidden or (not torch.is_grad_enabled() and self.way.carries(tensor)):
-                raise RuleError(
-                    f"{self._place(Operation(name, Kind.UNKNOWN))} writes into what carries the signal, unseen by autograd "
-                    "(under no_grad, or by x.detach() or x.data): write into a copy"
-                )
+                raise RuleError(f"{self._place(Operation(name, Kind.UNKNOWN))} overwrites {_UNSEEN}")
 
     def check_numpy(self) -> None:
         """Refuse a pass in which numpy wrote into what carries the signal.
@@ -385,7 +393,7 @@ class ForwardPass(WritesToCopies):
         """
         for tensor, before in self._in_numpy:
             if not torch.equal(tensor, before):
-                raise RuleError("the model writes with numpy into what carries the signal, unseen by autograd: write into a copy")
+                raise RuleError(f"the model overwrites, with numpy, {_UNSEEN}")
 
     def _place(self, operation: Operation) -> str:
         path, stock = running_module({id(module): path for path, module in self._model.named_modules()})

@@ -5,13 +5,14 @@ They are read, and what the pass writes into them goes to copies that live as lo
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from operator import is_
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ class Undo:
     """What must be put back, whatever happens and at whatever line Ctrl-C strikes.
 
     Enter it twice, ``with undo, undo:``, and note each step *before* what it undoes: an interrupt in the first exit
-    leaves the second. A step must do no harm where there is nothing to undo, or where it is taken twice.
+    leaves the second. A step must do no harm where there is nothing to undo, or where it is taken twice. No ``try`` may
+    stand in the block itself: CPython (3.11) leaves the instruction of that line outside of all handlers.
     """
 
     def __init__(self) -> None:
@@ -76,6 +78,7 @@ class WritesToCopies(TorchFunctionMode):
         self.__enter__()
 
     def _leave(self) -> None:
+        _finish_modes(sys.exc_info()[1])
         self._answers = False
         torch.empty(0)  # whether the mode is there: it may have been left, or never been entered
         if self._answers:
@@ -142,6 +145,19 @@ class WritesToCopies(TorchFunctionMode):
             ]
             self._owned = {address(tensor) for tensor in tensors_in((held, list(self._others)))} - {0}
         return self._owned
+
+
+def _finish_modes(error: BaseException | None) -> None:
+    """Let torch finish what Ctrl-C cut short: it takes a mode off its stack while the mode answers a call.
+
+    The generator that puts it back would run when the traceback is forgotten, and leave the mode there for good.
+    """
+    trace = None if error is None else error.__traceback__
+    while trace is not None:
+        generator = getattr(trace.tb_frame.f_locals.get("self"), "gen", None)
+        if isinstance(generator, GeneratorType) and generator.gi_code.co_filename == torch.overrides.__file__:
+            generator.close()
+        trace = trace.tb_next
 
 
 def address(tensor: Tensor) -> int:

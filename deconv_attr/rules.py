@@ -107,7 +107,7 @@ def pass_through(signal: Tensor, _: None = None) -> Tensor:
 
 def scale(signal: Tensor, factor: Tensor) -> Tensor:
     """Multiply each channel, the second dimension, by its factor (C,)."""
-    return signal * factor.view(1, -1, *[1] * (signal.dim() - 2))
+    return (signal * factor.view(1, -1, *[1] * (signal.dim() - 2))).to(signal.dtype)
 
 
 def affine_factor(forward: Forward) -> Tensor:

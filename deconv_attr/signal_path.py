@@ -205,16 +205,20 @@ class SignalPath:
             keep_attributes(self._model, undo)
             ran.hook(undo)
             ran.push(undo)
-            try:
-                output = ran.stand_in(forward(*entered, *others))
-            except RuntimeError as error:
-                if not ran.saved.asked_early:
-                    _refuse_unbatched(self._model, inputs, error)
-                    raise
+            output = self._called(ran, forward, entered, others)
         if ran.saved.asked_early:
             raise EarlyBackwardError
         ran.check_numpy()
         return ran, output
+
+    def _called(self, ran: ForwardPass, forward: _Forward, entered: Sequence[Tensor], others: Sequence[Any]) -> Any:
+        try:
+            return ran.stand_in(forward(*entered, *others))
+        except RuntimeError as error:
+            if ran.saved.asked_early:
+                return None
+            _refuse_unbatched(self._model, entered, error)
+            raise
 
     # ------------------------------------------------------------------------ rules
 
@@ -328,15 +332,19 @@ class SignalPath:
         path = SignalPath(self._model, self._rules, strict=False, traced=True, lean=False)
         path._examined = True
         with path, path:
-            try:
-                ran, output = path._pass(forward, [each.detach().requires_grad_() for each in inputs], others)
-            except Exception:
-                return None
-            path._undo.later(ran.close)
-            path._identify(ran, tensors_in(output))
-            assert ran.tracer is not None
-            call_of = ran.tracer.call_of
-            return [(call_of[node], x, f) for node, x, f in ran.factors if node in call_of and ran.way.leads(node)]
+            return path._examine(forward, [each.detach().requires_grad_() for each in inputs], others)
+
+    def _examine(
+        self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]
+    ) -> list[tuple[Call, Tensor, Tensor]] | None:
+        try:
+            ran, output = self._pass(forward, inputs, others)
+        except Exception:
+            return None
+        self._identify(ran, tensors_in(output))
+        assert ran.tracer is not None
+        call_of = ran.tracer.call_of
+        return [(call_of[node], x, f) for node, x, f in ran.factors if node in call_of and ran.way.leads(node)]
 
     def _lacking(
         self,
@@ -380,9 +388,7 @@ class SignalPath:
             )
 
 
-def send(
-    scores: Tensor, tensors: Sequence[Tensor], start: Tensor, **options: Any
-) -> tuple[Tensor, ...]:
+def send(scores: Tensor, tensors: Sequence[Tensor], start: Tensor, **options: Any) -> tuple[Tensor, ...]:
     """Send a signal from some scores down to some tensors: ``torch.autograd.grad``, with its options.
 
     Raises
@@ -390,12 +396,23 @@ def send(
     ModelError
         The model has overwritten what autograd needs.
     """
+    undo, device = Undo(), scores.device.type
+    with undo, undo:
+        if torch.is_autocast_enabled(device):  # the precision is the one of the forward pass
+            undo.later(lambda: torch.set_autocast_enabled(device, True))
+            torch.set_autocast_enabled(device, False)
+        return _sent(scores, tensors, start, **options)
+
+
+def _sent(scores: Tensor, tensors: Sequence[Tensor], start: Tensor, **options: Any) -> tuple[Tensor, ...]:
     try:
         return torch.autograd.grad(scores, tensors, start, **options)
     except RuntimeError as error:
-        if "modified by an inplace operation" in str(error):
-            raise ModelError(f"the model has overwritten numbers that the signal needs on its way back: {reason(error)}") from error
-        raise
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise ModelError(
+            f"the model has overwritten numbers that the signal needs on its way back: {reason(error)}"
+        ) from error
 
 
 def _enable_gradients(undo: Undo) -> None:

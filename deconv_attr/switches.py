@@ -137,7 +137,8 @@ def _windows(node: Node, axis: int, length: int, count: int) -> tuple[Tensor, in
         )
         return place * (stride or size) - padding, (size - 1) * dilation + 1
     if node.name().startswith("Adaptive"):
-        return place * length // count, -(-length // count) + 1
+        begins, ends = place * length // count, -(-(place + 1) * length // count)
+        return begins, max((ends - begins).tolist())
     return torch.zeros_like(place), length  # where the windows of a fractional pool begin is random
 
 

@@ -86,7 +86,7 @@ class Tracer:
             names = {node: identify_node(node, 1) for node in made}
             for node, operation in names.items():
                 if isinstance(operation, Operation) and operation.name not in _ITS_OWN:
-                    name = node.name().split("::")[-1]
+                    name = node.name().split("::")[-1] if operation.kind is Kind.UNKNOWN else operation.name
                     self._note(Call(self._frames[-1][1], name, Kind.UNKNOWN, NO_RULE, defined_at(node)), [node])
 
     def settle(self, given: dict[Node, tuple[Operation, Rule | None]]) -> None:

@@ -1,23 +1,44 @@
-"""One thread for each of several test processes, so that they do not fight for the cores; and a second way back."""
+"""One thread for each of several test processes, so that they do not fight for the cores; and all tests packed."""
 
 import os
 
 import pytest
 import torch
 
-
+from deconv_attr import forward_pass, saved_tensors
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--autograds-own", action="store_true", help="run with autograd's own backward, nothing lean")
+    parser.addoption("--lean-everywhere", action="store_true", help="pack small tensors, too, as else only large ones")
 
 
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("--autograds-own"):
-        pass
-        for item in items:
-            if item.get_closest_marker("lean"):
-                item.add_marker(pytest.mark.skip(reason="of what is lean"))
+def pytest_configure(config):
+    if config.getoption("--lean-everywhere"):
+        forward_pass.LARGE = saved_tensors._CHANNELS_LAST = 0
+
+
+@pytest.fixture
+def lean_everywhere(monkeypatch):
+    """Pack what autograd keeps of small tensors, too."""
+    monkeypatch.setattr(forward_pass, "LARGE", 0)
+    monkeypatch.setattr(saved_tensors, "_CHANNELS_LAST", 0)
+
+
+@pytest.fixture
+def autograds_own(monkeypatch):
+    """Give a function that runs another with nothing packed."""
+
+    def run(function):
+        with monkeypatch.context() as patch:
+            init = forward_pass.ForwardPass.__init__
+
+            def plain(self, *args, **kwargs):
+                init(self, *args, **{**kwargs, "narrow": False, "lean": False})
+
+            patch.setattr(forward_pass.ForwardPass, "__init__", plain)
+            return function()
+
+    return run

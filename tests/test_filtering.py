@@ -10,9 +10,6 @@ from torch import Tensor, nn
 from deconv_attr import DECONVNET, filtering
 from deconv_attr.signal_path import SignalPath
 
-pytestmark = pytest.mark.lean
-
-
 class Of(nn.Module):
     """A convolution spelled by a function of the image, the filters and the bias."""
 
@@ -109,7 +106,8 @@ def signals(shape: torch.Size, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def send(model: nn.Module, x: Tensor, signal: Tensor, narrow: bool) -> Tensor:
-    with SignalPath(model, DECONVNET, narrow=narrow) as path:
+    path = SignalPath(model, DECONVNET, narrow=narrow)
+    with path, path:
         leaf = x.clone().requires_grad_()
         return torch.autograd.grad(path.run(model, (leaf,), whole=False), leaf, signal)[0]
 
@@ -117,13 +115,13 @@ def send(model: nn.Module, x: Tensor, signal: Tensor, narrow: bool) -> Tensor:
 @pytest.fixture
 def asked(monkeypatch):
     """The windows that are computed: (lengths below, lengths of the signal)."""
-    lengths, computed = [], filtering.filter_back
+    lengths, computed = [], filtering.Filters.back
 
-    def spy(signal, filters):
-        lengths.append((tuple(filters.lengths), tuple(signal.shape[2:])))
-        return computed(signal, filters)
+    def spy(filters, window, below):
+        lengths.append((tuple(below), tuple(window.shape[2:])))
+        return computed(filters, window, below)
 
-    monkeypatch.setattr(filtering, "filter_back", spy)
+    monkeypatch.setattr(filtering.Filters, "back", spy)
     return lengths
 
 

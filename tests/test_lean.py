@@ -1,6 +1,5 @@
-"""The lean way back: autograd's signal, no activation kept, and no signal changed that somebody else holds."""
+"""What autograd keeps, packed: autograd's signal, no activation kept, and no signal changed that somebody else holds."""
 
-import sys
 from copy import deepcopy
 
 import numpy as np
@@ -13,8 +12,6 @@ from test_torchvision import RIGHT_IN_CAPTUM, WRONG_IN_CAPTUM, images
 from test_torchvision import build as build_torchvision
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
-
 from deconv_attr import (
     DECONVNET,
     DESALINET,
@@ -22,29 +19,14 @@ from deconv_attr import (
     GUIDED_BACKPROP,
     LayerZFDeconv,
     ZFDeconv,
-    graph,
-    hooks,
-    layout,
-    lean,
+    forward_pass,
+    saved_tensors,
 )
-from deconv_attr.errors import ModelError
-from deconv_attr.signal_path import SignalPath
-from recording import pool_with_switches
+from deconv_attr.errors import ModelError, RuleError
+from deconv_attr.signal_path import SignalPath, send
 
-pytestmark = pytest.mark.lean
+pytestmark = pytest.mark.usefixtures("lean_everywhere")
 TABLES = {"deconvnet": DECONVNET, "desalinet": DESALINET, "guided": GUIDED_BACKPROP, "gradient": GRADIENT}
-
-
-@pytest.fixture
-def autograds_own(monkeypatch):
-    """Give a function that runs another with nothing lean."""
-
-    def run(function):
-        with monkeypatch.context() as patch:
-            patch.setattr(lean, "_enabled", False)
-            return function()
-
-    return run
 
 
 # ---------------------------------------------------------------------------- the same signal
@@ -63,7 +45,7 @@ def test_torchvisions_networks_have_the_map_of_autograds_own_backward(name, rule
 @pytest.mark.parametrize("kind", DIFFICULT, ids=lambda kind: kind.__name__)
 def test_difficult_graphs_have_the_map_of_autograds_own_backward(kind, onednn, autograds_own, monkeypatch):
     if onednn:  # as in single precision
-        monkeypatch.setattr(layout, "_ONEDNN", (torch.float64,))
+        monkeypatch.setattr(saved_tensors, "_ONEDNN", (torch.float64,))
     method, x = ZFDeconv(build(kind)), torch.randn(kind.shape, dtype=torch.float64)
     expected = autograds_own(lambda: method.attribute(x, target=1))
     assert relative_error(method.attribute(x, target=1), expected) < 1e-12
@@ -115,7 +97,8 @@ def test_an_adjoint_that_needs_the_shape_only_is_autograds(dims, function, autog
 def kept_bytes(net: nn.Module, x: Tensor, rules=DECONVNET) -> int:
     """Run a network and give the memory that is taken afterwards, less that of the output and of the copied input."""
     leaf = x.clone().requires_grad_()
-    with SignalPath(net, rules) as path, profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    path = SignalPath(net, rules)
+    with path, profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         output = path.run(net, (leaf,), whole=False)
     taken = sum(event.self_cpu_memory_usage for event in profiler.key_averages())
     return taken - output.untyped_storage().nbytes()
@@ -175,33 +158,7 @@ def test_a_pool_keeps_one_byte_for_each_maximum():
     assert kept_bytes(net, torch.randn(50, 3, 11, 11)) == 50 * 4 * 5 * 5 + starts
 
 
-# ---------------------------------------------------------------------------- in place, where nobody else holds it
-
-
-@pytest.fixture
-def alone(monkeypatch):
-    """What is said of each signal that comes to a rule: (the rule, whether nobody else holds it)."""
-    said, send_back = [], hooks.send_back
-
-    def spy(rule, signal, kept, is_alone):
-        said.append((rule.name, is_alone))
-        return send_back(rule, signal, kept, is_alone)
-
-    monkeypatch.setattr(hooks, "send_back", spy)
-    return said
-
-
-def test_in_a_chain_every_signal_but_the_first_is_changed_in_place(alone):
-    net = nn.Sequential(
-        *(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(36, 4), nn.ReLU()),
-    ).eval()
-    ZFDeconv(net).attribute(torch.randn(2, 3, 12, 12), target=0)
-    assert alone == [
-        *(("rectify", True), ("adjoint", True)),
-        *(("rectify", False), ("scale", True), ("adjoint", True)),  # what comes from Flatten is a view
-        *(("unpool", True), ("rectify", True), ("scale", True), ("adjoint", True)),
-    ]
+# ---------------------------------------------------------------------------- what somebody else holds stays
 
 
 class Holding(nn.Module):
@@ -281,43 +238,6 @@ def test_a_signal_that_is_read_at_a_layer_is_left_as_it_is(autograds_own):
         torch.testing.assert_close(signal, own, rtol=1e-12, atol=1e-12)
 
 
-class Kept(TorchDispatchMode):
-    """Keeps what torch computes."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        self.__dict__.setdefault("results", []).append(result)
-        return result
-
-
-def _traced(function):
-    before = sys.gettrace()
-    sys.settrace(lambda frame, event, arg: (frame.f_locals, None)[1])
-    try:
-        return function()
-    finally:
-        sys.settrace(before)
-
-
-def _dispatched(function):
-    with Kept():
-        return function()
-
-
-@pytest.mark.parametrize("first", [_traced, _dispatched])
-def test_what_looks_on_at_the_first_call_does_not_spoil_the_counts(first, alone):
-    """A debugger and a dispatch mode hold what passes."""
-    graph._holders_of_a_fresh_signal.cache_clear()
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(100, 2))
-    first(lambda: ZFDeconv(net).attribute(torch.randn(2, 3, 9, 9), target=0))
-    assert not any(said for _, said in alone)
-    how = _hook(lambda signal: (signal, signal.clone()))
-    holding = Holding(how)
-    ZFDeconv(holding).attribute(torch.randn(2, 3, 9, 9), target=0)
-    ((kept, copy),) = holding.seen or [(torch.ones(1), torch.ones(1))]
-    assert torch.equal(kept, copy)
-
-
 class InNumpy(torch.autograd.Function):
     weight = np.random.default_rng(0).normal(size=(2, 4, 7, 7)).astype(np.float32)
 
@@ -336,13 +256,6 @@ def test_memory_of_another_library_is_not_written():
     ZFDeconv(net, unknown="gradient").attribute(torch.randn(2, 3, 9, 9), target=0)
     assert (before < 0).any()
     assert np.array_equal(InNumpy.weight, before)
-
-
-def test_without_torchs_counts_nothing_is_changed_in_place(alone, monkeypatch):
-    monkeypatch.delattr(torch._C, "_storage_Use_Count")
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(100, 2))
-    ZFDeconv(net).attribute(torch.randn(2, 3, 9, 9), target=0)
-    assert not any(said for _, said in alone)
 
 
 class Overwritten(nn.Module):
@@ -404,7 +317,7 @@ OVERWRITTEN = {
 
 @pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("how", OVERWRITTEN.values(), ids=OVERWRITTEN)
-def test_a_filter_that_is_overwritten_later_goes_back_as_it_was_when_it_was_used(how, narrow):
+def test_a_filter_that_is_overwritten_later_goes_back_as_it_was_when_it_was_used_or_is_an_error(how, narrow):
     torch.manual_seed(0)
     net, x = Overwritten(how).double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     filters, conv2d, linear = [], F.conv2d, F.linear
@@ -426,24 +339,32 @@ def test_a_filter_that_is_overwritten_later_goes_back_as_it_was_when_it_was_used
     plain = Overwritten(lambda net, filtered, x: None)
     plain.forward = same
     maps = []
-    for each in (net, plain):
-        with SignalPath(each, DECONVNET, narrow=narrow) as path:
+    for each in (plain, net):
+        path = SignalPath(each, DECONVNET, narrow=narrow)
+        with path, path:
             leaf = x.clone().requires_grad_()
-            output = path.run(each, (leaf,))
-            maps.append(torch.autograd.grad(output[:, 1].sum(), leaf)[0])
-    assert maps[1].any()
+            try:
+                output = path.run(each, (leaf,))
+                maps.append(send(output[:, 1].sum(), [leaf], torch.ones((), dtype=torch.float64))[0])
+            except (ModelError, RuleError) as error:
+                assert each is net
+                assert "overw" in str(error) or "exchanges" in str(error)
+                return
+    assert maps[0].any()
     torch.testing.assert_close(*maps, rtol=1e-12, atol=1e-12)
 
 
-def test_a_filter_that_is_overwritten_before_the_signal_comes_is_an_error():
+@pytest.mark.parametrize("narrow", [False, True])
+def test_a_filter_that_is_overwritten_before_the_signal_comes_is_an_error(narrow):
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    with SignalPath(net, DECONVNET) as path:
+    path = SignalPath(net, DECONVNET, narrow=narrow)
+    with path, path:
         leaf = torch.randn(1, 3, 5, 5, requires_grad=True)
         output = path.run(net, (leaf,))
         with torch.no_grad():
             net[0].weight.mul_(2)
-        with pytest.raises(ModelError, match="the filters of a 'conv2d' were overwritten before"):
-            torch.autograd.grad(output.sum(), leaf)
+        with pytest.raises(ModelError, match="overwritten"):
+            send(output.sum(), [leaf], torch.ones(()))
 
 
 COMPLEX = {
@@ -465,60 +386,34 @@ def test_complex_filters_are_conjugated(function, autograds_own):
     assert relative_error(ZFDeconv(net).attribute(x, target=active), expected) < 1e-12
 
 
-# ---------------------------------------------------------------------------- layouts
+# ---------------------------------------------------------------------------- memory formats
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet", "squeezenet1_1", "densenet121"])
-def test_a_model_in_channels_last_stays_so(name, monkeypatch):
-    """Forward, each output stands in memory as without us; back, so does the signal once it has met a filter."""
+def test_each_output_stands_in_memory_as_without_us(name):
     model = deepcopy(build_torchvision(name)).to(memory_format=torch.channels_last)
     x = images(name, 2).to(memory_format=torch.channels_last)
-    strides, signals, filter_back = [], [], lean.filter_back
-
-    def spy(signal, filters):
-        signals.append(signal)
-        return filter_back(signal, filters)
-
+    strides = []
     for module in model.modules():
         module.register_forward_hook(lambda module, args, output: strides.append(_strides(output)))
     with torch.no_grad():
         model(x)
     plain, strides[:] = list(strides), []
-    monkeypatch.setattr(lean, "filter_back", spy)
     ZFDeconv(model).attribute(x, target=3)
     assert strides == plain
-    maps = [signal for signal in signals if signal.dim() == 4]
-    lower = [signal for signal in maps if signal.shape[2] > maps[0].shape[2]]
-    assert len(lower) > 10
-    assert {signal.stride(1) for signal in lower} == {1}  # also of what comes from a concatenation, a slice
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="without oneDNN signals keep the model's layout")
-def test_on_a_cpu_signals_travel_channels_last_whatever_the_model_does(monkeypatch):
-    signals, filter_back = [], lean.filter_back
-
-    def spy(signal, filters):
-        signals.append(filter_back(signal, filters))
-        return signals[-1]
-
-    monkeypatch.setattr(lean, "filter_back", spy)
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="without oneDNN signals keep the model's order")
+def test_on_a_cpu_signals_travel_channels_last_whatever_the_model_does():
+    signals = []
     model = deepcopy(build_torchvision("vgg11")).float()
+    for module in model.features:
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda module, args, output: args[0].register_hook(signals.append) and None)
     ZFDeconv(model).attribute(images("vgg11", 2).float(), target=3)
-    inner = [signal for signal in signals if signal.dim() == 4 and signal.shape[1] > 3]
-    assert len(inner) > 5
-    assert {signal.stride(1) for signal in inner} == {1}
+    assert len(signals) > 5
+    assert {signal.stride(1) for signal in signals} == {1}
 
 
 def _strides(output):
     return output.stride() if isinstance(output, Tensor) else None
-
-
-@pytest.mark.parametrize(("dims", "form"), [(2, torch.channels_last), (3, torch.channels_last_3d)])
-def test_switches_in_channels_last_unpool_into_channels_last(dims, form):
-    x = torch.randn(2, 3, *(7, 8, 6)[:dims]).contiguous(memory_format=form)
-    pooled, switches = pool_with_switches(f"max_pool{dims}d", x, 3, 2, 1)
-    signal, leaf = torch.randn_like(pooled), x.clone().requires_grad_()
-    (expected,) = torch.autograd.grad((nn.MaxPool2d, nn.MaxPool3d)[dims - 2](3, 2, 1)(leaf), leaf, signal)
-    found = switches.unpool(signal)
-    assert found.is_contiguous(memory_format=form)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
