@@ -84,9 +84,8 @@ def is_function_of_sign(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def _seen(tensor: Tensor, whole: bool) -> Tensor:
-    if whole:
-        return tensor.detach().clone()
-    return tensor.detach()[tuple(slice(None, None, max(1, size // _SAMPLE)) for size in tensor.shape)]
+    part = () if whole else tuple(slice(None, None, max(1, size // _SAMPLE)) for size in tensor.shape)
+    return tensor.detach()[part].clone()  # the call may write into it
 
 
 # --------------------------------------------------------------------- what each call weighs, and with what
@@ -141,7 +140,7 @@ def _sum(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
         return []
     one, other = operands
     equal = torch.isclose(one.abs(), other.abs(), rtol=1e-3, atol=0).all()
-    return [(one, ((one * other) > 0) & equal)]
+    return [(x, ((one * other) > 0) & equal) for x in (one, other)]
 
 
 _LOOKS: dict[str, Callable[[list[Tensor], Any, Any], Pairs]] = {

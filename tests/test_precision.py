@@ -101,7 +101,6 @@ def test_autocast_within_the_model(kind, dtype, tolerance):
     assert 0 < relative_error(found.double(), expected.double()) < tolerance
 
 
-@pytest.mark.lean  # autograd's own backward of a linear layer runs under the autocast that is there by then
 @half
 def test_a_part_that_autocast_leaves_in_single_precision_goes_back_in_it(dtype, tolerance):
     class Exact(nn.Module):
