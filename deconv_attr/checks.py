@@ -57,7 +57,10 @@ def check_inputs(inputs: Any, model: nn.Module) -> tuple[Tensor, ...]:
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     if not tensors:
         raise InputError("expected at least one input tensor, got an empty tuple")
-    devices = {tensor.device for tensor in [*model.parameters(), *model.buffers()]}
+    first = next(model.parameters(), None)
+    devices = set() if first is None else {first.device}
+    if any(isinstance(tensor, Tensor) and tensor.device not in devices for tensor in tensors):  # it may be spread
+        devices = {tensor.device for tensor in [*model.parameters(), *model.buffers()]}
     for position, tensor in enumerate(tensors):
         name = f"input {position}" if len(tensors) > 1 else "the input"
         if not isinstance(tensor, Tensor):

@@ -11,6 +11,7 @@ For most calls the function mode is a look into a dictionary. It stops at
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,10 +25,9 @@ from .coverage import Call
 from .errors import RuleError
 from .filtering import FILTERS, filtered
 from .handwritten import FOLDS, SUMS, WEIGHS, factors_of, is_function_of_sign
-from .nodes import Region, Way
+from .nodes import Region, State, Way, put
 from .operations import (
     COMPOSITES,
-    HOOKED_MODULES,
     Kind,
     Operation,
     identify,
@@ -62,8 +62,6 @@ _UNSEEN = (
     "numbers on the signal's way, unseen by autograd (under no_grad, or by x.detach() or x.data): write into a copy"
 )
 
-_known: dict[Callable[..., Any], tuple[str | None, bool]] = {}  # of each function: its name, and whether to stop there
-
 
 class ForwardPass(WritesToCopies):
     """Watches one forward pass in this thread.
@@ -72,6 +70,8 @@ class ForwardPass(WritesToCopies):
     ----------
     model : nn.Module
         What runs.
+    modules : sequence of nn.Module
+        All of the model's.
     others : sequence
         Further arguments.
     rules : Table
@@ -95,8 +95,8 @@ class ForwardPass(WritesToCopies):
         Calls with a rule of their own.
     covered : set of Node
         Nodes at which nothing more is to be done.
-    made_by : dict of Node to str
-        The module whose call made a node, of rectifiers, max-pools and normalisations.
+    norms : dict of Node to tuple
+        Batch norms in eval mode: the function, its arguments but for the first, and by keyword.
     suspects : list of (Node, Tensor)
         Nodes that may be rectifiers written by hand, and whether they look so; (), bool.
     factors : list of (Node, Tensor, Tensor)
@@ -106,6 +106,7 @@ class ForwardPass(WritesToCopies):
     def __init__(
         self,
         model: nn.Module,
+        modules: Sequence[nn.Module],
         others: Sequence[Any],
         rules: Table,
         entered: tuple[Tensor, ...],
@@ -120,29 +121,33 @@ class ForwardPass(WritesToCopies):
         assert entry is not None
         self.way = Way(entry)
         self.tracer = Tracer(model, entry) if traced else None
-        self.saved = SavedTensors()
+        self.state = State(reuses=lean)
+        self.saved = SavedTensors(self.state)
         self.noted: dict[Node, Operation] = {}
         self.regions: list[Region] = []
         self.covered: set[Node] = set()
-        self.made_by: dict[Node, str] = {}
+        self.norms: dict[Node, tuple[Any, Any, Any]] = {}
         self.suspects: list[tuple[Node, Tensor]] = []
         self.factors: list[tuple[Node, Tensor, Tensor]] = []
-        self.handles: list[Any] = []  # of hooks on nodes
         self._rules = rules
         self._narrow, self._lean, self._examined = narrow, lean, examined
         self._keeping = {key for key, rule in rules.items() if rule.keep is not None and rule is not SCALE}
+        of_norms = rule_for(rules, Operation("batch_norm", Kind.BATCH_NORM))
+        self._scaling = of_norms is not None and of_norms.back in (None, scale)
+        self._alerted = traced or bool(self._keeping)  # all calls are to be looked at
         self._weighing = Kind.MASK not in rules
         self._folded = False
         self._aliases: dict[int, Tensor] = {}  # detached memory of the signal's tensors, by its address
         self._in_numpy: list[tuple[Tensor, Tensor]] = []  # such memory, and what stood in it
         self._hooks: list[Any] = []
         self._thread = threading.get_ident()
-        for tensor in tensors_in(([*model.parameters(), *model.buffers()], list(others))):
-            if tensor.is_inference():  # autograd would refuse to keep it
+        held = [tensor for m in modules for table in (m._parameters, m._buffers) for tensor in table.values()]
+        for tensor in (*held, *tensors_in(list(others))):
+            if tensor is not None and tensor.is_inference():  # autograd would refuse to keep it
                 self.replace(tensor, tensor.detach().clone())
 
-    def hook(self, undo: Undo) -> None:
-        """Put module hooks on the model, to be removed by `undo`: on rectifiers, pools and norms; traced, on all."""
+    def hook(self, modules: Sequence[nn.Module], undo: Undo) -> None:
+        """When traced, put hooks on all modules, to be removed by `undo`: they tell which module a call belongs to."""
 
         # Functions, which a module that is copied meanwhile does not take apart. The model may be running in other
         # threads: there our hooks do nothing. Such a thread may call one that is just being removed without its kwargs.
@@ -155,19 +160,9 @@ class ForwardPass(WritesToCopies):
                 self.tracer.leave(module, output)
 
         undo.later(self._unhook)
-        for path, module in self._model.named_modules():
-            if self.tracer is not None:
-                self._hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-                self._hooks.append(module.register_forward_hook(leave, prepend=True))
-            elif isinstance(module, HOOKED_MODULES):
-                self._hooks.append(module.register_forward_hook(self._noting(path), prepend=True))
-
-    def _noting(self, path: str) -> Callable[..., None]:
-        def note(module: nn.Module, args: Any, output: Any) -> None:
-            if self._is_ours() and isinstance(output, Tensor) and output.grad_fn is not None:
-                self.made_by[output.grad_fn] = path
-
-        return note
+        for module in modules if self.tracer is not None else ():
+            self._hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            self._hooks.append(module.register_forward_hook(leave, prepend=True))
 
     def _unhook(self) -> None:
         while self._hooks:
@@ -178,27 +173,48 @@ class ForwardPass(WritesToCopies):
         return threading.get_ident() == self._thread and bool(self._hooks)  # a copy of a module keeps its hooks
 
     def close(self) -> None:
-        """Let go of the graph: its hooks know this pass, and this pass its nodes."""
-        while self.handles:
-            self.handles[-1].remove()
-            self.handles.pop()
+        """Let go of the graph: its hooks know this pass, and this pass its nodes. From now on no rule acts."""
+        self.state.open = False
         self.saved.close()
-        for held in (self.noted, self.regions, self.covered, self.made_by, self.suspects, self.factors):
+        for held in (self.noted, self.regions, self.covered, self.norms, self.suspects):
             held.clear()
+        self.factors.clear()
         self.way.clear()
 
     # ------------------------------------------------------------------------ one call
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._answers = True
-        kwargs = kwargs or {}
-        name, stop = _known.get(func) or _learn(func)
-        if self.tracer is not None and name is not None:
-            run = lambda: self._stopped(func, name, args, kwargs)  # noqa: E731
-            return self.tracer.call(name, run, tensors_in((args, kwargs)))
-        if stop or self._stand_ins or self._copies or self._keeping or _writes(kwargs):
+        name, how = _known.get(func) or _learn(func)
+        if self._alerted or self._copying:
+            return self._alert(func, name, args, kwargs or {})
+        if how is _How.PLAIN and not (kwargs and _writes(kwargs)):
+            return func(*args, **kwargs) if kwargs else func(*args)
+        if how is _How.SMALL and args and self._is_harmless(args[0], kwargs):
+            result = func(*args, **kwargs) if kwargs else func(*args)
+            if self._lean and name is not None:
+                self._spare(name, args[0], result)
+            return result
+        if how is _How.NORM and kwargs and kwargs.get("training") is False and self._scaling:
+            result = func(*args, **kwargs)
+            if result.grad_fn is not None:
+                self._note_norm(func, args, kwargs, result)
+            return result
+        if how is _How.IN_PLACE and args and not self._folded and args[0].grad_fn is not None and torch.is_grad_enabled():
+            return func(*args, **kwargs) if kwargs else func(*args)
+        return self._stopped(func, name, args, kwargs or {})
+
+    def _alert(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
+        """Run a call while all are looked at."""
+        if self.tracer is None or name is None:
             return self._stopped(func, name, args, kwargs)
-        return func(*args, **kwargs)
+        return self.tracer.call(name, lambda: self._stopped(func, name, args, kwargs), tensors_in((args, kwargs)))
+
+    def _is_harmless(self, source: Any, kwargs: Any) -> bool:
+        """Whether a call that writes, if at all, into its first argument writes where autograd sees it."""
+        if not kwargs or not kwargs.get("inplace"):
+            return isinstance(source, Tensor)
+        return source.grad_fn is not None and torch.is_grad_enabled() and not is_view(source)
 
     def _stopped(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         if name is None:
@@ -314,37 +330,51 @@ class ForwardPass(WritesToCopies):
         rule = rule_for(self._rules, operation)
         given = named_arguments(func, "batch_norm", args, kwargs)
         trains = bool(given.get("training")) or given.get("running_var") is None
-        carriers = self._carriers(tensors)
-        if rule is None or not carriers or (rule.back is None and trains):
-            return func(*args, **kwargs)
-        if rule.back is not scale and rule.back is not None:
+        if rule is None or (rule.back is not scale and rule.back is not None) or trains:
+            carriers = self._carriers(tensors)
+            if rule is None or rule.back is None or not carriers:
+                return func(*args, **kwargs)
             return self._region(func, "batch_norm", args, kwargs, tensors, operation, rule)
         result = func(*args, **kwargs)
-        node = result.grad_fn
-        self.noted[node] = operation
-        self.covered.add(node)
-        spared = None
-        if not trains and self._lean and len(carriers) == 1:
-            spared = self.saved.spare_norm(node) if node.name().startswith("NativeBatchNormBackward") else None
-        if spared is not None:
-            self.handles += spared
-            return result
-        forward = Forward(operation, carriers[0].detach(), result.detach(), given)
-        with torch.set_grad_enabled(not self._lean):
-            self.regions.append(Region(SCALE, node, node, affine_factor(forward)))
+        if result.grad_fn is not None:
+            self._note_norm(func, args, kwargs, result)
         return result
+
+    def _note_norm(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> None:
+        """Note a batch norm in eval mode, whose own backward is the scaling."""
+        node = result.grad_fn
+        assert node is not None
+        self.norms[node] = func, args[1:], kwargs
+        if self._lean and result.numel() * result.element_size() >= LARGE:
+            self.way.walk([node])
+            self._spare_norm(node)
+
+    def _spare_norm(self, node: Node) -> bool:
+        if not self._lean or self.way.carriers(node) != 1 or not node.name().startswith("NativeBatchNormBackward"):
+            return False
+        if self.saved.spare_norm(node):
+            self.covered.add(node)
+            return True
+        return False
+
+    def put_norm(self, node: Node) -> None:
+        """Scale the signal at a batch norm in eval mode, once the forward pass has ended."""
+        if node in self.covered or self._spare_norm(node):
+            return
+        func, args, kwargs = self.norms[node]
+        given = named_arguments(func, "batch_norm", (None, *args), kwargs)
+        with torch.set_grad_enabled(not self._lean):
+            put(node, SCALE, self.state, affine_factor(given, None))
 
     def _spare(self, name: str, source: Tensor, result: Any) -> None:
         """Make small what autograd keeps of a call that read or returned much."""
         output = result[0] if isinstance(result, tuple) else result
-        if max(source.numel(), output.numel()) * output.element_size() < LARGE:
+        if source.numel() * source.element_size() < LARGE and output.numel() * output.element_size() < LARGE:
             return
         if type(output) is not Tensor or output.grad_fn is None:
             return
         rule = rule_for(self._rules, Operation(name, kinds_of(name)[0]))
-        handles = self.saved.spare(output, rule, self.way)
-        if handles:
-            self.handles += handles
+        if self.saved.spare(output, rule, self.way):
             self.covered.add(output.grad_fn)
 
     # ------------------------------------------------------------------------ what must not go unseen
@@ -400,14 +430,41 @@ class ForwardPass(WritesToCopies):
         return Call(path, operation.name, operation.kind, "", "" if stock else source_line()).place
 
 
-def _learn(func: Callable[..., Any]) -> tuple[str | None, bool]:
+class _How(enum.Enum):
+    """What a call is looked at for."""
+
+    PLAIN = enum.auto()  # nothing
+    SMALL = enum.auto()  # what autograd keeps of it, if that is large; and whether it writes
+    IN_PLACE = enum.auto()  # linear arithmetic in place: whether it writes where autograd sees it
+    NORM = enum.auto()  # whether it is in eval mode
+    STOP = enum.auto()  # more
+
+
+_known: dict[Callable[..., Any], tuple[str | None, _How]] = {}
+
+
+def _learn(func: Callable[..., Any]) -> tuple[str | None, _How]:
+    """Find out what calls of a function are to be looked at for, once for all."""
     name = operation_name(func)
     if name is None:  # an attribute: only .data, and assignments
         stop = func.__name__ == "__set__" or getattr(getattr(func, "__self__", None), "__name__", "") == "data"
+        how = _How.STOP if stop else _How.PLAIN
+    elif name in _SPARED and not is_in_place(func):
+        how = _How.SMALL
+    elif name == "batch_norm":
+        how = _How.NORM
+    elif name in SUMS and is_in_place(func):
+        how = _How.IN_PLACE
+    elif name in _LOOKED_AT or is_in_place(func):
+        how = _How.STOP
     else:
-        stop = name in _LOOKED_AT or is_in_place(func)
-    _known[func] = name, stop
-    return name, stop
+        how = _How.PLAIN
+    _known[func] = name, how
+    return name, how
+
+
+def _writes(kwargs: Mapping[str, Any]) -> bool:
+    return bool(kwargs.get("inplace")) or kwargs.get("out") is not None or kwargs.get("max_norm") is not None
 
 
 def _functional(func: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -417,9 +474,3 @@ def _functional(func: Callable[..., Any], name: str) -> Callable[..., Any]:
         return func
     places = (F, torch, Tensor)
     return next(getattr(place, base[:-1]) for place in places if callable(getattr(place, base[:-1], None)))
-
-
-def _writes(kwargs: Mapping[str, Any]) -> bool:
-    return bool(kwargs) and bool(
-        kwargs.get("inplace") or kwargs.get("out") is not None or kwargs.get("max_norm") is not None
-    )

@@ -16,9 +16,25 @@ from torch.autograd.graph import Node
 
 from .rules import Rule, rectify
 
-__all__ = ["Region", "Way", "enter", "put"]
+__all__ = ["Region", "Signals", "State", "Way", "enter", "put"]
 
 Signals = tuple[Tensor | None, ...]
+
+
+@dataclass
+class State:
+    """What holds for all rules of one forward pass.
+
+    Parameters
+    ----------
+    open : bool
+        Whether the forward pass has ended, and its signals are ours: before, and when all is done, no rule acts.
+    reuses : bool
+        Whether the memory of what a rule replaces may be used again.
+    """
+
+    open: bool = False
+    reuses: bool = True
 
 
 class Entering(torch.autograd.Function):
@@ -120,31 +136,28 @@ class Region:
     first: Node
     kept: Any = None
 
-    def put(self) -> list[Any]:
-        """Put the rule on the nodes; return the handles of the hooks."""
-        if self.rule.before:
-            return [self.last.register_prehook(self._before)]
-        if self.last is self.first:
-            return put(self.last, self.rule, False, self.kept)
+    def put(self, state: State) -> None:
+        """Put the rule on the nodes; see :func:`put`."""
+        if self.last is self.first or self.rule.before:
+            put(self.last, self.rule, state, self.kept)
+            return
         above: list[Tensor | None] = [None]
+        back = self.rule.back
+        assert back is not None
 
         def take(signals: Signals) -> None:
             above[0] = signals[0]
 
         def give(below: Signals, _: Signals) -> Signals | None:
             signal, above[0] = above[0], None
-            assert self.rule.back is not None
-            return None if signal is None else (self.rule.back(signal, self.kept),)
+            return (back(signal, self.kept),) if state.open and signal is not None else None
 
-        return [self.last.register_prehook(take), self.first.register_hook(give)]
-
-    def _before(self, signals: Signals) -> Signals:
-        assert self.rule.back is not None
-        return tuple(None if signal is None else self.rule.back(signal, self.kept) for signal in signals)
+        self.last.register_prehook(take)
+        self.first.register_hook(give)
 
 
-def put(node: Node, rule: Rule, reuse: bool, kept: Any = None) -> list[Any]:
-    """Put a rule on a single node; return the handles of the hooks.
+def put(node: Node, rule: Rule, state: State, kept: Any = None) -> None:
+    """Put a rule on a single node.
 
     Parameters
     ----------
@@ -152,32 +165,33 @@ def put(node: Node, rule: Rule, reuse: bool, kept: Any = None) -> list[Any]:
         Whatever it sends is replaced.
     rule : Rule
         It has a body.
-    reuse : bool
-        Whether the memory of what is replaced may be used again.
+    state : State
+        Whether the rule still holds.
     kept : Any
         What the rule has kept.
     """
     back = rule.back
     assert back is not None
-    if rule.before:
-        return [node.register_prehook(lambda above: tuple(None if s is None else back(s, kept) for s in above))]
-    in_its_memory = reuse and back is rectify
 
-    def replace(below: Signals, above: Signals) -> Signals | None:
-        signal = above[0]
-        if signal is None:
+    def before(above: Signals) -> Signals | None:
+        return tuple(None if signal is None else back(signal, kept) for signal in above) if state.open else None
+
+    def rectified(below: Signals, above: Signals) -> Signals | None:
+        sent, signal = below[0], above[0]
+        if sent is None or signal is None or len(below) > 1:
+            return replaced(below, above)
+        if state.open and state.reuses and type(sent) is Tensor and sent.stride() == signal.stride():
+            torch.clamp(signal, min=0, out=sent)  # into the memory of what the node has computed, which nobody has seen
             return None
-        if in_its_memory and _alike(below[0], signal):
-            torch.clamp(signal, min=0, out=below[0])
+        return replaced(below, above)
+
+    def replaced(below: Signals, above: Signals) -> Signals | None:
+        signal = above[0]
+        if signal is None or not state.open:
             return None
         return tuple(None if sent is None else back(signal, kept) for sent in below)
 
-    return [node.register_hook(replace)]
-
-
-def _alike(below: Tensor | None, above: Tensor) -> bool:
-    return (
-        type(below) is Tensor is type(above)
-        and below.stride() == above.stride()
-        and below.data_ptr() != above.data_ptr()
-    )
+    if rule.before:
+        node.register_prehook(before)
+    else:
+        node.register_hook(rectified if back is rectify else replaced)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import Node
 
 from .torch_private import saved
@@ -25,7 +25,6 @@ from .torch_private import saved
 __all__ = [
     "ARGUMENTS",
     "COMPOSITES",
-    "HOOKED_MODULES",
     "NAMES",
     "Kind",
     "Operation",
@@ -37,6 +36,7 @@ __all__ = [
     "mapped",
     "named_arguments",
     "operation_name",
+    "tells_all",
     "tensors_in",
     "writes_to",
 ]
@@ -99,14 +99,6 @@ class Question:
     yes: Operation
     no: Operation
 
-
-# Modules whose hooks note which node their call has made: rectifiers, max-pools, normalisations.
-HOOKED_MODULES = (
-    *(nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold),
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
-    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
-    *(nn.LocalResponseNorm, nn.CrossMapLRN2d),
-)
 
 _NAMES: dict[Kind, str] = {
     Kind.RECTIFIER: "relu relu6",
@@ -404,6 +396,13 @@ def identify_node(node: Node, carriers: int) -> Operation | Question:
         return look(node, name, carriers)
     kind = _KINDS.get(name, Kind.UNKNOWN)
     return Operation(name, Kind.GATE if carriers > 1 and name in _BILINEAR else kind)
+
+
+@lru_cache(maxsize=4096)
+def tells_all(node_name: str) -> bool:
+    """Whether a node's name alone says which operation it is."""
+    name = _canonical(node_name)
+    return name not in _AMBIGUOUS and name not in _BILINEAR
 
 
 @lru_cache(maxsize=4096)

@@ -110,17 +110,28 @@ def scale(signal: Tensor, factor: Tensor) -> Tensor:
     return (signal * factor.view(1, -1, *[1] * (signal.dim() - 2))).to(signal.dtype)
 
 
-def affine_factor(forward: Forward) -> Tensor:
-    """Compute gamma / sqrt(var + eps), (C,), with the variance that the forward pass used."""
-    given = forward.arguments
-    if given.get("training") or given.get("running_var") is None:
-        over = [d for d in range(forward.input.dim()) if d != 1]
-        variance = forward.input.var(over, correction=0)
+def affine_factor(given: Mapping[str, Any], image: Tensor | None) -> Tensor:
+    """Compute gamma / sqrt(var + eps), (C,), with the variance that the forward pass used.
+
+    Parameters
+    ----------
+    given : mapping
+        The arguments of the batch norm, by name.
+    image : Tensor or None
+        Its input, whose variance counts in training mode.
+    """
+    if image is not None and (given.get("training") or given.get("running_var") is None):
+        over = [d for d in range(image.dim()) if d != 1]
+        variance = image.var(over, correction=0)
     else:
         variance = given["running_var"]
     variance = variance.to(torch.promote_types(variance.dtype, torch.float32))  # eps may be nothing in half precision
     factor = torch.rsqrt(variance + given.get("eps", 1e-5))
     return factor if given.get("weight") is None else factor * given["weight"]
+
+
+def _factor(forward: Forward) -> Tensor:
+    return affine_factor(forward.arguments, forward.input)
 
 
 def unpooling(overlap: str = "sum") -> Rule:
@@ -141,7 +152,7 @@ def _switches(forward: Forward) -> Switches | None:
 RECTIFY = Rule("rectify", rectify, rectifies=True)
 GUIDE = Rule("guided", rectify, rectifies=True, before=True)
 PASS_THROUGH = Rule("pass through", pass_through)
-SCALE = Rule("scale", scale, affine_factor)
+SCALE = Rule("scale", scale, _factor)
 ADJOINT = Rule("adjoint")
 GRADIENT_RULE = Rule("gradient")
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from .nodes import Way
+from .nodes import State, Way
 from .operations import Kind
 from .rules import Rule, rectify
 from .switches import Switches, compact
@@ -30,7 +30,7 @@ from .torch_private import saved, saved_tensor
 
 __all__ = ["EarlyBackwardError", "SavedTensors"]
 
-LARGE = 2**18  # bytes of a tensor from which on packing costs nothing beside the arithmetic: the one threshold
+LARGE = 2**19  # bytes of a tensor from which on packing costs nothing beside the arithmetic: the one threshold
 _CHANNELS_LAST = 2**18  # numbers of a tensor from which on oneDNN's reordering costs more than that of the filters
 _ONEDNN = (torch.float32, torch.bfloat16, torch.float16)  # the types that it computes in
 _NEVER_TOUCHED = 2**25 + 2**12  # bytes: more than glibc takes from its heap, where pieces have been written before
@@ -63,21 +63,24 @@ class EarlyBackwardError(RuntimeError):
 class SavedTensors:
     """The packed tensors of one forward pass.
 
+    Parameters
+    ----------
+    state : State
+        Whether the forward pass has ended, and a signal may ask for what was packed.
+
     Attributes
     ----------
-    open : bool
-        Whether the forward pass has ended, and a signal may ask for what was packed.
     asked_early : bool
         Whether a gradient was taken before.
     """
 
-    def __init__(self) -> None:
-        self.open = self.asked_early = False
+    def __init__(self, state: State) -> None:
+        self._state, self.asked_early = state, False
         self._most = 0  # bytes of the largest tensor of which only the shape is kept
         self._scratch: Tensor | None = None
 
-    def spare(self, output: Tensor, rule: Rule | None, way: Way) -> list[Any]:
-        """Pack what the call that has just made a large output keeps; return handles of hooks.
+    def spare(self, output: Tensor, rule: Rule | None, way: Way) -> bool:
+        """Pack what the call that has just made a large output keeps; whether its node now sends what the rule says.
 
         Parameters
         ----------
@@ -93,50 +96,48 @@ class SavedTensors:
             node = node.next_functions[0][0]
         name = "" if node is None else node.name().rstrip("0123456789")
         if node is None or not (name in _BY_SHAPE or name == "ReluBackward"):
-            return []
+            return False
         way.walk([node])
         first = node.next_functions[1 if name == "AddmmBackward" else 0][0]
         if first is None or way.carriers(node) != 1 or not way.leads(first):
-            return []
+            return False
         if name == "ReluBackward":
             return self._spare_relu(node, rule)
         if name == "HardtanhBackward" and not (rule is not None and rule.back is rectify and not rule.before):
-            return []
+            return False
         shape = self._by_shape(node, saved_tensor(node, _BY_SHAPE[name]))
         if shape is not None and "MaxPool" in name:
             self._pack(saved_tensor(node, "result1"), *self._as_switches(node, *shape))
-        return []
+        return False
 
-    def spare_norm(self, node: Node) -> list[Any] | None:
-        """Pack the input of a batch norm in eval mode; return handles, or None where that cannot be done."""
+    def spare_norm(self, node: Node) -> bool:
+        """Pack the input of a batch norm in eval mode; whether that was possible."""
         return self._by_signal(node, saved_tensor(node, "input"))
 
     def close(self) -> None:
         """Give the memory back."""
-        self.open, self._scratch = False, None
+        self._scratch = None
 
-    def _spare_relu(self, node: Node, rule: Rule | None) -> list[Any]:
+    def _spare_relu(self, node: Node, rule: Rule | None) -> bool:
         slot = saved_tensor(node, "result")
         if rule is not None and rule.back is rectify and not rule.before:
-            return self._by_signal(node, slot) or []
+            return self._by_signal(node, slot)
         self._pack(slot, lambda result: (result > 0, result.dtype), lambda kept: kept[0].to(kept[1]))
-        return []
+        return False
 
-    def _by_signal(self, node: Node, slot: Any) -> list[Any] | None:
-        above: list[Tensor | None] = [None]
+    def _by_signal(self, node: Node, slot: Any) -> bool:
+        above: list[Tensor] = []
 
         def take(signals: tuple[Tensor | None, ...]) -> None:
-            above[0] = signals[0]
-
-        def forget(*_: Any) -> None:
-            above[0] = None
+            above[:] = signals[:1]  # type: ignore[assignment]  # what is None is asked for by nobody
 
         def signal(_: Any) -> Tensor:
-            return torch.empty(0) if above[0] is None else above[0]
+            return above.pop() if above and above[0] is not None else torch.empty(0)
 
-        if not self._pack(slot, lambda tensor: None, signal):
-            return None
-        return [node.register_prehook(take), node.register_hook(forget)]
+        if not self._pack(slot, _nothing, signal):
+            return False
+        node.register_prehook(take)
+        return True
 
     def _by_shape(self, node: Node, slot: Any) -> tuple[torch.Size, bool] | None:
         """Keep the shape of a tensor; return it, and whether signals should stand there channels last."""
@@ -168,7 +169,7 @@ class SavedTensors:
         """Register hooks on a saved tensor; whether that was possible."""
 
         def opened(kept: Any) -> Tensor:
-            if not self.open:
+            if not self._state.open:
                 self.asked_early = True
                 raise EarlyBackwardError(
                     "a gradient was taken through a forward pass of ZFDeconv, which keeps only what its own signal needs"
@@ -182,6 +183,10 @@ class SavedTensors:
         except RuntimeError:  # others have hooks on it, or it holds no tensor
             return False
         return True
+
+
+def _nothing(tensor: Tensor) -> None:
+    """Keep nothing of a tensor."""
 
 
 def _channels_last(shape: torch.Size) -> tuple[int, int, int, int]:

@@ -8,8 +8,7 @@ forward, as ever      node that autograd makes           right after the call
 ====================  =================================  ==============================================================
 ``x = enter(image)``  ``EnteringBackward``               the entry: here the signal will end
 ``h = conv(x)``       ``ConvolutionBackward0``           if large: of the input only the shape is kept
-``h = relu(h)``       ``ReluBackward0``                  the module's hook notes that 'features.1' made this node;
-                                                         if large: of the output nothing is kept
+``h = relu(h)``       ``ReluBackward0``                  if large: of the output nothing is kept
 ``y = pool(h)``       ``MaxPool2DWithIndicesBackward0``  if large: the indices are kept as small switches
 ====================  =================================  ==============================================================
 
@@ -42,8 +41,8 @@ from .errors import InputError, ModelError, RuleError, reason
 from .forward_pass import ForwardPass
 from .handwritten import is_function_of_sign
 from .nodes import Signals, enter, put
-from .operations import Kind, Operation, Question, identify_node, tensors_in
-from .ownership import Undo, keep_attributes
+from .operations import Kind, Operation, Question, identify_node, tells_all, tensors_in
+from .ownership import Undo, keep_attributes, modules_of
 from .rules import Rule, Table, rule_for
 from .saved_tensors import EarlyBackwardError
 
@@ -182,15 +181,18 @@ class SignalPath:
             self.calls = ran.tracer.calls
             _mark(self.calls, by_hand)
         self._has_rectifier = any(rule is not None and rule.rectifies for _, rule in given.values())
+        if any(node.name() == "CheckpointFunctionBackward" for node in given if given[node][0].kind is Kind.UNKNOWN):
+            raise ModelError(_REENTRANT)
         self._put(ran, given)
         if self._strict:
             self._check(ran, tensors_in(output), whole)
         return output
 
     def _pass(self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]) -> tuple[ForwardPass, Any]:
-        entered = enter(inputs)
+        entered, modules = enter(inputs), modules_of(self._model)
         ran = ForwardPass(
             self._model,
+            modules,
             others,
             self._rules,
             entered,
@@ -202,8 +204,8 @@ class SignalPath:
         self._undo.later(ran.close)
         undo = Undo()
         with undo, undo:
-            keep_attributes(self._model, undo)
-            ran.hook(undo)
+            keep_attributes(modules, undo)
+            ran.hook(modules, undo)
             ran.push(undo)
             output = self._called(ran, forward, entered, others)
         if ran.saved.asked_early:
@@ -224,50 +226,60 @@ class SignalPath:
 
     def _identify(self, ran: ForwardPass, outputs: Sequence[Tensor]) -> dict[Node, tuple[Operation, Rule | None]]:
         """Give each node that the signal will come to its operation and its rule, from the inputs up."""
-        ran.saved.open = True
+        ran.state.open = True
         ran.way.walk([tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None])
-        asked = {
-            node: ran.noted.get(node) or identify_node(node, ran.way.carriers(node)) for node in ran.way.nodes()
-        }
+        given: dict[Node, Any] = {}
+        known: dict[str, tuple[Operation, Rule | None]] = {}  # by the node's name, of those that it tells all of
+        questions = []
+        for node in ran.way.nodes():
+            noted, name = ran.noted.get(node), node.name()
+            if noted is None and name in known:
+                given[node] = known[name]
+                continue
+            operation = noted or identify_node(node, ran.way.carriers(node))
+            if isinstance(operation, Question):
+                questions.append((node, operation))
+                given[node] = None  # its place in the order
+                continue
+            given[node] = operation, rule_for(self._rules, operation)
+            if noted is None and tells_all(name):
+                known[name] = given[node]
         # What only values tell is read from the device at once.
-        questions = [question for question in asked.values() if isinstance(question, Question)]
         ran.suspects = [(node, flag) for node, flag in ran.suspects if ran.way.leads(node)]
-        answers = _read([*(question.answer for question in questions), *(flag for _, flag in ran.suspects)])
+        answers = _read([*(question.answer for _, question in questions), *(flag for _, flag in ran.suspects)])
+        for (node, question), answer in zip(questions, answers, strict=False):
+            operation = question.yes if answer else question.no
+            given[node] = operation, rule_for(self._rules, operation)
         if not any(answers[len(questions) :]):
             ran.suspects = []
-        answer = dict(zip(map(id, questions), answers, strict=False))
-        given = {}
-        for node, known in asked.items():
-            if isinstance(known, Question):
-                known = known.yes if answer[id(known)] else known.no
-            given[node] = known, rule_for(self._rules, known)
         return given
 
     def _put(self, ran: ForwardPass, given: dict[Node, tuple[Operation, Rule | None]]) -> None:
         """Put the rules on their nodes."""
-        handles = ran.handles
+        if self.watches:  # before the rules change the signals
+            for node, (_, rule) in given.items():
+                node.register_prehook(self._watching_above(ran, node, rule))
         for node, (operation, rule) in given.items():
-            if self.watches:  # before the rule changes the signal
-                handles.append(node.register_prehook(self._watching_above(ran, node, rule)))
-            name = node.name()
-            if name == "CheckpointFunctionBackward":
-                raise ModelError(_REENTRANT)
-            if name.startswith("ToCopyBackward"):
-                handles.append(node.register_hook(self._note_type))
-            if rule is None or rule.back is None or node in ran.covered:
-                continue
-            if rule.keep is not None:  # the call could not be seen, as those in TorchScript
-                raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(ran, node, operation)}, unseen")
-            if ran.way.carriers(node) > 1:
-                where = self._place(ran, node, operation)
-                raise RuleError(f"the signal enters {where} by more than one argument: '{rule.name}' takes one")
-            handles += put(node, rule, self._lean)
+            if node in ran.norms:
+                ran.put_norm(node)
+            elif operation.name == "to":
+                node.register_hook(self._note_type)
+            elif rule is not None and rule.back is not None and node not in ran.covered:
+                self._check_single(ran, node, operation, rule)
+                put(node, rule, ran.state)
         for region in ran.regions:
             if ran.way.leads(region.last):
-                handles += region.put()
+                region.put(ran.state)
         if self.watches:
             for node, (_, rule) in given.items():
-                handles.append(node.register_hook(self._watching_below(ran, node, rule)))
+                node.register_hook(self._watching_below(ran, node, rule))
+
+    def _check_single(self, ran: ForwardPass, node: Node, operation: Operation, rule: Rule) -> None:
+        if rule.keep is not None:  # the call could not be seen, as those in TorchScript
+            raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(ran, node, operation)}, unseen")
+        if ran.way.carriers(node) > 1:
+            where = self._place(ran, node, operation)
+            raise RuleError(f"the signal enters {where} by more than one argument: '{rule.name}' takes one")
 
     def _note_type(self, below: Signals, above: Signals) -> None:
         self.in_float16 |= any(signal is not None and signal.dtype == torch.float16 for signal in (*below, *above))
@@ -371,7 +383,7 @@ class SignalPath:
 
     def _place(self, ran: ForwardPass, node: Node, operation: Operation) -> str:
         call = None if ran.tracer is None else ran.tracer.call_of.get(node)
-        return (call or Call(ran.made_by.get(node, ""), operation.name, operation.kind, "")).place
+        return (call or Call("", operation.name, operation.kind, "")).place
 
     def _check(self, ran: ForwardPass, outputs: Sequence[Tensor], whole: bool) -> None:
         if not outputs:
