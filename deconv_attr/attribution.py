@@ -216,7 +216,9 @@ def signal_to_inputs(
 
 def _of_each(scores: Tensor, leaves: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Send a signal from each row of some scores (T, N) by itself, all at once: (T, N, ...)."""
-    starts = torch.eye(len(scores), dtype=scores.dtype, device=scores.device)[:, :, None].expand(-1, -1, scores.shape[1])
+    starts = torch.eye(len(scores), dtype=scores.dtype, device=scores.device)[:, :, None].expand(
+        -1, -1, scores.shape[1]
+    )
     try:
         return send(scores, leaves, starts, is_grads_batched=True, retain_graph=True)
     except RuntimeError:  # an operation of the model, or a hook of the user's, that cannot be batched

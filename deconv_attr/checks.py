@@ -38,8 +38,8 @@ def check_model(model: object) -> None:
         if type(module).__module__.startswith(_QUANTISED):
             where = f"module '{path}'" if path else "the model"
             raise ModelError(
-                f"{where} is quantised ({type(module).__name__}): it computes in integers and has no gradient, so no signal "
-                "goes back through it; give the model as it was before"
+                f"{where} is quantised ({type(module).__name__}): it computes in integers and has no gradient, so no "
+                "signal goes back through it; give the model as it was before"
             )
         if any(map(is_lazy, (*module._parameters.values(), *module._buffers.values()))):
             where = f"module '{path}'" if path else "the model"

@@ -11,8 +11,8 @@ from .batches import Gathered
 from .coverage import Coverage
 from .diagnosis import arrival, endings, faint_examples, lost_numbers, some
 from .errors import DeadSignalWarning, SignalError, TargetError
-from .signal_path import SignalPath
 from .rules import Table
+from .signal_path import SignalPath
 
 __all__ = ["explain", "leaves_of"]
 

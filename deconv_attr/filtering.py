@@ -24,7 +24,11 @@ from .torch_private import is_view, version_of
 __all__ = ["FILTERS", "Filters", "filtered"]
 
 # The transposed filters, for an input of a given shape.
-_ADJOINTS = {"conv1d": adjoints.conv1d_input, "conv2d": adjoints.conv2d_input, "conv3d": adjoints.conv3d_input}
+_ADJOINTS: Mapping[str, Callable[..., Tensor]] = {
+    "conv1d": adjoints.conv1d_input,
+    "conv2d": adjoints.conv2d_input,
+    "conv3d": adjoints.conv3d_input,
+}
 FILTERS = frozenset(_ADJOINTS)
 
 
@@ -72,7 +76,9 @@ class Filters:
             padding = [d * (k - 1) // 2 for d, k in zip(dilation, weight.shape[2:], strict=True)]
         else:
             padding = [0] * axes if given.get("padding") == "valid" else each("padding", 0)
-        return cls(name, weight, given["input"].shape[-axes:], each("stride", 1), padding, dilation, given.get("groups", 1))
+        return cls(
+            name, weight, given["input"].shape[-axes:], each("stride", 1), padding, dilation, given.get("groups", 1)
+        )
 
     def back(self, window: Tensor, lengths: Sequence[int]) -> Tensor:
         """Send a window of a signal to the window of given lengths that it has read, which has no padding."""
@@ -80,7 +86,8 @@ class Filters:
             raise ModelError(f"the filters of a '{self.name}' were overwritten before the signal came back to them")
         shape = (len(window), self.weight.shape[1] * self.groups, *lengths)
         weight = self.weight.to(window.dtype)
-        below: Tensor = _ADJOINTS[self.name](shape, weight, window, tuple(self.stride), 0, tuple(self.dilation), self.groups)
+        options = tuple(self.stride), 0, tuple(self.dilation), self.groups
+        below: Tensor = _ADJOINTS[self.name](shape, weight, window, *options)
         return below
 
 

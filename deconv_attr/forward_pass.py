@@ -12,7 +12,6 @@ For most calls the function mode is a look into a dictionary. It stops at
 from __future__ import annotations
 
 import enum
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,7 +38,7 @@ from .operations import (
     tensors_in,
     writes_to,
 )
-from .ownership import Undo, WritesToCopies, address
+from .ownership import Hook, Undo, WritesToCopies, address
 from .places import running_module, source_line
 from .rules import SCALE, Forward, Rule, Table, affine_factor, rule_for, scale
 from .saved_tensors import LARGE, SavedTensors
@@ -140,7 +139,6 @@ class ForwardPass(WritesToCopies):
         self._aliases: dict[int, Tensor] = {}  # detached memory of the signal's tensors, by its address
         self._in_numpy: list[tuple[Tensor, Tensor]] = []  # such memory, and what stood in it
         self._hooks: list[Any] = []
-        self._thread = threading.get_ident()
         held = [tensor for m in modules for table in (m._parameters, m._buffers) for tensor in table.values()]
         for tensor in (*held, *tensors_in(list(others))):
             if tensor is not None and tensor.is_inference():  # autograd would refuse to keep it
@@ -148,19 +146,13 @@ class ForwardPass(WritesToCopies):
 
     def hook(self, modules: Sequence[nn.Module], undo: Undo) -> None:
         """When traced, put hooks on all modules, to be removed by `undo`: they tell which module a call belongs to."""
-
-        # Functions, which a module that is copied meanwhile does not take apart. The model may be running in other
-        # threads: there our hooks do nothing. Such a thread may call one that is just being removed without its kwargs.
-        def enter(module: nn.Module, args: Any, kwargs: Any = None) -> None:
-            if self._is_ours() and self.tracer is not None:
-                self.tracer.enter(module, (args, kwargs))
-
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
-            if self._is_ours() and self.tracer is not None:
-                self.tracer.leave(module, output)
-
+        if self.tracer is None:
+            return
+        tracer = self.tracer
+        enter = Hook(lambda module, args, kwargs=None: tracer.enter(module, (args, kwargs)))
+        leave = Hook(lambda module, args, output: tracer.leave(module, output))
         undo.later(self._unhook)
-        for module in modules if self.tracer is not None else ():
+        for module in modules:
             self._hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
             self._hooks.append(module.register_forward_hook(leave, prepend=True))
 
@@ -168,9 +160,6 @@ class ForwardPass(WritesToCopies):
         while self._hooks:
             self._hooks[-1].remove()
             self._hooks.pop()
-
-    def _is_ours(self) -> bool:
-        return threading.get_ident() == self._thread and bool(self._hooks)  # a copy of a module keeps its hooks
 
     def close(self) -> None:
         """Let go of the graph: its hooks know this pass, and this pass its nodes. From now on no rule acts."""
@@ -200,7 +189,13 @@ class ForwardPass(WritesToCopies):
             if result.grad_fn is not None:
                 self._note_norm(func, args, kwargs, result)
             return result
-        if how is _How.IN_PLACE and args and not self._folded and args[0].grad_fn is not None and torch.is_grad_enabled():
+        if (
+            how is _How.IN_PLACE
+            and args
+            and not self._folded
+            and args[0].grad_fn is not None
+            and torch.is_grad_enabled()
+        ):
             return func(*args, **kwargs) if kwargs else func(*args)
         return self._stopped(func, name, args, kwargs or {})
 
@@ -286,8 +281,10 @@ class ForwardPass(WritesToCopies):
 
     def _out_of_place(self, func: Any, name: str, args: Any, kwargs: Any, target: Tensor) -> Tensor:
         """Compute out of place, and copy into the target: autograd hides the node of a call that writes into a view."""
-        function, kwargs = _functional(func, name), {key: value for key, value in kwargs.items() if key != "inplace"}
-        result = self._carrying(function, name, args, kwargs, tensors_in((args, kwargs)), None)
+        source = target if name == "relu" else target.clone()  # a ReLU keeps its output, others what is overwritten
+        args, kwargs = mapped(lambda value: source if value is target else value, (args, kwargs))
+        kwargs.pop("inplace", None)
+        result = self._carrying(_functional(func), name, args, kwargs, tensors_in((args, kwargs)), None)
         return target.copy_(result)
 
     def _region(
@@ -343,7 +340,10 @@ class ForwardPass(WritesToCopies):
     def _note_norm(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> None:
         """Note a batch norm in eval mode, whose own backward is the scaling."""
         node = result.grad_fn
-        assert node is not None
+        while node is not None and "BatchNorm" not in node.name():  # of a tensor subclass, the result is a view
+            node = node.next_functions[0][0]
+        if node is None:
+            return
         self.norms[node] = func, args[1:], kwargs
         if self._lean and result.numel() * result.element_size() >= LARGE:
             self.way.walk([node])
@@ -408,7 +408,8 @@ class ForwardPass(WritesToCopies):
         for tensor in written:
             base = base_of(tensor)
             hidden = tensor.grad_fn is None and (
-                (base is not None and self.way.carries(base)) or (bool(self._aliases) and address(tensor) in self._aliases)
+                (base is not None and self.way.carries(base))
+                or (bool(self._aliases) and address(tensor) in self._aliases)
             )
             if hidden or (not torch.is_grad_enabled() and self.way.carries(tensor)):
                 raise RuleError(f"{self._place(Operation(name, Kind.UNKNOWN))} overwrites {_UNSEEN}")
@@ -467,10 +468,12 @@ def _writes(kwargs: Mapping[str, Any]) -> bool:
     return bool(kwargs.get("inplace")) or kwargs.get("out") is not None or kwargs.get("max_norm") is not None
 
 
-def _functional(func: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _functional(func: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function that computes out of place what another writes into its first argument."""
     base = func.__name__.split(".")[0]
     if not base.endswith("_"):  # F.relu(x, inplace=True)
         return func
-    places = (F, torch, Tensor)
-    return next(getattr(place, base[:-1]) for place in places if callable(getattr(place, base[:-1], None)))
+    found: Callable[..., Any] = next(
+        function for place in (F, torch, Tensor) if callable(function := getattr(place, base[:-1], None))
+    )
+    return found

@@ -25,8 +25,8 @@ FOLDS = frozenset("abs sqrt pow square float_power norm vector_norm maximum fmax
 SUMS = frozenset("add sub rsub".split())
 WEIGHS = (
     frozenset(
-        """mul where masked_fill masked_select getitem setitem index_put addcmul einsum maximum minimum fmax fmin max min
-        amax amin aminmax topk sort kthvalue""".split()
+        """mul where masked_fill masked_select getitem setitem index_put addcmul einsum maximum minimum fmax fmin
+        max min amax amin aminmax topk sort kthvalue""".split()
     )
     | SUMS
 )
@@ -126,7 +126,7 @@ def _extreme(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
 
 
 def _largest(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
-    """An extreme over a short dimension: which of two numbers is larger may follow from one of them alone."""
+    """Take an extreme over a short dimension: which of two numbers is larger may follow from one of them alone."""
     x = operands[0]
     dim = kwargs.get("dim", next((value for value in args[1:] if isinstance(value, (int, tuple, list))), None))
     if dim is None or not isinstance(dim, int) or x.dim() < 2 or x.shape[dim] > 4:

@@ -156,9 +156,7 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
             scores = select_units(output, selector, len(leaves[0]))
             return send(scores, leaves, first_signal(scores, start, path.watches))
 
-        signals, report = explain(
-            self.model, self.rules, parts, descend, _OTHER_UNIT, traced=return_coverage
-        )
+        signals, report = explain(self.model, self.rules, parts, descend, _OTHER_UNIT, traced=return_coverage)
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .errors import InputError
 from .layers import Layer
 from .operations import tensors_in
-from .ownership import Undo
+from .ownership import Hook, Undo
 from .signal_path import SignalPath, send
 
 __all__ = ["LayerReached", "LayerTap"]
@@ -41,16 +42,13 @@ class LayerTap:
         self._layer, self._at_input, self._last = layer, at_input, last
         self._runs = 0
         self._kept: Any = None
-        self._thread = threading.get_ident()
 
     def until(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Make of a forward function one that ends at the layer and returns what is there."""
 
         def shorter(*args: Any) -> Any:
-            try:
+            with suppress(LayerReached):
                 self._listen(forward, args)
-            except LayerReached:
-                pass
             return self.value
 
         return shorter
@@ -75,10 +73,10 @@ class LayerTap:
         with undo, undo:
             undo.later(lambda: [handle.remove() for handle in handles])
             if self._at_input:
-                hook = self._keep_input
+                hook = Hook(self._keep_input)
                 handles.append(self._layer.module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True))
             else:
-                handles.append(self._layer.module.register_forward_hook(self._keep_output))
+                handles.append(self._layer.module.register_forward_hook(Hook(self._keep_output)))
             return forward(*args)
 
     @property
@@ -114,12 +112,10 @@ class LayerTap:
         return tuple(torch.zeros_like(t) if s is None else s for s, t in zip(signals, tensors, strict=True))
 
     def _keep_output(self, layer: nn.Module, args: Any, output: Any) -> Any:
-        if threading.get_ident() != self._thread:
-            return None
         return _cloned(output) if self._keep(output) else None
 
     def _keep_input(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
-        if threading.get_ident() != self._thread or kwargs is None:  # None: another thread, while we are removed
+        if kwargs is None:
             return None
         given = (*args, *kwargs.values())
         return (_cloned(args), _cloned(kwargs)) if self._keep(given[0] if len(given) == 1 else given) else None

@@ -141,8 +141,8 @@ NAMES = frozenset({*_KINDS, "clamp_min"})
 
 # Calls that leave several nodes, or one that is not theirs alone: what they are is for the call to say.
 COMPOSITES = frozenset(
-    """local_response_norm softsign tanhshrink threshold normalize cosine_similarity pairwise_distance lp_pool1d lp_pool2d
-    lp_pool3d instance_norm gumbel_softmax rnn_relu rnn_relu_cell""".split()
+    """local_response_norm softsign tanhshrink threshold normalize cosine_similarity pairwise_distance lp_pool1d
+    lp_pool2d lp_pool3d instance_norm gumbel_softmax rnn_relu rnn_relu_cell""".split()
 )
 
 _ALIASES = {
@@ -236,6 +236,7 @@ def operation_name(function: Callable[..., Any]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def is_in_place(function: Callable[..., Any]) -> bool:
+    """Whether a function writes into its first argument: ``x.relu_``, ``x += y``, ``x[i] = y``."""
     name: str = getattr(function, "__name__", "").split(".")[0]
     if name.startswith("__"):
         return name == "__setitem__" or _is_augmented(name)
@@ -445,7 +446,9 @@ def _node_of_bounds(node: Node, name: str, carriers: int) -> Operation | Questio
     yes, no = Operation(name, Kind.RECTIFIER), Operation(name, Kind.ACTIVATION)
     if bounds and floor is not None:
         zero = (torch.as_tensor(floor, device=bounds[0].device).detach() == 0).all()
-        return Question(zero if ceiling is None else zero & (torch.as_tensor(ceiling, device=zero.device) > 0).all(), yes, no)
+        return Question(
+            zero if ceiling is None else zero & (torch.as_tensor(ceiling, device=zero.device) > 0).all(), yes, no
+        )
     return yes if floor is not None and floor == 0 and (ceiling is None or ceiling > 0) else no
 
 

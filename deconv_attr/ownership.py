@@ -6,6 +6,7 @@ They are read, and what the pass writes into them goes to copies that live as lo
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from .operations import mapped, operation_name, tensors_in, writes_to
 
-__all__ = ["Undo", "WritesToCopies", "address", "keep_attributes", "modules_of", "run_plainly", "undisturbed"]
+__all__ = ["Hook", "Undo", "WritesToCopies", "address", "keep_attributes", "modules_of", "run_plainly", "undisturbed"]
 
 
 class Undo:
@@ -46,6 +47,35 @@ class Undo:
         while self._steps:
             self._steps[-1]()  # only then is it struck off
             self._steps.pop()
+
+
+class Hook:
+    """A module hook that acts in the thread that made it, and is nothing in a copy of the module, or a pickled one.
+
+    Parameters
+    ----------
+    act : callable
+        The hook itself.
+    """
+
+    def __init__(self, act: Callable[..., Any]) -> None:
+        self._act = act
+        self._thread = threading.get_ident()
+
+    def __call__(self, *args: Any) -> Any:
+        """Act, in this thread."""
+        return self._act(*args) if threading.get_ident() == self._thread else None
+
+    def __reduce__(self) -> Any:
+        return _no_hook, ()
+
+
+def _no_hook() -> Callable[..., None]:
+    return _do_nothing
+
+
+def _do_nothing(*_: Any) -> None:
+    """Stand for a hook of ours in a copy of a module."""
 
 
 class WritesToCopies(TorchFunctionMode):
@@ -73,17 +103,17 @@ class WritesToCopies(TorchFunctionMode):
         self._answers = True
         return self.perform(func, operation_name(func), args, kwargs or {})
 
-    def push(self, undo: Undo) -> None:
+    def enter_until(self, undo: Undo) -> None:
         """Enter the mode, to be left by `undo`."""
         undo.later(self._leave)
-        self.__enter__()
+        self.__enter__()  # type: ignore[no-untyped-call]
 
     def _leave(self) -> None:
         _finish_modes(sys.exc_info()[1])
         self._answers = False
         torch.empty(0)  # whether the mode is there: it may have been left, or never been entered
         if self._answers:
-            self.__exit__(None, None, None)
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         """Run one call."""
@@ -198,8 +228,8 @@ def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
             containers += _containers_in(searched)
         elif type(module).__module__.startswith("torch.nn.modules."):  # whose tuples are of numbers
             _WITHOUT_CONTAINERS.add(kinds)
-    held = [(table, table.copy()) for table in tables if table]
-    empty = [(table, {}) for table in tables if not table]
+    held: list[tuple[Any, Any]] = [(table, table.copy()) for table in tables if table]
+    empty: list[tuple[Any, Any]] = [(table, {}) for table in tables if not table]
     held += [(container, _contents(container)) for container in containers]
     undo.later(partial(_put_all_back, held, empty))
     if any(map(_is_compiled, modules)):
@@ -231,13 +261,18 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 def _put_all_back(held: list[tuple[Any, Any]], empty: list[tuple[Any, Any]]) -> None:
     for table, entries in held:
-        if isinstance(table, dict) and len(table) == len(entries):  # most are as they were, which is quick to tell
-            if all(map(is_, table.values(), entries.values())) and all(map(is_, table, entries)):
-                continue
-        _put_back(table, entries)
+        if not _is_untouched(table, entries):
+            _put_back(table, entries)
     for table, entries in empty:
         if table:
             _put_back(table, entries)
+
+
+def _is_untouched(table: Any, entries: Any) -> bool:
+    """Whether a dict is as it was: most are, and this is quick to tell."""
+    if not isinstance(table, dict) or len(table) != len(entries):
+        return False
+    return all(map(is_, table.values(), entries.values())) and all(map(is_, table, entries))
 
 
 def run_plainly(model: nn.Module, forward: Callable[..., Any], *args: Any) -> Any:

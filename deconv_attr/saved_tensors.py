@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from .nodes import State, Way
-from .operations import Kind
 from .rules import Rule, rectify
 from .switches import Switches, compact
 from .torch_private import saved, saved_tensor
@@ -172,7 +171,7 @@ class SavedTensors:
             if not self._state.open:
                 self.asked_early = True
                 raise EarlyBackwardError(
-                    "a gradient was taken through a forward pass of ZFDeconv, which keeps only what its own signal needs"
+                    "a gradient was taken through a forward pass of ZFDeconv, which keeps only what its signal needs"
                 )
             return unpack(kept)
 
@@ -195,7 +194,7 @@ def _channels_last(shape: torch.Size) -> tuple[int, int, int, int]:
 
 
 def _quickest_channels_last(node: Node, maps: Tensor) -> bool:
-    """Whether a signal should stand channels last in memory below a filter or a pool: the order that oneDNN computes in.
+    """Whether a signal should stand channels last in memory below a filter or a pool, as oneDNN computes.
 
     oneDNN would bring it into that order and back at each convolution. The order of what is unpacked decides.
     """

@@ -12,8 +12,8 @@ forward, as ever      node that autograd makes           right after the call
 ``y = pool(h)``       ``MaxPool2DWithIndicesBackward0``  if large: the indices are kept as small switches
 ====================  =================================  ==============================================================
 
-When the forward pass has ended, and not before (a gradient that the model takes inside it is the model's own), the graph
-is walked from ``y`` down to the entry. Each node is asked for its operation, and the table for the operation's rule:
+When the forward pass has ended, and not before (a gradient that the model takes inside it is the model's own), the
+graph is walked from ``y`` down to the entry. Each node is asked for its operation, and the table for its rule:
 
 =================================  ==========  =======  ===============================================================
 node                               operation   rule     what is done
@@ -49,8 +49,8 @@ from .saved_tensors import EarlyBackwardError
 __all__ = ["SignalPath", "send"]
 
 _REENTRANT = (
-    "the model uses torch.utils.checkpoint with use_reentrant=True, which runs a part of it again where no rule can reach "
-    "it: choose use_reentrant=False, or switch checkpointing off"
+    "the model uses torch.utils.checkpoint with use_reentrant=True, which runs a part of it again where no rule can "
+    "reach it: choose use_reentrant=False, or switch checkpointing off"
 )
 _Forward = Callable[..., Any]
 
@@ -58,8 +58,8 @@ _Forward = Callable[..., Any]
 class SignalPath:
     """The way back through one forward pass of a model.
 
-    Enter it twice, ``with path, path:``, see :class:`Undo`. Inside, :meth:`run` runs the model, and a backward pass from
-    its output to the given inputs follows the rules. Model and thread carry nothing of ours but while it runs.
+    Enter it twice, ``with path, path:``, see :class:`Undo`. Inside, :meth:`run` runs the model, and a backward pass
+    from its output to the given inputs follows the rules. Model and thread carry nothing of ours but while it runs.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ class SignalPath:
         with undo, undo:
             keep_attributes(modules, undo)
             ran.hook(modules, undo)
-            ran.push(undo)
+            ran.enter_until(undo)
             output = self._called(ran, forward, entered, others)
         if ran.saved.asked_early:
             raise EarlyBackwardError
@@ -290,7 +290,13 @@ class SignalPath:
         call = ran.tracer.call_of.get(node) if ran.tracer is not None else None
 
         def watch(above: Signals) -> None:
-            if call is not None and rule is not None and rule.rectifies and above[0] is not None and call.lowest is None:
+            if (
+                call is not None
+                and rule is not None
+                and rule.rectifies
+                and above[0] is not None
+                and call.lowest is None
+            ):
                 call.lowest = _each(Tensor.amin, above[0])
 
         return watch
@@ -457,8 +463,8 @@ def _mark(calls: Iterable[Call], by_hand: Sequence[Call]) -> None:
 def _why_none(call: Call) -> str:
     reasons = {
         Kind.ACTIVATION: "the paper has rectifiers only; choose activations='rectify' or 'gradient'",
-        Kind.MASK: "it weighs activations by their own signs, as a rectifier written by hand; use torch.relu, or choose "
-        "activations='gradient'",
+        Kind.MASK: "it weighs activations by their own signs, as a rectifier written by hand; use torch.relu, or "
+        "choose activations='gradient'",
     }
     unknown = "it is not listed, or ran where no rule can reach it; choose unknown='gradient' to differentiate it"
     return f"no rule for {call.place}: {reasons.get(call.kind, unknown)}"
@@ -466,7 +472,15 @@ def _why_none(call: Call) -> str:
 
 def _refuse_unbatched(model: nn.Module, inputs: Sequence[Tensor], error: Exception) -> None:
     """Say of an image without a batch, which the model did not take, what is expected."""
-    axes = next((d for m in model.modules() for d, kind in enumerate((nn.Conv1d, nn.Conv2d, nn.Conv3d), 1) if isinstance(m, kind)), 0)
+    axes = next(
+        (
+            d
+            for m in model.modules()
+            for d, kind in enumerate((nn.Conv1d, nn.Conv2d, nn.Conv3d), 1)
+            if isinstance(m, kind)
+        ),
+        0,
+    )
     if axes and inputs[0].dim() == axes + 1:
         form = ("(N, C, L)", "(N, C, H, W)", "(N, C, D, H, W)")[axes - 1]
         raise InputError(

@@ -123,7 +123,13 @@ def compact(node: Node, indices: Tensor, shape: Size) -> Switches:
         starts = starts[..., None] + begins.to(indices.device) * step
         farthest += (span - 1) * step
     # In channels_last_3d torch gives an index before the window to a window of nothing but -inf.
-    small = torch.uint8 if farthest < 2**8 and (axes == 2 or indices.is_contiguous()) else torch.int16 if farthest < 2**15 else torch.int32
+    small = (
+        torch.uint8
+        if farthest < 2**8 and (axes == 2 or indices.is_contiguous())
+        else torch.int16
+        if farthest < 2**15
+        else torch.int32
+    )
     small = small if farthest < 2**31 else torch.int64
     return Switches(indices.sub(starts).to(small), starts, shape)
 

@@ -25,7 +25,18 @@ __all__ = ["Tracer"]
 _PRECEDENCE = [Kind.UNKNOWN, Kind.MASK, Kind.ACTIVATION, Kind.RECTIFIER, Kind.MAX_POOL, Kind.CONTRAST_NORM]
 _PRECEDENCE += [Kind.BATCH_NORM, Kind.GATE, Kind.LINEAR]
 # Nodes that autograd itself makes when the base of a view has changed, or for a module's backward hook.
-_ITS_OWN = ("view", "slice", "select", "as_strided", "getitem", "alias", "expand", "permute", "t", "transpose")
+_ITS_OWN: tuple[str, ...] = (
+    "view",
+    "slice",
+    "select",
+    "as_strided",
+    "getitem",
+    "alias",
+    "expand",
+    "permute",
+    "t",
+    "transpose",
+)
 _ITS_OWN += ("split", "squeeze", "unsqueeze", "unbind", "diagonal", "clone", "AccumulateGrad")
 
 

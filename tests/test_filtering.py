@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from deconv_attr import DECONVNET, filtering
 from deconv_attr.signal_path import SignalPath
 
+
 class Of(nn.Module):
     """A convolution spelled by a function of the image, the filters and the bias."""
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from oracle import max_pool, project, relative_error, switches_of, windows
+from recording import pool_with_switches
 from torch import nn
 
 from deconv_attr import DECONVNET, Kind, Switches, ZFDeconv, coverage
-from recording import pool_with_switches
 
 CONV = [nn.Conv1d, nn.Conv2d, nn.Conv3d]
 TRANSPOSED = [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d]

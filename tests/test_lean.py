@@ -1,4 +1,4 @@
-"""What autograd keeps, packed: autograd's signal, no activation kept, and no signal changed that somebody else holds."""
+"""What autograd keeps, packed: the same signal, no activation kept, no signal changed that somebody else holds."""
 
 from copy import deepcopy
 
@@ -12,6 +12,7 @@ from test_torchvision import RIGHT_IN_CAPTUM, WRONG_IN_CAPTUM, images
 from test_torchvision import build as build_torchvision
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+
 from deconv_attr import (
     DECONVNET,
     DESALINET,
@@ -19,7 +20,6 @@ from deconv_attr import (
     GUIDED_BACKPROP,
     LayerZFDeconv,
     ZFDeconv,
-    forward_pass,
     saved_tensors,
 )
 from deconv_attr.errors import ModelError, RuleError
@@ -347,9 +347,10 @@ def test_a_filter_that_is_overwritten_later_goes_back_as_it_was_when_it_was_used
                 output = path.run(each, (leaf,))
                 maps.append(send(output[:, 1].sum(), [leaf], torch.ones((), dtype=torch.float64))[0])
             except (ModelError, RuleError) as error:
-                assert each is net
-                assert "overw" in str(error) or "exchanges" in str(error)
-                return
+                maps.append(str(error))
+    if isinstance(maps[1], str):
+        assert "overw" in maps[1] or "exchanges" in maps[1]
+        return
     assert maps[0].any()
     torch.testing.assert_close(*maps, rtol=1e-12, atol=1e-12)
 

