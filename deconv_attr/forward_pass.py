@@ -179,7 +179,8 @@ class ForwardPass(WritesToCopies):
             return self._alert(func, name, args, kwargs or {})
         if how is _How.PLAIN and not (kwargs and _writes(kwargs)):
             return func(*args, **kwargs) if kwargs else func(*args)
-        if how is _How.SMALL and args and self._is_harmless(args[0], kwargs):
+        cut = self._narrow and name in FILTERS
+        if how is _How.SMALL and not cut and args and self._is_harmless(args[0], kwargs):
             result = func(*args, **kwargs) if kwargs else func(*args)
             if self._lean and name is not None:
                 self._spare(name, args[0], result)

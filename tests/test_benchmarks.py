@@ -3,10 +3,11 @@
 from functools import partial
 
 import costs
+import little
 import pytest
 import torch
 from measure import peak_growth
-from peers import CAPTUM, METHODS, OURS, PLAIN, TARGET, difference
+from peers import CAPTUM, METHODS, OURS, PLAIN, TARGET, Case, build, difference
 from state import snapshot
 from torch import nn
 
@@ -35,6 +36,15 @@ def test_the_peak_of_a_process_grows_by_what_it_allocates():
     if growth is None:
         pytest.skip("this system does not tell the peak of a process's memory")
     assert growth == pytest.approx(64, rel=0.1)
+
+
+def test_the_floor_is_the_gradient_and_is_timed_beside_the_others():
+    case = Case("squeezenet1_0", side=64)
+    model, x = build(case)
+    assert torch.equal(
+        little.gradient(model, x, TARGET), torch.autograd.functional.jacobian(lambda y: model(y)[0, TARGET], x)
+    )
+    assert {name: len(times) for name, times in little.times(case, 1).items()} == {little.FLOOR: 1, CAPTUM: 1, OURS: 1}
 
 
 TINY = "--models squeezenet1_0 --batch 1 --rounds 1 --side 64 --children 0".split()
