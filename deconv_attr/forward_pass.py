@@ -30,6 +30,7 @@ from .operations import (
     Kind,
     Operation,
     identify,
+    identify_node,
     is_in_place,
     kinds_of,
     mapped,
@@ -374,7 +375,8 @@ class ForwardPass(WritesToCopies):
             return
         if type(output) is not Tensor or output.grad_fn is None:
             return
-        rule = rule_for(self._rules, Operation(name, kinds_of(name)[0]))
+        operation = identify_node(output.grad_fn, 1)  # hardtanh may be a rectifier, or none
+        rule = rule_for(self._rules, operation) if isinstance(operation, Operation) else None
         if self.saved.spare(output, rule, self.way):
             self.covered.add(output.grad_fn)
 

@@ -141,9 +141,10 @@ class SavedTensors:
     def _by_shape(self, node: Node, slot: Any) -> tuple[torch.Size, bool] | None:
         """Keep the shape of a tensor; return it, and whether signals should stand there channels last."""
         known: list[Any] = []
+        once = [node]  # a hook that held its node would keep it, and the graph below it, for ever
 
         def pack(tensor: Tensor) -> None:
-            last = _quickest_channels_last(node, tensor)
+            last = _quickest_channels_last(once.pop(), tensor)
             strides = _channels_last(tensor.shape) if last else tensor.stride()
             known.extend((tensor.shape, strides, tensor.dtype, tensor.device, last))
             self._most = max(self._most, tensor.untyped_storage().nbytes(), tensor.numel() * tensor.element_size())
@@ -159,8 +160,12 @@ class SavedTensors:
         return (known[0], known[4]) if self._pack(slot, pack, blank) else None
 
     def _as_switches(self, node: Node, shape: torch.Size, last: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        once = [node]
+
         def pack(indices: Tensor) -> Switches:
-            return compact(node, indices.contiguous(memory_format=torch.channels_last) if last else indices, shape)
+            return compact(
+                once.pop(), indices.contiguous(memory_format=torch.channels_last) if last else indices, shape
+            )
 
         return pack, lambda switches: switches.indices
 

@@ -25,6 +25,8 @@ from deconv_attr import (
     project,
     receptive_field,
 )
+from deconv_attr.forward_pass import ForwardPass
+from deconv_attr.saved_tensors import SavedTensors
 from deconv_attr.signal_path import SignalPath
 
 SHAPE = (2, 3, 9, 9)
@@ -452,12 +454,14 @@ def test_the_callers_grad_mode_does_not_matter_and_stays(mode):
     assert relative_error(found, project_class(net, (images(),), 1)[0]) < 1e-10
 
 
-def test_nothing_is_kept_alive():
+@pytest.mark.parametrize("large", [0, 10**9], ids=["packed", "not packed"])
+def test_nothing_is_kept_alive(large, monkeypatch):
     """The graph, its switches and activations go with the call, without waiting for the garbage collector."""
 
     def living():
-        return [o for o in gc.get_objects() if type(o) in (SignalPath, Switches)]
+        return [o for o in gc.get_objects() if type(o) in (SignalPath, Switches, ForwardPass, SavedTensors)]
 
+    monkeypatch.setattr("deconv_attr.forward_pass.LARGE", large)
     net, x = build(SharedPoolAndConvolution), images()
     gc.collect()
     gc.disable()
