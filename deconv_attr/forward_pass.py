@@ -131,7 +131,7 @@ class ForwardPass(WritesToCopies):
         self.factors: list[tuple[Node, Tensor, Tensor]] = []
         self._rules = rules
         self._narrow, self._lean, self._examined = narrow, lean, examined
-        self._keeping = {key for key, rule in rules.items() if rule.keep is not None and rule is not SCALE}
+        self._keeping = {key for key, rule in rules.items() if rule.keep is not None and rule.back is not scale}
         of_norms = rule_for(rules, Operation("batch_norm", Kind.BATCH_NORM))
         self._scaling = of_norms is not None and of_norms.back in (None, scale)
         self._alerted = traced or bool(self._keeping)  # all calls are to be looked at

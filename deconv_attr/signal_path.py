@@ -261,7 +261,10 @@ class SignalPath:
                 node.register_prehook(self._watching_above(ran, node, rule))
         for node, (operation, rule) in given.items():
             if node in ran.norms:
-                ran.put_norm(node)
+                if ran.way.carriers(node) == 1:
+                    ran.put_norm(node)
+                elif rule is not None and rule.back is not None:  # autograd's own serves its weight, too
+                    raise self._several(ran, node, operation, rule)
             elif operation.name == "to":
                 node.register_hook(self._note_type)
             elif rule is not None and rule.back is not None and node not in ran.covered:
@@ -278,8 +281,11 @@ class SignalPath:
         if rule.keep is not None:  # the call could not be seen, as those in TorchScript
             raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(ran, node, operation)}, unseen")
         if ran.way.carriers(node) > 1:
-            where = self._place(ran, node, operation)
-            raise RuleError(f"the signal enters {where} by more than one argument: '{rule.name}' takes one")
+            raise self._several(ran, node, operation, rule)
+
+    def _several(self, ran: ForwardPass, node: Node, operation: Operation, rule: Rule) -> RuleError:
+        where = self._place(ran, node, operation)
+        return RuleError(f"the signal enters {where} by more than one argument: '{rule.name}' takes one")
 
     def _note_type(self, below: Signals, above: Signals) -> None:
         self.in_float16 |= any(signal is not None and signal.dtype == torch.float16 for signal in (*below, *above))

@@ -13,8 +13,18 @@ from state import snapshot
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deconv_attr import DECONVNET, DeconvError, LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage, torch_private
+from deconv_attr import (
+    DECONVNET,
+    GRADIENT,
+    DeconvError,
+    LayerZFDeconv,
+    NeuronZFDeconv,
+    ZFDeconv,
+    coverage,
+    torch_private,
+)
 from deconv_attr.errors import InputError, ModelError, RuleError
+from deconv_attr.forward_pass import ForwardPass
 from deconv_attr.rules import Rule
 
 
@@ -344,6 +354,41 @@ def test_a_table_is_checked(entry, word):
             call({**DECONVNET, **entry})
     with pytest.raises(InputError, match="mapping"):
         ZFDeconv(net, rules=[1])
+
+
+class Conditional(nn.Module):
+    """The weight of its batch norm is a function of the image, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.weight = nn.Conv2d(3, 4, 3), nn.Linear(3, 4)
+
+    def forward(self, x):
+        h, weight = torch.relu(self.conv(x)), self.weight(x.mean((0, 2, 3)))
+        return F.batch_norm(h, torch.zeros(4).to(x), torch.ones(4).to(x), weight).mean((2, 3))
+
+
+def test_a_batch_norm_whose_weight_carries_the_signal():
+    torch.manual_seed(0)
+    net, x = Conditional().double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    with pytest.raises(RuleError, match=r"'batch_norm'.* by more than one argument: 'scale' takes one"):
+        ZFDeconv(net).attribute(x, target=1)
+    expected = expected_map(net, x)
+    assert relative_error(ZFDeconv(net, rules=GRADIENT).attribute(x, target=1), expected) < 1e-10
+
+
+def test_a_pickled_explainer_looks_at_no_more_calls_than_the_original():
+    net, x, looked = small(), torch.randn(2, 3, 16, 16), []
+    for method in (ZFDeconv(net), pickle.loads(pickle.dumps(ZFDeconv(net)))):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ForwardPass, "_stopped", spy(ForwardPass._stopped, runs := []))
+            method.attribute(x, target=1)
+        looked.append(len(runs))
+    assert looked[1] == looked[0]
+
+
+def spy(function, runs):
+    return lambda *args: (runs.append(1), function(*args))[1]
 
 
 def test_an_image_without_a_batch_is_one_sentence():
