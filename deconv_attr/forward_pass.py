@@ -24,7 +24,7 @@ from .coverage import Call
 from .errors import RuleError
 from .filtering import FILTERS, filtered
 from .handwritten import FOLDS, SUMS, WEIGHS, factors_of, is_function_of_sign
-from .nodes import Region, State, Way, put
+from .nodes import Region, State, Way, new_nodes, put
 from .operations import (
     COMPOSITES,
     Kind,
@@ -247,23 +247,20 @@ class ForwardPass(WritesToCopies):
         if name == "batch_norm":
             return self._norm(func, args, kwargs, tensors)
         pairs = self._pairs(name, args, kwargs)  # before the call, which may write into them
-        kept = bool(self._keeping) and not self._keeping.isdisjoint((name, *kinds_of(name)))
-        if target is not None and not kept:
-            operation = identify(name, args, kwargs, self._carriers(tensors))
-            if operation.kind not in _SEEN_THROUGH and is_view(target):
-                return self._out_of_place(func, name, args, kwargs, target)
-        if kept or name in COMPOSITES:
-            operation = identify(name, args, kwargs, self._carriers(tensors))
+        own = name in COMPOSITES or not self._keeping.isdisjoint((name, *kinds_of(name)))  # it may be a region
+        if own or target is not None:
+            carriers = self._carriers(tensors)
+            operation = identify(name, args, kwargs, carriers)
             rule = rule_for(self._rules, operation)
-            if rule is not None and rule.back is not None and self._carriers(tensors):
-                if target is not None:
-                    return self._out_of_place(func, name, args, kwargs, target)
-                return self._region(func, name, args, kwargs, tensors, operation, rule)
-            result = func(*args, **kwargs)
-            if name in COMPOSITES:
-                self._note_all(result, tensors, operation)
-            return result
+            region = own and bool(carriers) and rule is not None and rule.back is not None
+            hidden = target is not None and operation.kind not in _SEEN_THROUGH and is_view(target)
+            if target is not None and (region or hidden):
+                return self._out_of_place(func, name, args, kwargs, target)
+            if region and rule is not None:
+                return self._region(func, name, args, kwargs, carriers, operation, rule)
         result = func(*args, **kwargs)
+        if name in COMPOSITES:
+            self._note_all(result, tensors, operation)
         if pairs:
             self._suspect(result if target is None else target, pairs)
         if self._lean and name in _SPARED:
@@ -275,10 +272,9 @@ class ForwardPass(WritesToCopies):
 
     def _note_all(self, result: Any, tensors: list[Tensor], operation: Operation) -> Any:
         """Note of all nodes of a call what the call is."""
+        inputs = {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
         for tensor in tensors_in(result)[:1]:
-            if tensor.grad_fn is not None:
-                inputs = {given.grad_fn for given in tensors}
-                self.noted.update(dict.fromkeys(self.way.between(tensor.grad_fn, inputs), operation))
+            self.noted.update(dict.fromkeys(new_nodes(tensor, inputs), operation))
         return result
 
     def _out_of_place(self, func: Any, name: str, args: Any, kwargs: Any, target: Tensor) -> Tensor:
@@ -295,12 +291,12 @@ class ForwardPass(WritesToCopies):
         name: str,
         args: Any,
         kwargs: Any,
-        tensors: list[Tensor],
+        carriers: list[Tensor],
         operation: Operation,
         rule: Rule,
     ) -> Any:
         """Run a call that one rule covers, between two nodes of its own."""
-        carrier, *more = self._carriers(tensors)
+        carrier, *more = carriers
         if any(other is not carrier for other in more):
             raise RuleError(
                 f"the signal enters {self._place(operation)} by more than one argument: '{rule.name}' takes one"
@@ -318,7 +314,8 @@ class ForwardPass(WritesToCopies):
         with torch.set_grad_enabled(not self._lean):  # only maps that can be differentiated need it recorded
             kept = None if rule.keep is None else rule.keep(forward)
         self.regions.append(Region(rule, output.grad_fn, first, kept))
-        nodes = self.way.between(output.grad_fn, {carrier.grad_fn})
+        assert carrier.grad_fn is not None
+        nodes = new_nodes(output, {carrier.grad_fn})
         self.noted.update(dict.fromkeys(nodes, operation))
         self.covered.update(nodes)
         return result
@@ -333,7 +330,7 @@ class ForwardPass(WritesToCopies):
             carriers = self._carriers(tensors)
             if rule is None or rule.back is None or not carriers:
                 return func(*args, **kwargs)
-            return self._region(func, "batch_norm", args, kwargs, tensors, operation, rule)
+            return self._region(func, "batch_norm", args, kwargs, carriers, operation, rule)
         result = func(*args, **kwargs)
         if result.grad_fn is not None:
             self._note_norm(func, args, kwargs, result)

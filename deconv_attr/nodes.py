@@ -16,7 +16,7 @@ from torch.autograd.graph import Node
 
 from .rules import Rule, rectify
 
-__all__ = ["Region", "Signals", "State", "Way", "enter", "put"]
+__all__ = ["Region", "Signals", "State", "Way", "enter", "new_nodes", "put"]
 
 Signals = tuple[Tensor | None, ...]
 
@@ -99,22 +99,23 @@ class Way:
         """Whether a node has been found to lead to the entry."""
         return self._leads.get(node, False)
 
-    def between(self, output: Node, inputs: Iterable[Node | None]) -> list[Node]:
-        """Return the nodes of one call: from that of its output down to, and without, those of its inputs."""
-        seen, stack = set(inputs), [output]
-        found: list[Node] = []
-        while stack:
-            node = stack.pop()
-            if node not in seen:
-                seen.add(node)
-                found.append(node)
-                stack += [below for below, _ in node.next_functions if below is not None]
-        return found
-
     def clear(self) -> None:
         """Let go of the nodes."""
         self._below.clear()
         self._leads.clear()
+
+
+def new_nodes(tensor: Tensor, seen: set[Node]) -> list[Node]:
+    """Return the nodes below a tensor that have not been seen yet, the last first, and add them to what has been."""
+    found: list[Node] = []
+    stack = [tensor.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found.append(node)
+            stack += [below for below, _ in node.next_functions]
+    return found
 
 
 @dataclass(eq=False)
@@ -126,7 +127,7 @@ class Region:
     rule : Rule
         Of the call; it has a body.
     last, first : Node
-        Of its output, and the one at which its input enters; they may be one.
+        Of its output, and the one at which its input enters.
     kept : Any
         What the rule has kept.
     """
@@ -138,7 +139,7 @@ class Region:
 
     def put(self, state: State) -> None:
         """Put the rule on the nodes; see :func:`put`."""
-        if self.last is self.first or self.rule.before:
+        if self.rule.before:
             put(self.last, self.rule, state, self.kept)
             return
         above: list[Tensor | None] = [None]

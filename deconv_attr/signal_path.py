@@ -172,6 +172,8 @@ class SignalPath:
             ran, output = self._pass(forward, inputs, others)
         self._ran = ran
         given = self._identify(ran, tensors_in(output))
+        if any(operation.name == "CheckpointFunctionBackward" for operation, _ in given.values()):
+            raise ModelError(_REENTRANT)
         by_hand = self._written_by_hand(ran, forward, inputs, others)
         lacking = next((given[node][0] for node in given if given[node][1] is None), None)
         if self._strict and (by_hand or lacking):
@@ -181,8 +183,6 @@ class SignalPath:
             self.calls = ran.tracer.calls
             _mark(self.calls, by_hand)
         self._has_rectifier = any(rule is not None and rule.rectifies for _, rule in given.values())
-        if any(node.name() == "CheckpointFunctionBackward" for node in given if given[node][0].kind is Kind.UNKNOWN):
-            raise ModelError(_REENTRANT)
         self._put(ran, given)
         if self._strict:
             self._check(ran, tensors_in(output), whole)
@@ -381,8 +381,6 @@ class SignalPath:
     ) -> list[Call]:
         """Say which calls have no rule; if nobody has looked, run the model once more and look."""
         assert lacking is not None
-        if any(node.name() == "CheckpointFunctionBackward" for node in given):
-            raise ModelError(_REENTRANT)
         tracer = ran.tracer
         if tracer is not None:
             tracer.settle(given)

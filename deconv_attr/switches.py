@@ -123,15 +123,9 @@ def compact(node: Node, indices: Tensor, shape: Size) -> Switches:
         starts = starts[..., None] + begins.to(indices.device) * step
         farthest += (span - 1) * step
     # In channels_last_3d torch gives an index before the window to a window of nothing but -inf.
-    small = (
-        torch.uint8
-        if farthest < 2**8 and (axes == 2 or indices.is_contiguous())
-        else torch.int16
-        if farthest < 2**15
-        else torch.int32
-    )
-    small = small if farthest < 2**31 else torch.int64
-    return Switches(indices.sub(starts).to(small), starts, shape)
+    types = (torch.uint8, torch.int16, torch.int32, torch.int64)[0 if axes == 2 or indices.is_contiguous() else 1 :]
+    smallest = next(dtype for dtype in types if farthest <= torch.iinfo(dtype).max)
+    return Switches(indices.sub(starts).to(smallest), starts, shape)
 
 
 def _windows(node: Node, axis: int, length: int, count: int) -> tuple[Tensor, int]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from .coverage import NO_RULE, Call
+from .nodes import new_nodes
 from .operations import Kind, Operation, identify_node, tensors_in
 from .places import source_line
 from .rules import Rule
@@ -25,19 +26,10 @@ __all__ = ["Tracer"]
 _PRECEDENCE = [Kind.UNKNOWN, Kind.MASK, Kind.ACTIVATION, Kind.RECTIFIER, Kind.MAX_POOL, Kind.CONTRAST_NORM]
 _PRECEDENCE += [Kind.BATCH_NORM, Kind.GATE, Kind.LINEAR]
 # Nodes that autograd itself makes when the base of a view has changed, or for a module's backward hook.
-_ITS_OWN: tuple[str, ...] = (
-    "view",
-    "slice",
-    "select",
-    "as_strided",
-    "getitem",
-    "alias",
-    "expand",
-    "permute",
-    "t",
-    "transpose",
+_ITS_OWN = frozenset(
+    """view slice select as_strided getitem alias expand permute t transpose split squeeze unsqueeze unbind diagonal
+    clone""".split()
 )
-_ITS_OWN += ("split", "squeeze", "unsqueeze", "unbind", "diagonal", "clone", "AccumulateGrad")
 
 
 class Tracer:
@@ -83,7 +75,7 @@ class Tracer:
         tensors = list(tensors)
         self.meet(tensors)
         result = run()
-        made = [node for tensor in (*tensors_in(result), *tensors[:1]) for node in self._new(tensor)]
+        made = [node for tensor in (*tensors_in(result), *tensors[:1]) for node in new_nodes(tensor, self._seen)]
         if made:
             module, path = self._frames[-1]
             stock = type(module).__module__.startswith("torch.nn.")
@@ -93,7 +85,7 @@ class Tracer:
     def meet(self, tensors: Iterable[Tensor]) -> None:
         """Note nodes that no call has made."""
         for tensor in tensors:
-            made = self._new(tensor)
+            made = new_nodes(tensor, self._seen)
             names = {node: identify_node(node, 1) for node in made}
             for node, operation in names.items():
                 if isinstance(operation, Operation) and operation.name not in _ITS_OWN:
@@ -119,23 +111,7 @@ class Tracer:
                 carrying.append(call)
         self.calls = carrying
 
-    def nodes_of(self, call: Call) -> list[Node]:
-        """Return the nodes that a call has made, the last first."""
-        return self._nodes[call]
-
     def _note(self, call: Call, nodes: list[Node]) -> None:
         self.calls.append(call)
         self._nodes[call] = nodes
         self.call_of.update(dict.fromkeys(nodes, call))
-
-    def _new(self, tensor: Tensor) -> list[Node]:
-        """Return the nodes below a tensor that have not been seen yet."""
-        made: list[Node] = []
-        stack = [tensor.grad_fn]
-        while stack:
-            node = stack.pop()
-            if node is not None and node not in self._seen:
-                self._seen.add(node)
-                made.append(node)
-                stack += [below for below, _ in node.next_functions]
-        return made
