@@ -54,7 +54,7 @@ _SPARED = frozenset(  # of what autograd keeps of these much can be spared
     max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d avg_pool1d avg_pool2d
     avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad""".split()
 )
-_TO_NUMPY = frozenset(("numpy", "__array__", "array", "__dlpack__", "dlpack"))
+_TO_NUMPY = frozenset(("numpy", "array", "dlpack"))
 _LOOKED_AT = _SPARED | COMPOSITES | WEIGHS | FOLDS | _TO_NUMPY | {"batch_norm", "detach"}
 _SEEN_THROUGH = (Kind.LINEAR, Kind.GATE)  # nothing is lost where autograd hides their node behind a view's
 

@@ -4,6 +4,7 @@ import copy
 import pickle
 import threading
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -253,6 +254,44 @@ def test_a_gradient_inside_the_forward_pass_is_the_models_own(width, side):
     torch.testing.assert_close(seen[-1], seen[0])
     plain = nn.Sequential(net.a, nn.ReLU(), net.b, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), net.fc)
     torch.testing.assert_close(found, ZFDeconv(plain).attribute(x, target=0))  # the force is a constant
+
+
+def captured_graph(net, x):
+    """Explain a model whose hook keeps what it returned, and return that with the image that entered."""
+    kept = []
+    handles = [
+        net.register_forward_pre_hook(lambda module, args: kept.append(args[0])),
+        net.register_forward_hook(lambda module, args, output: kept.append(output)),
+    ]
+    ZFDeconv(net).attribute(x, target=1)
+    for handle in handles:
+        handle.remove()
+    return kept
+
+
+def test_a_graph_that_the_user_has_kept_is_autograds_own_again():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU6(), nn.Flatten(), nn.Linear(64, 2))
+    x = torch.randn(2, 3, 8, 8)
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(net(leaf)[:, 1].sum(), leaf)
+    with pytest.MonkeyPatch.context() as patch:  # else autograd frees the graph with our signal
+        patch.setattr("deconv_attr.signal_path._sent", partial(_retaining, torch.autograd.grad))
+        entered, output = captured_graph(net, x)
+    assert torch.equal(torch.autograd.grad(output[:, 1].sum(), entered)[0], expected)
+
+
+def _retaining(grad, scores, tensors, start, **options):
+    return grad(scores, tensors, start, **{**options, "retain_graph": True})
+
+
+def test_a_packed_graph_that_the_user_has_kept_says_so(lean_everywhere):
+    net, x = small(), torch.randn(2, 3, 16, 16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deconv_attr.signal_path._sent", partial(_retaining, torch.autograd.grad))
+        entered, output = captured_graph(net, x)
+    with pytest.raises(RuntimeError, match="keeps only what its signal needs"):
+        torch.autograd.grad(output[:, 1].sum(), entered)
 
 
 def test_a_model_may_be_pickled_and_copied_by_another_thread():
