@@ -11,7 +11,6 @@ For most calls the function mode is a look into a dictionary. It stops at
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ from .coverage import Call
 from .errors import RuleError
 from .filtering import FILTERS, filtered
 from .handwritten import FOLDS, SUMS, WEIGHS, factors_of, is_function_of_sign
-from .nodes import Region, State, Way, new_nodes, put
+from .nodes import Region, State, Way, new_nodes
 from .operations import (
     COMPOSITES,
     Kind,
@@ -41,7 +40,7 @@ from .operations import (
 )
 from .ownership import Hook, Undo, WritesToCopies, address
 from .places import running_module, source_line
-from .rules import SCALE, Forward, Rule, Table, affine_factor, rule_for, scale
+from .rules import Forward, Rule, Table, rule_for, scale
 from .saved_tensors import LARGE, SavedTensors
 from .switches import switches_of
 from .torch_private import base_of, is_view
@@ -70,8 +69,6 @@ class ForwardPass(WritesToCopies):
     ----------
     model : nn.Module
         What runs.
-    modules : sequence of nn.Module
-        All of the model's.
     others : sequence
         Further arguments.
     rules : Table
@@ -95,8 +92,6 @@ class ForwardPass(WritesToCopies):
         Calls with a rule of their own.
     covered : set of Node
         Nodes at which nothing more is to be done.
-    norms : dict of Node to tuple
-        Batch norms in eval mode: the function, its arguments but for the first, and by keyword.
     suspects : list of (Node, Tensor)
         Nodes that may be rectifiers written by hand, and whether they look so; (), bool.
     factors : list of (Node, Tensor, Tensor)
@@ -106,7 +101,6 @@ class ForwardPass(WritesToCopies):
     def __init__(
         self,
         model: nn.Module,
-        modules: Sequence[nn.Module],
         others: Sequence[Any],
         rules: Table,
         entered: tuple[Tensor, ...],
@@ -121,12 +115,11 @@ class ForwardPass(WritesToCopies):
         assert entry is not None
         self.way = Way(entry)
         self.tracer = Tracer(model, entry) if traced else None
-        self.state = State(reuses=lean)
+        self.state = State()
         self.saved = SavedTensors(self.state)
         self.noted: dict[Node, Operation] = {}
         self.regions: list[Region] = []
         self.covered: set[Node] = set()
-        self.norms: dict[Node, tuple[Any, Any, Any]] = {}
         self.suspects: list[tuple[Node, Tensor]] = []
         self.factors: list[tuple[Node, Tensor, Tensor]] = []
         self._rules = rules
@@ -140,9 +133,12 @@ class ForwardPass(WritesToCopies):
         self._aliases: dict[int, Tensor] = {}  # detached memory of the signal's tensors, by its address
         self._in_numpy: list[tuple[Tensor, Tensor]] = []  # such memory, and what stood in it
         self._hooks: list[Any] = []
+
+    def copy_inference_tensors(self, modules: Sequence[nn.Module]) -> None:
+        """Let copies stand in for parameters made in inference mode, which autograd refuses to keep."""
         held = [tensor for m in modules for table in (m._parameters, m._buffers) for tensor in table.values()]
-        for tensor in (*held, *tensors_in(list(others))):
-            if tensor is not None and tensor.is_inference():  # autograd would refuse to keep it
+        for tensor in (*held, *tensors_in(list(self._others))):
+            if tensor is not None and tensor.is_inference():
                 self.replace(tensor, tensor.detach().clone())
 
     def hook(self, modules: Sequence[nn.Module], undo: Undo) -> None:
@@ -166,7 +162,7 @@ class ForwardPass(WritesToCopies):
         """Let go of the graph: its hooks know this pass, and this pass its nodes. From now on no rule acts."""
         self.state.open = False
         self.saved.close()
-        for held in (self.noted, self.regions, self.covered, self.norms, self.suspects):
+        for held in (self.noted, self.regions, self.covered, self.suspects):
             held.clear()
         self.factors.clear()
         self.way.clear()
@@ -175,43 +171,49 @@ class ForwardPass(WritesToCopies):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._answers = True
-        name, how = _known.get(func) or _learn(func)
+        name, look = _known.get(func) or _learn(func)
         if self._alerted or self._copying:
             return self._alert(func, name, args, kwargs or {})
-        if how is _How.PLAIN and not (kwargs and _writes(kwargs)):
-            return func(*args, **kwargs) if kwargs else func(*args)
-        cut = self._narrow and name in FILTERS
-        if how is _How.SMALL and not cut and args and self._is_harmless(args[0], kwargs):
-            result = func(*args, **kwargs) if kwargs else func(*args)
-            if self._lean and name is not None:
-                self._spare(name, args[0], result)
-            return result
-        if how is _How.NORM and kwargs and kwargs.get("training") is False and self._scaling:
-            result = func(*args, **kwargs)
-            if result.grad_fn is not None:
-                self._note_norm(func, args, kwargs, result)
-            return result
-        if (
-            how is _How.IN_PLACE
-            and args
-            and not self._folded
-            and args[0].grad_fn is not None
-            and torch.is_grad_enabled()
-        ):
-            return func(*args, **kwargs) if kwargs else func(*args)
-        return self._stopped(func, name, args, kwargs or {})
+        if kwargs is None:
+            kwargs = {}
+        if look is not None:
+            return look(self, func, name, args, kwargs)
+        return self._stopped(func, name, args, kwargs) if kwargs and _writes(kwargs) else func(*args, **kwargs)
+
+    def _sparing(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """Run a call of which autograd may keep much."""
+        harmless = args and (self._is_seen(args[0]) if kwargs.get("inplace") else isinstance(args[0], Tensor))
+        if not harmless or (self._narrow and name in FILTERS):
+            return self._stopped(func, name, args, kwargs)
+        result = func(*args, **kwargs)
+        if self._lean and args[0].numel() >= LARGE:
+            self._spare(name, result)
+        return result
+
+    def _normalising(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """Run a batch norm. In eval mode its own backward is the scaling by its factor, so the two rules are one."""
+        if not (self._scaling and args and kwargs.get("training") is False):
+            return self._stopped(func, name, args, kwargs)
+        result = func(*args, **kwargs)
+        if self._lean and args[0].numel() >= LARGE:
+            self._spare(name, result)
+        return result
+
+    def _adding(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """Run linear arithmetic in place, as at the end of a residual block."""
+        if args and not self._folded and args[0].grad_fn is not None and torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        return self._stopped(func, name, args, kwargs)
+
+    def _is_seen(self, target: Any) -> bool:
+        """Whether autograd sees what is written into a call's first argument."""
+        return target.grad_fn is not None and torch.is_grad_enabled() and not is_view(target)
 
     def _alert(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         """Run a call while all are looked at."""
         if self.tracer is None or name is None:
             return self._stopped(func, name, args, kwargs)
         return self.tracer.call(name, lambda: self._stopped(func, name, args, kwargs), tensors_in((args, kwargs)))
-
-    def _is_harmless(self, source: Any, kwargs: Any) -> bool:
-        """Whether a call that writes, if at all, into its first argument writes where autograd sees it."""
-        if not kwargs or not kwargs.get("inplace"):
-            return isinstance(source, Tensor)
-        return source.grad_fn is not None and torch.is_grad_enabled() and not is_view(source)
 
     def _stopped(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         if name is None:
@@ -263,8 +265,8 @@ class ForwardPass(WritesToCopies):
             self._note_all(result, tensors, operation)
         if pairs:
             self._suspect(result if target is None else target, pairs)
-        if self._lean and name in _SPARED:
-            self._spare(name, tensors[0], result)
+        if self._lean and name in _SPARED and tensors[0].numel() >= LARGE:
+            self._spare(name, result)
         return result
 
     def _carriers(self, tensors: list[Tensor]) -> list[Tensor]:
@@ -321,61 +323,34 @@ class ForwardPass(WritesToCopies):
         return result
 
     def _norm(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
-        """Run a batch norm. In eval mode its backward is the scaling by its factor, so the two rules are one."""
+        """Run a batch norm that is not in eval mode, or not to be scaled."""
         operation = Operation("batch_norm", Kind.BATCH_NORM)
         rule = rule_for(self._rules, operation)
         given = named_arguments(func, "batch_norm", args, kwargs)
         trains = bool(given.get("training")) or given.get("running_var") is None
-        if rule is None or (rule.back is not scale and rule.back is not None) or trains:
-            carriers = self._carriers(tensors)
-            if rule is None or rule.back is None or not carriers:
-                return func(*args, **kwargs)
+        carriers = self._carriers(tensors)
+        if rule is not None and rule.back is not None and (trains or rule.back is not scale) and carriers:
             return self._region(func, "batch_norm", args, kwargs, carriers, operation, rule)
         result = func(*args, **kwargs)
-        if result.grad_fn is not None:
-            self._note_norm(func, args, kwargs, result)
+        if self._lean and not trains and self._scaling and tensors[0].numel() >= LARGE:
+            self._spare("batch_norm", result)
         return result
 
-    def _note_norm(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> None:
-        """Note a batch norm in eval mode, whose own backward is the scaling."""
-        node = result.grad_fn
-        while node is not None and "BatchNorm" not in node.name():  # of a tensor subclass, the result is a view
-            node = node.next_functions[0][0]
-        if node is None:
-            return
-        self.norms[node] = func, args[1:], kwargs
-        if self._lean and result.numel() * result.element_size() >= LARGE:
-            self.way.walk([node])
-            self._spare_norm(node)
-
-    def _spare_norm(self, node: Node) -> bool:
-        if not self._lean or self.way.carriers(node) != 1 or not node.name().startswith("NativeBatchNormBackward"):
-            return False
-        if self.saved.spare_norm(node):
-            self.covered.add(node)
-            return True
-        return False
-
-    def put_norm(self, node: Node) -> None:
-        """Scale the signal at a batch norm in eval mode, once the forward pass has ended."""
-        if node in self.covered or self._spare_norm(node):
-            return
-        func, args, kwargs = self.norms[node]
-        given = named_arguments(func, "batch_norm", (None, *args), kwargs)
-        with torch.set_grad_enabled(not self._lean):
-            put(node, SCALE, self.state, affine_factor(given, None))
-
-    def _spare(self, name: str, source: Tensor, result: Any) -> None:
-        """Make small what autograd keeps of a call that read or returned much."""
+    def _spare(self, name: str, result: Any) -> None:
+        """Make small what autograd keeps of a call that read much."""
         output = result[0] if isinstance(result, tuple) else result
-        if source.numel() * source.element_size() < LARGE and output.numel() * output.element_size() < LARGE:
+        node = output.grad_fn
+        if type(output) is not Tensor or node is None:
             return
-        if type(output) is not Tensor or output.grad_fn is None:
+        if name == "batch_norm":
+            self.way.walk([node])
+            if self.way.carriers(node) == 1 and "BatchNorm" in node.name() and self.saved.spare_norm(node):
+                self.covered.add(node)
             return
-        operation = identify_node(output.grad_fn, 1)  # hardtanh may be a rectifier, or none
+        operation = identify_node(node, 1)  # hardtanh may be a rectifier, or none
         rule = rule_for(self._rules, operation) if isinstance(operation, Operation) else None
         if self.saved.spare(output, rule, self.way):
-            self.covered.add(output.grad_fn)
+            self.covered.add(node)
 
     # ------------------------------------------------------------------------ what must not go unseen
 
@@ -431,37 +406,26 @@ class ForwardPass(WritesToCopies):
         return Call(path, operation.name, operation.kind, "", "" if stock else source_line()).place
 
 
-class _How(enum.Enum):
-    """What a call is looked at for."""
-
-    PLAIN = enum.auto()  # nothing
-    SMALL = enum.auto()  # what autograd keeps of it, if that is large; and whether it writes
-    IN_PLACE = enum.auto()  # linear arithmetic in place: whether it writes where autograd sees it
-    NORM = enum.auto()  # whether it is in eval mode
-    STOP = enum.auto()  # more
+_known: dict[Callable[..., Any], tuple[str | None, Callable[..., Any] | None]] = {}
 
 
-_known: dict[Callable[..., Any], tuple[str | None, _How]] = {}
-
-
-def _learn(func: Callable[..., Any]) -> tuple[str | None, _How]:
-    """Find out what calls of a function are to be looked at for, once for all."""
+def _learn(func: Callable[..., Any]) -> tuple[str | None, Callable[..., Any] | None]:
+    """Find out what is to be done at calls of a function, once for all; None: nothing."""
     name = operation_name(func)
+    look: Callable[..., Any] | None = None
     if name is None:  # an attribute: only .data, and assignments
-        stop = func.__name__ == "__set__" or getattr(getattr(func, "__self__", None), "__name__", "") == "data"
-        how = _How.STOP if stop else _How.PLAIN
+        owner = getattr(getattr(func, "__self__", None), "__name__", "")
+        look = ForwardPass._stopped if func.__name__ == "__set__" or owner == "data" else None
     elif name in _SPARED and not is_in_place(func):
-        how = _How.SMALL
+        look = ForwardPass._sparing
     elif name == "batch_norm":
-        how = _How.NORM
+        look = ForwardPass._normalising
     elif name in SUMS and is_in_place(func):
-        how = _How.IN_PLACE
+        look = ForwardPass._adding
     elif name in _LOOKED_AT or is_in_place(func):
-        how = _How.STOP
-    else:
-        how = _How.PLAIN
-    _known[func] = name, how
-    return name, how
+        look = ForwardPass._stopped
+    _known[func] = name, look
+    return name, look
 
 
 def _writes(kwargs: Mapping[str, Any]) -> bool:

@@ -6,19 +6,21 @@ sends it; a *hook* may replace what the node has sent. All that is used of nodes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
+from torch.autograd.graph import Node, get_gradient_edge
 
-from .rules import Rule, rectify
+from .rules import Rule
 
-__all__ = ["Region", "Signals", "State", "Way", "enter", "new_nodes", "put"]
+__all__ = ["Region", "Signals", "State", "Way", "enter", "hook_of", "in_order_of", "new_nodes"]
 
 Signals = tuple[Tensor | None, ...]
+with torch.inference_mode(False):  # of the nodes of weights, from which no signal comes down
+    _LEAF = type(get_gradient_edge(torch.zeros(1, requires_grad=True, device="cpu")).node)
 
 
 @dataclass
@@ -29,12 +31,9 @@ class State:
     ----------
     open : bool
         Whether the forward pass has ended, and its signals are ours: before, and when all is done, no rule acts.
-    reuses : bool
-        Whether the memory of what a rule replaces may be used again.
     """
 
     open: bool = False
-    reuses: bool = True
 
 
 class Entering(torch.autograd.Function):
@@ -64,45 +63,48 @@ class Way:
     """
 
     def __init__(self, entry: Node) -> None:
-        self._below: dict[Node, list[Node]] = {entry: []}
-        self._leads: dict[Node, bool] = {entry: True}
+        self._entry = entry
+        self._carriers = {entry: 1}  # how many of a node's inputs lead down to the entry, which leads to itself
 
     def carries(self, tensor: Tensor) -> bool:
         """Whether a tensor carries the signal: whether its graph leads down to the entry."""
         if tensor.grad_fn is None:
             return False
         self.walk([tensor.grad_fn])
-        return self._leads[tensor.grad_fn]
+        return self.leads(tensor.grad_fn)
 
     def carriers(self, node: Node) -> int:
         """Count the tensors that carry the signal among those that the call of a node read."""
-        return sum(self._leads[below] for below in self._below[node])
+        return self._carriers[node]
 
     def walk(self, roots: Iterable[Node]) -> None:
         """Find out of the nodes below some roots whether they lead down to the entry."""
-        stack = list(roots)
+        stack, below = list(roots), {}
         while stack:
             node = stack[-1]
-            if node not in self._below:  # first those below it
-                self._below[node] = [below for below, _ in node.next_functions if below is not None]
-                stack += [below for below in self._below[node] if below not in self._below]
+            if node in self._carriers:
+                stack.pop()
                 continue
+            if node not in below:  # first those below it
+                below[node] = [to for to, _ in node.next_functions if to is not None and type(to) is not _LEAF]
+                unknown = [to for to in below[node] if to not in self._carriers]
+                if unknown:
+                    stack += unknown
+                    continue
+            self._carriers[node] = sum([self._carriers[to] > 0 for to in below[node]])
             stack.pop()
-            if node not in self._leads:
-                self._leads[node] = any(self._leads[below] for below in self._below[node])
 
     def nodes(self) -> list[Node]:
         """Return the nodes that have been found to lead to the entry, each after those below it; without the entry."""
-        return [node for node, leads in self._leads.items() if leads][1:]
+        return [node for node, carriers in self._carriers.items() if carriers and node is not self._entry]
 
     def leads(self, node: Node) -> bool:
         """Whether a node has been found to lead to the entry."""
-        return self._leads.get(node, False)
+        return self._carriers.get(node, 0) > 0
 
     def clear(self) -> None:
         """Let go of the nodes."""
-        self._below.clear()
-        self._leads.clear()
+        self._carriers.clear()
 
 
 def new_nodes(tensor: Tensor, seen: set[Node]) -> list[Node]:
@@ -138,9 +140,9 @@ class Region:
     kept: Any = None
 
     def put(self, state: State) -> None:
-        """Put the rule on the nodes; see :func:`put`."""
+        """Put the rule on the nodes."""
         if self.rule.before:
-            put(self.last, self.rule, state, self.kept)
+            self.last.register_prehook(hook_of(self.rule, state, self.kept))
             return
         above: list[Tensor | None] = [None]
         back = self.rule.back
@@ -157,15 +159,13 @@ class Region:
         self.first.register_hook(give)
 
 
-def put(node: Node, rule: Rule, state: State, kept: Any = None) -> None:
-    """Put a rule on a single node.
+def hook_of(rule: Rule, state: State, kept: Any = None) -> Callable[..., Signals | None]:
+    """Make the hook that puts a rule on a node, or, with nothing kept, on many.
 
     Parameters
     ----------
-    node : Node
-        Whatever it sends is replaced.
     rule : Rule
-        It has a body.
+        It has a body. With `rule.before` this is a prehook: what comes to the node is replaced, else what it sends.
     state : State
         Whether the rule still holds.
     kept : Any
@@ -177,22 +177,26 @@ def put(node: Node, rule: Rule, state: State, kept: Any = None) -> None:
     def before(above: Signals) -> Signals | None:
         return tuple(None if signal is None else back(signal, kept) for signal in above) if state.open else None
 
-    def rectified(below: Signals, above: Signals) -> Signals | None:
-        sent, signal = below[0], above[0]
-        if sent is None or signal is None or len(below) > 1:
-            return replaced(below, above)
-        if state.open and state.reuses and type(sent) is Tensor and sent.stride() == signal.stride():
-            torch.clamp(signal, min=0, out=sent)  # into the memory of what the node has computed, which nobody has seen
-            return None
-        return replaced(below, above)
-
-    def replaced(below: Signals, above: Signals) -> Signals | None:
+    def after(below: Signals, above: Signals) -> Signals | None:
         signal = above[0]
         if signal is None or not state.open:
             return None
-        return tuple(None if sent is None else back(signal, kept) for sent in below)
+        return tuple([None if sent is None else back(signal, kept) for sent in below])
 
-    if rule.before:
-        node.register_prehook(before)
-    else:
-        node.register_hook(rectified if back is rectify else replaced)
+    return before if rule.before else after
+
+
+def in_order_of(image: Tensor, state: State) -> Callable[[Signals], Signals | None]:
+    """Make a prehook for a batch norm that lets the signal stand in memory as the input does.
+
+    Where one is contiguous and the other channels last, torch's own kernel is wrong (torch 2.14.1, CPU).
+    """
+    contiguous = image.is_contiguous()
+
+    def ordered(above: Signals) -> Signals | None:
+        signal = above[0]
+        if signal is None or not state.open or signal.is_contiguous() == contiguous:
+            return None
+        return (torch.empty_like(image, dtype=signal.dtype).copy_(signal), *above[1:])
+
+    return ordered

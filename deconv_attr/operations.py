@@ -399,11 +399,9 @@ def identify_node(node: Node, carriers: int) -> Operation | Question:
     return Operation(name, Kind.GATE if carriers > 1 and name in _BILINEAR else kind)
 
 
-@lru_cache(maxsize=4096)
-def tells_all(node_name: str) -> bool:
-    """Whether a node's name alone says which operation it is."""
-    name = _canonical(node_name)
-    return name not in _AMBIGUOUS and name not in _BILINEAR
+def tells_all(node: Node) -> bool:
+    """Whether all nodes of a node's type, with as many carriers, are one operation."""
+    return type(node).__name__ != "CppFunction" and _canonical(node.name()) not in _AMBIGUOUS
 
 
 @lru_cache(maxsize=4096)

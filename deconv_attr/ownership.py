@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
+from itertools import chain, islice
 from operator import is_
 from types import FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
@@ -217,22 +218,20 @@ def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
     """
     tables: list[dict[str, Any]] = []
     containers: list[Any] = []
+    compiled = False
     for module in modules:
         attributes = vars(module)
-        tables += (module._parameters, module._buffers, attributes)
+        tables += attributes, attributes["_parameters"], attributes["_buffers"]
         kinds = (type(module), *map(type, attributes.values()))
-        if kinds in _WITHOUT_CONTAINERS:
+        if kinds in _PLAIN:
             continue
         searched = [v for k, v in attributes.items() if k not in _MACHINERY and not _is_simple(v)]
-        if searched:
-            containers += _containers_in(searched)
-        elif type(module).__module__.startswith("torch.nn.modules."):  # whose tuples are of numbers
-            _WITHOUT_CONTAINERS.add(kinds)
-    held: list[tuple[Any, Any]] = [(table, table.copy()) for table in tables if table]
-    empty: list[tuple[Any, Any]] = [(table, {}) for table in tables if not table]
-    held += [(container, _contents(container)) for container in containers]
-    undo.later(partial(_put_all_back, held, empty))
-    if any(map(_is_compiled, modules)):
+        containers += _containers_in(searched)
+        compiled = compiled or _is_compiled(module)
+        if not searched and type(module).__module__.startswith("torch.nn.modules."):  # whose tuples are of numbers
+            _PLAIN.add(kinds)
+    undo.later(partial(_put_all_back, tables, _entries(tables), [(each, _contents(each)) for each in containers]))
+    if compiled:
         eagerly = torch.compiler.set_stance("force_eager")
         undo.later(lambda: eagerly.__exit__(None, None, None))
         eagerly.__enter__()
@@ -259,20 +258,24 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _put_all_back(held: list[tuple[Any, Any]], empty: list[tuple[Any, Any]]) -> None:
-    for table, entries in held:
-        if not _is_untouched(table, entries):
-            _put_back(table, entries)
-    for table, entries in empty:
-        if table:
-            _put_back(table, entries)
+def _entries(tables: list[dict[str, Any]]) -> tuple[list[int], list[str], list[Any]]:
+    """Return how long each table is, and all their keys and values in three lists, which are quick to compare."""
+    return (
+        list(map(len, tables)),
+        list(chain.from_iterable(tables)),
+        list(chain.from_iterable(map(dict.values, tables))),
+    )
 
 
-def _is_untouched(table: Any, entries: Any) -> bool:
-    """Whether a dict is as it was: most are, and this is quick to tell."""
-    if not isinstance(table, dict) or len(table) != len(entries):
-        return False
-    return all(map(is_, table.values(), entries.values())) and all(map(is_, table, entries))
+def _put_all_back(tables: list[dict[str, Any]], before: Any, containers: list[tuple[Any, Any]]) -> None:
+    lengths, keys, values = before
+    now = _entries(tables)
+    if now[0] != lengths or not all(map(is_, now[1], keys)) or not all(map(is_, now[2], values)):
+        entries = iter(zip(keys, values, strict=True))
+        for table, length in zip(tables, lengths, strict=True):
+            _put_back(table, dict(islice(entries, length)))
+    for container, contents in containers:
+        _put_back(container, contents)
 
 
 def run_plainly(model: nn.Module, forward: Callable[..., Any], *args: Any) -> Any:
@@ -303,7 +306,7 @@ def _no_cache_of_autocast() -> Iterator[None]:
 
 
 _MACHINERY = frozenset(vars(nn.Module()))  # what torch itself keeps on a module
-_WITHOUT_CONTAINERS: set[tuple[type, ...]] = set()  # torch's own modules, by the types of their attributes
+_PLAIN: set[tuple[type, ...]] = set()  # torch's own modules without containers, by the types of their attributes
 _NUMBERS = frozenset({bool, int, float, str, type(None)})
 _CONTAINERS = (list, dict, set, deque)
 _SEARCHED = (*_CONTAINERS, tuple)
@@ -344,8 +347,6 @@ def _contents(table: Any) -> Any:
 def _put_back(table: Any, entries: Any) -> None:
     """Restore the contents of a container; a dict entry by entry, for another thread may be reading it."""
     if isinstance(table, dict):
-        if list(table) == list(entries) and all(map(is_, table.values(), entries.values())):
-            return
         for key in table.keys() - entries.keys():
             table.pop(key, None)
         for key, value in entries.items():

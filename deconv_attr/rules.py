@@ -97,7 +97,7 @@ def rule_for(table: Table, operation: Operation) -> Rule | None:
 
 def rectify(signal: Tensor, _: None = None) -> Tensor:
     """Rectify the signal itself; the forward activation plays no part."""
-    return signal.clamp(min=0)
+    return signal.relu()
 
 
 def pass_through(signal: Tensor, _: None = None) -> Tensor:

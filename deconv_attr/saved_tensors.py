@@ -29,7 +29,7 @@ from .torch_private import saved, saved_tensor
 
 __all__ = ["EarlyBackwardError", "SavedTensors"]
 
-LARGE = 2**19  # bytes of a tensor from which on packing costs nothing beside the arithmetic: the one threshold
+LARGE = 2**17  # numbers in a tensor from which on packing costs nothing beside the arithmetic: the one threshold
 _CHANNELS_LAST = 2**18  # numbers of a tensor from which on oneDNN's reordering costs more than that of the filters
 _ONEDNN = (torch.float32, torch.bfloat16, torch.float16)  # the types that it computes in
 _NEVER_TOUCHED = 2**25 + 2**12  # bytes: more than glibc takes from its heap, where pieces have been written before

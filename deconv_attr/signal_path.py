@@ -40,11 +40,12 @@ from .coverage import NO_RULE, Call, Coverage
 from .errors import InputError, ModelError, RuleError, reason
 from .forward_pass import ForwardPass
 from .handwritten import is_function_of_sign
-from .nodes import Signals, enter, put
+from .nodes import Signals, enter, hook_of, in_order_of
 from .operations import Kind, Operation, Question, identify_node, tells_all, tensors_in
 from .ownership import Undo, keep_attributes, modules_of
-from .rules import Rule, Table, rule_for
+from .rules import Rule, Table, rule_for, scale
 from .saved_tensors import EarlyBackwardError
+from .torch_private import saved, trains
 
 __all__ = ["SignalPath", "send"]
 
@@ -112,7 +113,7 @@ class SignalPath:
         self._traced = traced or watch
         self._narrow = narrow
         self._lean = lean
-        self._examined = False
+        self._examined = self._copies_inference = False
         self._has_rectifier = False
         self._ran: ForwardPass | None = None
         self._undo = Undo()
@@ -164,12 +165,7 @@ class SignalPath:
         """
         _enable_gradients(self._undo)
         self.in_float16 = any(tensor.dtype == torch.float16 for tensor in inputs)
-        try:
-            ran, output = self._pass(forward, inputs, others)
-        except EarlyBackwardError:
-            # The model takes a gradient inside its forward pass, of what we have packed: it shall have its own.
-            self._lean = self._narrow = False
-            ran, output = self._pass(forward, inputs, others)
+        ran, output = self._pass(forward, inputs, others)
         self._ran = ran
         given = self._identify(ran, tensors_in(output))
         if any(operation.name == "CheckpointFunctionBackward" for operation, _ in given.values()):
@@ -189,10 +185,21 @@ class SignalPath:
         return output
 
     def _pass(self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]) -> tuple[ForwardPass, Any]:
+        try:
+            return self._passed(forward, inputs, others)
+        except EarlyBackwardError:
+            # The model takes a gradient inside its forward pass, of what we have packed: it shall have its own.
+            self._lean = self._narrow = False
+        except RuntimeError as error:
+            if self._copies_inference or "Inference tensors cannot be saved" not in str(error):
+                raise
+            self._copies_inference = True
+        return self._pass(forward, inputs, others)
+
+    def _passed(self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]) -> tuple[ForwardPass, Any]:
         entered, modules = enter(inputs), modules_of(self._model)
         ran = ForwardPass(
             self._model,
-            modules,
             others,
             self._rules,
             entered,
@@ -201,6 +208,8 @@ class SignalPath:
             lean=self._lean,
             examined=self._examined,
         )
+        if self._copies_inference:
+            ran.copy_inference_tensors(modules)
         self._undo.later(ran.close)
         undo = Undo()
         with undo, undo:
@@ -229,21 +238,22 @@ class SignalPath:
         ran.state.open = True
         ran.way.walk([tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None])
         given: dict[Node, Any] = {}
-        known: dict[str, tuple[Operation, Rule | None]] = {}  # by the node's name, of those that it tells all of
+        known: dict[tuple[type, bool], tuple[Operation, Rule | None]] = {}  # of those whose type tells all
         questions = []
         for node in ran.way.nodes():
-            noted, name = ran.noted.get(node), node.name()
-            if noted is None and name in known:
-                given[node] = known[name]
+            carriers = ran.way.carriers(node)
+            noted, key = ran.noted.get(node), (type(node), carriers > 1)
+            if noted is None and key in known:
+                given[node] = known[key]
                 continue
-            operation = noted or identify_node(node, ran.way.carriers(node))
+            operation = noted or identify_node(node, carriers)
             if isinstance(operation, Question):
                 questions.append((node, operation))
                 given[node] = None  # its place in the order
                 continue
             given[node] = operation, rule_for(self._rules, operation)
-            if noted is None and tells_all(name):
-                known[name] = given[node]
+            if noted is None and tells_all(node):
+                known[key] = given[node]
         # What only values tell is read from the device at once.
         ran.suspects = [(node, flag) for node, flag in ran.suspects if ran.way.leads(node)]
         answers = _read([*(question.answer for _, question in questions), *(flag for _, flag in ran.suspects)])
@@ -259,17 +269,20 @@ class SignalPath:
         if self.watches:  # before the rules change the signals
             for node, (_, rule) in given.items():
                 node.register_prehook(self._watching_above(ran, node, rule))
+        hooks: dict[int, Any] = {}
         for node, (operation, rule) in given.items():
-            if node in ran.norms:
-                if ran.way.carriers(node) == 1:
-                    ran.put_norm(node)
-                elif rule is not None and rule.back is not None:  # autograd's own serves its weight, too
-                    raise self._several(ran, node, operation, rule)
-            elif operation.name == "to":
+            if operation.name == "to":
                 node.register_hook(self._note_type)
-            elif rule is not None and rule.back is not None and node not in ran.covered:
+            if rule is None or node in ran.covered:
+                continue
+            if operation.kind is Kind.BATCH_NORM and rule.back in (None, scale) and not trains(node):
+                if rule.back is not None and ran.way.carriers(node) > 1:  # autograd's own serves its weight, too
+                    raise self._several(ran, node, operation, rule)
+                node.register_prehook(in_order_of(saved(node, "input"), ran.state))
+            elif rule.back is not None:
                 self._check_single(ran, node, operation, rule)
-                put(node, rule, ran.state)
+                hook = hooks[id(rule)] = hooks.get(id(rule)) or hook_of(rule, ran.state)
+                (node.register_prehook if rule.before else node.register_hook)(hook)
         for region in ran.regions:
             if ran.way.leads(region.last):
                 region.put(ran.state)

@@ -14,7 +14,7 @@ from torch.autograd.graph import Node
 
 from .errors import ModelError
 
-__all__ = ["base_of", "defined_at", "is_view", "saved", "saved_tensor", "version_of"]
+__all__ = ["base_of", "defined_at", "is_view", "saved", "saved_tensor", "trains", "version_of"]
 
 
 def saved(node: Node, name: str) -> Any:
@@ -36,6 +36,11 @@ def saved(node: Node, name: str) -> Any:
 def saved_tensor(node: Node, name: str) -> Any:
     """Return the slot in which a node has saved a tensor; None where there is none, so that nothing can be spared."""
     return getattr(node, f"_raw_saved_{name}", None)
+
+
+def trains(node: Node) -> bool:
+    """Whether a batch norm used the batch's own statistics; True where torch does not tell: then its call must."""
+    return bool(getattr(node, "_saved_training", True))
 
 
 def is_view(tensor: Tensor) -> bool:
