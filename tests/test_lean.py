@@ -418,3 +418,39 @@ def test_on_a_cpu_signals_travel_channels_last_whatever_the_model_does():
 
 def _strides(output):
     return output.stride() if isinstance(output, Tensor) else None
+
+
+class Ordered(nn.Module):
+    """A batch norm, or the same by arithmetic, whose input and signal stand in memory in given orders."""
+
+    def __init__(self, channels, image_last, signal_last, norm):
+        super().__init__()
+        self.image_last, self.signal_last, self.norm = image_last, signal_last, norm
+        self.bn = nn.BatchNorm2d(channels)
+        nn.init.uniform_(self.bn.running_var, 0.5, 2)
+
+    def forward(self, x):
+        h = torch.relu(x)
+        if self.image_last:
+            h = h.permute(2, 0, 3, 1).contiguous().permute(1, 3, 0, 2)
+        if self.norm:
+            h = self.bn(h)
+        else:
+            h = h * (self.bn.weight / torch.sqrt(self.bn.running_var + self.bn.eps))[:, None, None]
+        if self.signal_last:
+            h = h.permute(2, 0, 3, 1)
+        return (h * torch.arange(1.0, h.numel() + 1).view(h.shape)).sum()[None]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("signal_last", [False, True])
+@pytest.mark.parametrize("image_last", [False, True])
+@pytest.mark.parametrize("shape", [(2, 16, 1, 4), (1, 16, 1, 4), (2, 4, 5, 7), (1, 4, 5, 7)])
+def test_a_batch_norm_scales_signals_in_any_order_in_memory(shape, image_last, signal_last, packed, autograds_own):
+    torch.manual_seed(0)
+    net, x = Ordered(shape[1], image_last, signal_last, True).eval(), torch.rand(shape)
+    by_hand = Ordered(shape[1], image_last, signal_last, False).eval()
+    by_hand.load_state_dict(net.state_dict())
+    run = (lambda function: function()) if packed else autograds_own
+    expected = autograds_own(lambda: ZFDeconv(by_hand).attribute(x))
+    torch.testing.assert_close(run(lambda: ZFDeconv(net).attribute(x)), expected)
