@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
-from itertools import chain, islice
-from operator import is_
+from operator import is_, itemgetter
 from types import FunctionType, GeneratorType, MethodType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, UntypedStorage, nn
@@ -216,25 +215,49 @@ def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
     undo : Undo
         Where it is noted.
     """
+    held: list[tuple[dict[str, Any], _Own, tuple[Any, ...]]] = []
     tables: list[dict[str, Any]] = []
     containers: list[Any] = []
     compiled = False
     for module in modules:
         attributes = vars(module)
-        tables += attributes, attributes["_parameters"], attributes["_buffers"]
-        kinds = (type(module), *map(type, attributes.values()))
+        own = _OWN.get((type(module), len(attributes))) or _own(type(module), attributes)
+        try:
+            values = own.read(attributes)
+        except KeyError:  # another module of this type has as many, by other names
+            own = _own(type(module), attributes)
+            values = own.read(attributes)
+        held.append((attributes, own, values))
+        tables += attributes["_parameters"], attributes["_buffers"]
+        kinds = (type(module), *map(type, values))
         if kinds in _PLAIN:
             continue
-        searched = [v for k, v in attributes.items() if k not in _MACHINERY and not _is_simple(v)]
+        searched = [value for value in values[2:] if not _is_simple(value)]
         containers += _containers_in(searched)
         compiled = compiled or _is_compiled(module)
         if not searched and type(module).__module__.startswith("torch.nn.modules."):  # whose tuples are of numbers
             _PLAIN.add(kinds)
-    undo.later(partial(_put_all_back, tables, _entries(tables), [(each, _contents(each)) for each in containers]))
+    containers += filter(None, tables)
+    contents = [(each, _contents(each)) for each in containers]
+    undo.later(partial(_put_all_back, held, contents, [table for table in tables if not table]))
     if compiled:
         eagerly = torch.compiler.set_stance("force_eager")
         undo.later(lambda: eagerly.__exit__(None, None, None))
         eagerly.__enter__()
+
+
+class _Own(NamedTuple):
+    """The attributes of a module but for torch's machinery."""
+
+    names: tuple[str, ...]
+    read: Callable[[dict[str, Any]], tuple[Any, ...]]  # all at once
+    total: int  # with the machinery
+
+
+def _own(kind: type, attributes: dict[str, Any]) -> _Own:
+    names = ("_modules", "_buffers", *(name for name in attributes if name not in _MACHINERY))
+    own = _OWN[kind, len(attributes)] = _Own(names, itemgetter(*names), len(attributes))
+    return own
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:
@@ -258,24 +281,24 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _entries(tables: list[dict[str, Any]]) -> tuple[list[int], list[str], list[Any]]:
-    """Return how long each table is, and all their keys and values in three lists, which are quick to compare."""
-    return (
-        list(map(len, tables)),
-        list(chain.from_iterable(tables)),
-        list(chain.from_iterable(map(dict.values, tables))),
-    )
-
-
-def _put_all_back(tables: list[dict[str, Any]], before: Any, containers: list[tuple[Any, Any]]) -> None:
-    lengths, keys, values = before
-    now = _entries(tables)
-    if now[0] != lengths or not all(map(is_, now[1], keys)) or not all(map(is_, now[2], values)):
-        entries = iter(zip(keys, values, strict=True))
-        for table, length in zip(tables, lengths, strict=True):
-            _put_back(table, dict(islice(entries, length)))
+def _put_all_back(held: Iterable[Any], containers: Iterable[tuple[Any, Any]], empty: list[dict[str, Any]]) -> None:
+    for attributes, own, values in held:
+        if len(attributes) != own.total or not _are(attributes, own, values):
+            for name in attributes.keys() - _MACHINERY - set(own.names):
+                attributes.pop(name, None)
+            attributes.update(zip(own.names, values, strict=True))
     for container, contents in containers:
         _put_back(container, contents)
+    if any(empty):
+        for table in empty:
+            table.clear()
+
+
+def _are(attributes: dict[str, Any], own: _Own, values: tuple[Any, ...]) -> bool:
+    try:
+        return all(map(is_, own.read(attributes), values))
+    except KeyError:
+        return False
 
 
 def run_plainly(model: nn.Module, forward: Callable[..., Any], *args: Any) -> Any:
@@ -305,7 +328,8 @@ def _no_cache_of_autocast() -> Iterator[None]:
         torch.set_autocast_cache_enabled(enabled)
 
 
-_MACHINERY = frozenset(vars(nn.Module()))  # what torch itself keeps on a module
+_MACHINERY = frozenset(vars(nn.Module())) - {"training"}  # what torch itself keeps on a module
+_OWN: dict[tuple[type, int], _Own] = {}  # by the module's type and how many attributes it has
 _PLAIN: set[tuple[type, ...]] = set()  # torch's own modules without containers, by the types of their attributes
 _NUMBERS = frozenset({bool, int, float, str, type(None)})
 _CONTAINERS = (list, dict, set, deque)
@@ -346,22 +370,27 @@ def _contents(table: Any) -> Any:
 
 def _put_back(table: Any, entries: Any) -> None:
     """Restore the contents of a container; a dict entry by entry, for another thread may be reading it."""
-    if isinstance(table, dict):
-        for key in table.keys() - entries.keys():
-            table.pop(key, None)
-        for key, value in entries.items():
-            if table.get(key, entries) is not value:
-                table[key] = value
-        if list(table) != list(entries):
-            for key, value in entries.items():
-                table.pop(key, None)
-                table[key] = value
-    elif isinstance(table, set):
+    if isinstance(table, set):
         table.intersection_update(entries)
         table.update(entries)
-    elif len(table) != len(entries) or not all(map(is_, table, entries)):
-        table.clear()
-        table.extend(entries)
+        return
+    same = len(table) == len(entries) and all(map(is_, table, entries))
+    if not isinstance(table, dict):
+        if not same:
+            table.clear()
+            table.extend(entries)
+        return
+    if same and all(map(is_, table.values(), entries.values())):
+        return
+    for key in table.keys() - entries.keys():
+        table.pop(key, None)
+    for key, value in entries.items():
+        if table.get(key, entries) is not value:
+            table[key] = value
+    if list(table) != list(entries):
+        for key, value in entries.items():
+            table.pop(key, None)
+            table[key] = value
 
 
 def _is_compiled(module: nn.Module) -> bool:
