@@ -16,7 +16,7 @@ from torch.autograd.graph import Node, get_gradient_edge
 
 from .rules import Rule
 
-__all__ = ["Region", "Signals", "State", "Way", "enter", "hook_of", "in_order_of", "new_nodes"]
+__all__ = ["Region", "Signals", "State", "Way", "enter", "in_order_of", "new_nodes", "put"]
 
 Signals = tuple[Tensor | None, ...]
 with torch.inference_mode(False):  # of the nodes of weights, from which no signal comes down
@@ -94,9 +94,9 @@ class Way:
             self._carriers[node] = sum([self._carriers[to] > 0 for to in below[node]])
             stack.pop()
 
-    def nodes(self) -> list[Node]:
-        """Return the nodes that have been found to lead to the entry, each after those below it; without the entry."""
-        return [node for node, carriers in self._carriers.items() if carriers and node is not self._entry]
+    def nodes(self) -> list[tuple[Node, int]]:
+        """Return the nodes found to lead to the entry, each after those below it, with their :meth:`carriers`."""
+        return [(node, carriers) for node, carriers in self._carriers.items() if carriers and node is not self._entry]
 
     def leads(self, node: Node) -> bool:
         """Whether a node has been found to lead to the entry."""
@@ -142,7 +142,7 @@ class Region:
     def put(self, state: State) -> None:
         """Put the rule on the nodes."""
         if self.rule.before:
-            self.last.register_prehook(hook_of(self.rule, state, self.kept))
+            put(self.last, self.rule, state, self.kept)
             return
         above: list[Tensor | None] = [None]
         back = self.rule.back
@@ -159,13 +159,15 @@ class Region:
         self.first.register_hook(give)
 
 
-def hook_of(rule: Rule, state: State, kept: Any = None) -> Callable[..., Signals | None]:
-    """Make the hook that puts a rule on a node, or, with nothing kept, on many.
+def put(node: Node, rule: Rule, state: State, kept: Any = None) -> None:
+    """Put a rule on a single node.
 
     Parameters
     ----------
+    node : Node
+        Whatever it sends is replaced; with `rule.before`, what comes to it.
     rule : Rule
-        It has a body. With `rule.before` this is a prehook: what comes to the node is replaced, else what it sends.
+        It has a body.
     state : State
         Whether the rule still holds.
     kept : Any
@@ -183,7 +185,10 @@ def hook_of(rule: Rule, state: State, kept: Any = None) -> Callable[..., Signals
             return None
         return tuple([None if sent is None else back(signal, kept) for sent in below])
 
-    return before if rule.before else after
+    if rule.before:
+        node.register_prehook(before)
+    else:
+        node.register_hook(after)
 
 
 def in_order_of(image: Tensor, state: State) -> Callable[[Signals], Signals | None]:

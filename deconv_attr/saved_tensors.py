@@ -101,12 +101,20 @@ class SavedTensors:
         if first is None or way.carriers(node) != 1 or not way.leads(first):
             return False
         if name == "ReluBackward":
-            return self._spare_relu(node, rule)
+            return self.spare_relu(node, rule)
         if name == "HardtanhBackward" and not (rule is not None and rule.back is rectify and not rule.before):
             return False
         shape = self._by_shape(node, saved_tensor(node, _BY_SHAPE[name]))
         if shape is not None and "MaxPool" in name:
             self._pack(saved_tensor(node, "result1"), *self._as_switches(node, *shape))
+        return False
+
+    def spare_relu(self, node: Node, rule: Rule | None) -> bool:
+        """Pack the output of a ReLU; whether its node now sends what the rule says."""
+        slot = saved_tensor(node, "result")
+        if rule is not None and rule.back is rectify and not rule.before:
+            return self._by_signal(node, slot)
+        self._pack(slot, lambda result: (result > 0, result.dtype), lambda kept: kept[0].to(kept[1]))
         return False
 
     def spare_norm(self, node: Node) -> bool:
@@ -117,25 +125,16 @@ class SavedTensors:
         """Give the memory back."""
         self._scratch = None
 
-    def _spare_relu(self, node: Node, rule: Rule | None) -> bool:
-        slot = saved_tensor(node, "result")
-        if rule is not None and rule.back is rectify and not rule.before:
-            return self._by_signal(node, slot)
-        self._pack(slot, lambda result: (result > 0, result.dtype), lambda kept: kept[0].to(kept[1]))
-        return False
-
     def _by_signal(self, node: Node, slot: Any) -> bool:
-        above: list[Tensor] = []
-
-        def take(signals: tuple[Tensor | None, ...]) -> None:
-            above[:] = signals[:1]  # type: ignore[assignment]  # what is None is asked for by nobody
+        above: list[tuple[Tensor | None, ...]] = []
 
         def signal(_: Any) -> Tensor:
-            return above.pop() if above and above[0] is not None else torch.empty(0)
+            found = above.pop()[0] if above else None
+            return torch.empty(0) if found is None else found  # nobody asks for what is none
 
         if not self._pack(slot, _nothing, signal):
             return False
-        node.register_prehook(take)
+        node.register_prehook(above.append)
         return True
 
     def _by_shape(self, node: Node, slot: Any) -> tuple[torch.Size, bool] | None:

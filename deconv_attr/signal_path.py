@@ -40,7 +40,7 @@ from .coverage import NO_RULE, Call, Coverage
 from .errors import InputError, ModelError, RuleError, reason
 from .forward_pass import ForwardPass
 from .handwritten import is_function_of_sign
-from .nodes import Signals, enter, hook_of, in_order_of
+from .nodes import Signals, enter, in_order_of, put
 from .operations import Kind, Operation, Question, identify_node, tells_all, tensors_in
 from .ownership import Undo, keep_attributes, modules_of
 from .rules import Rule, Table, rule_for, scale
@@ -240,19 +240,18 @@ class SignalPath:
         given: dict[Node, Any] = {}
         known: dict[tuple[type, bool], tuple[Operation, Rule | None]] = {}  # of those whose type tells all
         questions = []
-        for node in ran.way.nodes():
-            carriers = ran.way.carriers(node)
-            noted, key = ran.noted.get(node), (type(node), carriers > 1)
-            if noted is None and key in known:
+        for node, carriers in ran.way.nodes():
+            key = type(node), carriers > 1
+            if key in known and node not in ran.noted:
                 given[node] = known[key]
                 continue
-            operation = noted or identify_node(node, carriers)
+            operation = ran.noted.get(node) or identify_node(node, carriers)
             if isinstance(operation, Question):
                 questions.append((node, operation))
                 given[node] = None  # its place in the order
                 continue
             given[node] = operation, rule_for(self._rules, operation)
-            if noted is None and tells_all(node):
+            if node not in ran.noted and tells_all(node):
                 known[key] = given[node]
         # What only values tell is read from the device at once.
         ran.suspects = [(node, flag) for node, flag in ran.suspects if ran.way.leads(node)]
@@ -269,26 +268,34 @@ class SignalPath:
         if self.watches:  # before the rules change the signals
             for node, (_, rule) in given.items():
                 node.register_prehook(self._watching_above(ran, node, rule))
-        hooks: dict[int, Any] = {}
         for node, (operation, rule) in given.items():
             if operation.name == "to":
                 node.register_hook(self._note_type)
-            if rule is None or node in ran.covered:
-                continue
-            if operation.kind is Kind.BATCH_NORM and rule.back in (None, scale) and not trains(node):
-                if rule.back is not None and ran.way.carriers(node) > 1:  # autograd's own serves its weight, too
-                    raise self._several(ran, node, operation, rule)
-                node.register_prehook(in_order_of(saved(node, "input"), ran.state))
-            elif rule.back is not None:
+            elif operation.kind is Kind.BATCH_NORM:
+                self._put_norm(ran, node, operation, rule)
+            elif rule is not None and rule.back is not None and node not in ran.covered:
                 self._check_single(ran, node, operation, rule)
-                hook = hooks[id(rule)] = hooks.get(id(rule)) or hook_of(rule, ran.state)
-                (node.register_prehook if rule.before else node.register_hook)(hook)
+                if not (operation.name == "relu" and self._lean and ran.saved.spare_relu(node, rule)):
+                    put(node, rule, ran.state)
         for region in ran.regions:
             if ran.way.leads(region.last):
                 region.put(ran.state)
         if self.watches:
             for node, (_, rule) in given.items():
                 node.register_hook(self._watching_below(ran, node, rule))
+
+    def _put_norm(self, ran: ForwardPass, node: Node, operation: Operation, rule: Rule | None) -> None:
+        """Put a rule on a batch norm that is no region: in eval mode its own backward is the scaling by its factor."""
+        if rule is None or node in ran.covered:
+            return
+        if rule.back in (None, scale) and not trains(node):
+            if rule.back is scale and ran.way.carriers(node) > 1:  # autograd's own serves its weight, too
+                raise self._several(ran, node, operation, rule)
+            if ran.on_cpu:
+                node.register_prehook(in_order_of(saved(node, "input"), ran.state))
+        elif rule.back is not None:
+            self._check_single(ran, node, operation, rule)
+            put(node, rule, ran.state)
 
     def _check_single(self, ran: ForwardPass, node: Node, operation: Operation, rule: Rule) -> None:
         if rule.keep is not None:  # the call could not be seen, as those in TorchScript
