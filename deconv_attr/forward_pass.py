@@ -40,7 +40,7 @@ from .operations import (
 )
 from .ownership import Hook, Undo, WritesToCopies, address
 from .places import running_module, source_line
-from .rules import Forward, Rule, Table, rule_for, scale
+from .rules import Forward, Rule, Table, of_batch, rule_for, scale
 from .saved_tensors import LARGE, SavedTensors
 from .switches import switches_of
 from .torch_private import base_of, is_view
@@ -51,10 +51,10 @@ __all__ = ["ForwardPass"]
 _SPARED = frozenset(  # of what autograd keeps of these much can be spared
     """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution linear relu relu6 hardtanh
     max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d avg_pool1d avg_pool2d
-    avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad""".split()
+    avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad batch_norm""".split()
 )
 _TO_NUMPY = frozenset(("numpy", "array", "dlpack"))
-_LOOKED_AT = _SPARED | COMPOSITES | WEIGHS | FOLDS | _TO_NUMPY | {"batch_norm", "detach"}
+_LOOKED_AT = _SPARED | COMPOSITES | WEIGHS | FOLDS | _TO_NUMPY | {"detach"}
 _SEEN_THROUGH = (Kind.LINEAR, Kind.GATE)  # nothing is lost where autograd hides their node behind a view's
 
 _UNSEEN = (
@@ -86,6 +86,8 @@ class ForwardPass(WritesToCopies):
 
     Attributes
     ----------
+    lean : bool
+        As given.
     on_cpu : bool
         Whether the inputs are.
     noted : dict of Node to Operation
@@ -126,11 +128,10 @@ class ForwardPass(WritesToCopies):
         self.suspects: list[tuple[Node, Tensor]] = []
         self.factors: list[tuple[Node, Tensor, Tensor]] = []
         self._rules = rules
-        self._narrow, self._lean, self._examined = narrow, lean, examined
-        self._keeping = {key for key, rule in rules.items() if rule.keep is not None and rule.back is not scale}
-        of_norms = rule_for(rules, Operation("batch_norm", Kind.BATCH_NORM))
-        self._scaling = of_norms is not None and of_norms.back in (None, scale)
-        self._alerted = traced or bool(self._keeping)  # all calls are to be looked at
+        self.lean, self._narrow, self._examined = lean, narrow, examined
+        self._keeping = {key for key, rule in rules.items() if rule.keep is not None}
+        # Whether all calls are to be looked at.
+        self._alerted = traced or any(rules[key].back is not scale for key in self._keeping)
         self._weighing = Kind.MASK not in rules
         self._folded = False
         self._aliases: dict[int, Tensor] = {}  # detached memory of the signal's tensors, by its address
@@ -185,21 +186,15 @@ class ForwardPass(WritesToCopies):
 
     def _sparing(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """Run a call of which autograd may keep much."""
-        harmless = args and (self._is_seen(args[0]) if kwargs.get("inplace") else isinstance(args[0], Tensor))
+        if name == "batch_norm":
+            harmless = args and kwargs.get("training") is False
+        else:
+            harmless = args and (self._is_seen(args[0]) if kwargs.get("inplace") else isinstance(args[0], Tensor))
         if not harmless or (self._narrow and name in FILTERS):
             return self._stopped(func, name, args, kwargs)
         result = func(*args, **kwargs)
-        if self._lean and args[0].numel() >= LARGE:
-            self._spare(name, result)
-        return result
-
-    def _normalising(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
-        """Run a batch norm. In eval mode its own backward is the scaling by its factor, so the two rules are one."""
-        if not (self._scaling and args and kwargs.get("training") is False):
-            return self._stopped(func, name, args, kwargs)
-        result = func(*args, **kwargs)
-        if self._lean and args[0].numel() >= LARGE:
-            self._spare(name, result)
+        if self.lean and args[0].numel() >= LARGE:
+            self._spare(result)
         return result
 
     def _adding(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
@@ -249,10 +244,10 @@ class ForwardPass(WritesToCopies):
             given = named_arguments(func, name, args, kwargs)
             if [id(tensor) for tensor in self._carriers(tensors)] == [id(given["input"])]:
                 return self._note_all(filtered(func, name, args, kwargs), tensors, Operation(name, Kind.LINEAR))
-        if name == "batch_norm":
-            return self._norm(func, args, kwargs, tensors)
         pairs = self._pairs(name, args, kwargs)  # before the call, which may write into them
         own = name in COMPOSITES or not self._keeping.isdisjoint((name, *kinds_of(name)))  # it may be a region
+        if own and name == "batch_norm":
+            own = not self._scales(named_arguments(func, name, args, kwargs))
         if own or target is not None:
             carriers = self._carriers(tensors)
             operation = identify(name, args, kwargs, carriers)
@@ -268,9 +263,14 @@ class ForwardPass(WritesToCopies):
             self._note_all(result, tensors, operation)
         if pairs:
             self._suspect(result if target is None else target, pairs)
-        if self._lean and name in _SPARED and tensors[0].numel() >= LARGE:
-            self._spare(name, result)
+        if self.lean and name in _SPARED and tensors[0].numel() >= LARGE:
+            self._spare(result)
         return result
+
+    def _scales(self, given: Mapping[str, Any]) -> bool:
+        """Whether a batch norm's own backward is the rule: in eval mode that is the scaling by its factor."""
+        rule = rule_for(self._rules, Operation("batch_norm", Kind.BATCH_NORM))
+        return rule is not None and rule.back is scale and not of_batch(given)
 
     def _carriers(self, tensors: list[Tensor]) -> list[Tensor]:
         return [tensor for tensor in tensors if self.way.carries(tensor)]
@@ -316,7 +316,7 @@ class ForwardPass(WritesToCopies):
         switches = switches_of(output.grad_fn) if operation.kind is Kind.MAX_POOL else None
         arguments = named_arguments(func, name, args, kwargs)
         forward = Forward(operation, carrier.detach(), output.detach(), arguments, switches)
-        with torch.set_grad_enabled(not self._lean):  # only maps that can be differentiated need it recorded
+        with torch.set_grad_enabled(not self.lean):  # only maps that can be differentiated need it recorded
             kept = None if rule.keep is None else rule.keep(forward)
         self.regions.append(Region(rule, output.grad_fn, first, kept))
         assert carrier.grad_fn is not None
@@ -325,35 +325,15 @@ class ForwardPass(WritesToCopies):
         self.covered.update(nodes)
         return result
 
-    def _norm(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
-        """Run a batch norm that is not in eval mode, or not to be scaled."""
-        operation = Operation("batch_norm", Kind.BATCH_NORM)
-        rule = rule_for(self._rules, operation)
-        given = named_arguments(func, "batch_norm", args, kwargs)
-        trains = bool(given.get("training")) or given.get("running_var") is None
-        carriers = self._carriers(tensors)
-        if rule is not None and rule.back is not None and (trains or rule.back is not scale) and carriers:
-            return self._region(func, "batch_norm", args, kwargs, carriers, operation, rule)
-        result = func(*args, **kwargs)
-        if self._lean and not trains and self._scaling and tensors[0].numel() >= LARGE:
-            self._spare("batch_norm", result)
-        return result
-
-    def _spare(self, name: str, result: Any) -> None:
+    def _spare(self, result: Any) -> None:
         """Make small what autograd keeps of a call that read much."""
         output = result[0] if isinstance(result, tuple) else result
-        node = output.grad_fn
-        if type(output) is not Tensor or node is None:
+        if type(output) is not Tensor or output.grad_fn is None:
             return
-        if name == "batch_norm":
-            self.way.walk([node])
-            if self.way.carriers(node) == 1 and "BatchNorm" in node.name() and self.saved.spare_norm(node):
-                self.covered.add(node)
-            return
-        operation = identify_node(node, 1)  # hardtanh may be a rectifier, or none
+        operation = identify_node(output.grad_fn, 1)  # hardtanh may be a rectifier, or none
         rule = rule_for(self._rules, operation) if isinstance(operation, Operation) else None
         if self.saved.spare(output, rule, self.way):
-            self.covered.add(node)
+            self.covered.add(output.grad_fn)
 
     # ------------------------------------------------------------------------ what must not go unseen
 
@@ -421,8 +401,6 @@ def _learn(func: Callable[..., Any]) -> tuple[str | None, Callable[..., Any] | N
         look = ForwardPass._stopped if func.__name__ == "__set__" or owner == "data" else None
     elif name in _SPARED and not is_in_place(func):
         look = ForwardPass._sparing
-    elif name == "batch_norm":
-        look = ForwardPass._normalising
     elif name in SUMS and is_in_place(func):
         look = ForwardPass._adding
     elif name in _LOOKED_AT or is_in_place(func):

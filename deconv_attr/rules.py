@@ -110,17 +110,15 @@ def scale(signal: Tensor, factor: Tensor) -> Tensor:
     return (signal * factor.view(1, -1, *[1] * (signal.dim() - 2))).to(signal.dtype)
 
 
-def affine_factor(given: Mapping[str, Any], image: Tensor | None) -> Tensor:
-    """Compute gamma / sqrt(var + eps), (C,), with the variance that the forward pass used.
+def of_batch(given: Mapping[str, Any]) -> bool:
+    """Whether a batch norm, by its arguments, normalises by the batch's own statistics."""
+    return bool(given.get("training")) or given.get("running_var") is None
 
-    Parameters
-    ----------
-    given : mapping
-        The arguments of the batch norm, by name.
-    image : Tensor or None
-        Its input, whose variance counts in training mode.
-    """
-    if image is not None and (given.get("training") or given.get("running_var") is None):
+
+def _factor(forward: Forward) -> Tensor:
+    """Compute gamma / sqrt(var + eps) of a batch norm, (C,), with the variance that the forward pass used."""
+    given, image = forward.arguments, forward.input
+    if of_batch(given):
         over = [d for d in range(image.dim()) if d != 1]
         variance = image.var(over, correction=0)
     else:
@@ -128,10 +126,6 @@ def affine_factor(given: Mapping[str, Any], image: Tensor | None) -> Tensor:
     variance = variance.to(torch.promote_types(variance.dtype, torch.float32))  # eps may be nothing in half precision
     factor = torch.rsqrt(variance + given.get("eps", 1e-5))
     return factor if given.get("weight") is None else factor * given["weight"]
-
-
-def _factor(forward: Forward) -> Tensor:
-    return affine_factor(forward.arguments, forward.input)
 
 
 def unpooling(overlap: str = "sum") -> Rule:

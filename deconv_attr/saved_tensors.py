@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from .nodes import State, Way
-from .rules import Rule, rectify
+from .rules import Rule, rectify, scale
 from .switches import Switches, compact
-from .torch_private import saved, saved_tensor
+from .torch_private import saved, saved_tensor, trains
 
 __all__ = ["EarlyBackwardError", "SavedTensors"]
 
@@ -52,6 +52,7 @@ _BY_SHAPE = {
     "ReplicationPad3DBackward": "self",
     "HardtanhBackward": "self",
 }
+_BY_SIGNAL = ("ReluBackward", "NativeBatchNormBackward")
 _VIEWS = ("SqueezeBackward", "UnsqueezeBackward", "UnsafeViewBackward", "ViewBackward")
 
 
@@ -86,7 +87,7 @@ class SavedTensors:
         output : Tensor
             Of the call.
         rule : Rule or None
-            Of rectifiers, as their output is kept for it.
+            Of the call. Without one, nothing is packed.
         way : Way
             Down to the inputs.
         """
@@ -94,45 +95,44 @@ class SavedTensors:
         while node is not None and node.name().rstrip("0123456789") in _VIEWS:  # conv1d is a conv2d, squeezed
             node = node.next_functions[0][0]
         name = "" if node is None else node.name().rstrip("0123456789")
-        if node is None or not (name in _BY_SHAPE or name == "ReluBackward"):
+        if node is None or rule is None or not (name in _BY_SHAPE or name in _BY_SIGNAL):
             return False
         way.walk([node])
         first = node.next_functions[1 if name == "AddmmBackward" else 0][0]
         if first is None or way.carriers(node) != 1 or not way.leads(first):
             return False
         if name == "ReluBackward":
-            return self.spare_relu(node, rule)
-        if name == "HardtanhBackward" and not (rule is not None and rule.back is rectify and not rule.before):
+            return self.rectifies(node, rule) or self._keeps_signs(node)
+        if name == "NativeBatchNormBackward":
+            return rule.back in (None, scale) and not trains(node) and self._by_signal(node, "input")
+        if name == "HardtanhBackward" and (rule.back is not rectify or rule.before):
             return False
         shape = self._by_shape(node, saved_tensor(node, _BY_SHAPE[name]))
         if shape is not None and "MaxPool" in name:
             self._pack(saved_tensor(node, "result1"), *self._as_switches(node, *shape))
         return False
 
-    def spare_relu(self, node: Node, rule: Rule | None) -> bool:
-        """Pack the output of a ReLU; whether its node now sends what the rule says."""
+    def rectifies(self, node: Node, rule: Rule) -> bool:
+        """Pack the output of a ReLU whose rule is the deconvnet's; whether its node now sends the rectified signal."""
+        return rule.back is rectify and not rule.before and self._by_signal(node, "result")
+
+    def _keeps_signs(self, node: Node) -> bool:
         slot = saved_tensor(node, "result")
-        if rule is not None and rule.back is rectify and not rule.before:
-            return self._by_signal(node, slot)
         self._pack(slot, lambda result: (result > 0, result.dtype), lambda kept: kept[0].to(kept[1]))
         return False
-
-    def spare_norm(self, node: Node) -> bool:
-        """Pack the input of a batch norm in eval mode; whether that was possible."""
-        return self._by_signal(node, saved_tensor(node, "input"))
 
     def close(self) -> None:
         """Give the memory back."""
         self._scratch = None
 
-    def _by_signal(self, node: Node, slot: Any) -> bool:
+    def _by_signal(self, node: Node, name: str) -> bool:
         above: list[tuple[Tensor | None, ...]] = []
 
         def signal(_: Any) -> Tensor:
             found = above.pop()[0] if above else None
             return torch.empty(0) if found is None else found  # nobody asks for what is none
 
-        if not self._pack(slot, _nothing, signal):
+        if not self._pack(saved_tensor(node, name), _nothing, signal):
             return False
         node.register_prehook(above.append)
         return True

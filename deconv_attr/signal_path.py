@@ -275,7 +275,7 @@ class SignalPath:
                 self._put_norm(ran, node, operation, rule)
             elif rule is not None and rule.back is not None and node not in ran.covered:
                 self._check_single(ran, node, operation, rule)
-                if not (operation.name == "relu" and self._lean and ran.saved.spare_relu(node, rule)):
+                if not (operation.name == "relu" and ran.lean and ran.saved.rectifies(node, rule)):
                     put(node, rule, ran.state)
         for region in ran.regions:
             if ran.way.leads(region.last):
