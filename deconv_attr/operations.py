@@ -145,66 +145,36 @@ COMPOSITES = frozenset(
     lp_pool2d lp_pool3d instance_norm gumbel_softmax rnn_relu rnn_relu_cell""".split()
 )
 
-_ALIASES = {
-    "clip": "clamp",
-    "concat": "cat",
-    "concatenate": "cat",
-    "divide": "div",
-    "true_divide": "div",
-    "truediv": "div",
-    "multiply": "mul",
-    "subtract": "sub",
-    "negative": "neg",
-    "greater": "gt",
-    "greater_equal": "ge",
-    "less": "lt",
-    "less_equal": "le",
-    "absolute": "abs",
-    "special_expit": "sigmoid",
-    "special_softmax": "softmax",
-    "special_log_softmax": "log_softmax",
-    "linalg_vector_norm": "vector_norm",
-    "linalg_norm": "norm",
-    "log_sigmoid": "logsigmoid",
-    "_threshold": "threshold",
-    "_convolution": "convolution",
-}
-_NODE_ALIASES = {  # of nodes, without "Backward0", in lower case, without the libraries' prefixes
-    **dict.fromkeys("conv_depthwise2d conv_depthwise3d conv3d conv_dilated2d conv_dilated3d".split(), "convolution"),
-    **dict.fromkeys("conv2d nnpack_spatial_convolution convolution_overrideable".split(), "convolution"),
-    **dict.fromkeys("convolution_transpose depthwise_convolution".split(), "convolution"),
-    **dict.fromkeys("batch_norm_legit batch_norm_legit_no_training".split(), "batch_norm"),
-    **dict.fromkeys("batch_norm_with_update batch_norm_no_update".split(), "batch_norm"),
-    **dict.fromkeys("reflection_pad1d reflection_pad2d reflection_pad3d".split(), "pad"),
-    **dict.fromkeys("replication_pad1d replication_pad2d replication_pad3d".split(), "pad"),
-    **dict.fromkeys("grid_sampler grid_sampler2d grid_sampler3d grid_sampler2d_cpu_fallback".split(), "grid_sample"),
-    **dict.fromkeys("copy_slices copy lazy_clone".split(), "copy"),
-    **dict.fromkeys("slice unsafe_index unsafe_masked_index".split(), "getitem"),
-    **dict.fromkeys("reshape_alias reshape_copy".split(), "reshape"),
-    **dict.fromkeys("fused_dropout".split(), "dropout"),
-    **dict.fromkeys("rnn_layer lstm_mps".split(), "lstm"),
-    **dict.fromkeys("flash_attention efficient_attention cudnn_attention".split(), "scaled_dot_product_attention"),
-    **dict.fromkeys("masked_softmax safe_softmax".split(), "softmax"),
-    **dict.fromkeys("rrelu_with_noise rrelu_with_noise_functional".split(), "rrelu"),
-    "prelu_kernel": "prelu",
-    "log_sigmoid_forward": "logsigmoid",
-    "affine_grid_generator": "affine_grid",
-    "unsafe_view": "view",
-    "unsafe_split_with_sizes": "split",
-    "unsafe_index_put": "index_put",
-    "to_copy": "to",
-    "lift_fresh": "alias",
-    "col2_im": "col2im",
-    "im2_col": "im2col",
-    "trilinear": "bilinear",
-    "cdist_forward": "cdist",
-    "pdist_forward": "pairwise_distance",
-    "euclidean_dist": "cdist",
-    "fused_rms_norm": "rms_norm",
-    "fused_lstm_cell": "lstm_cell",
-    "fused_gru_cell": "gru_cell",
-    "cross_map_lrn2d": "local_response_norm",
-}
+
+def _by_alias(text: str) -> dict[str, str]:
+    """Read ``canonical: alias alias | canonical: alias``."""
+    entries = [entry.split(":") for entry in text.split("|")]
+    return {alias: canonical.strip() for canonical, aliases in entries for alias in aliases.split()}
+
+
+_ALIASES = _by_alias("""
+    clamp: clip | cat: concat concatenate | div: divide true_divide truediv | mul: multiply | sub: subtract |
+    neg: negative | gt: greater | ge: greater_equal | lt: less | le: less_equal | abs: absolute |
+    sigmoid: special_expit | softmax: special_softmax | log_softmax: special_log_softmax |
+    vector_norm: linalg_vector_norm | norm: linalg_norm | logsigmoid: log_sigmoid | threshold: _threshold |
+    convolution: _convolution
+""")
+_NODE_ALIASES = _by_alias("""
+    convolution: conv_depthwise2d conv_depthwise3d conv3d conv_dilated2d conv_dilated3d conv2d
+        nnpack_spatial_convolution convolution_overrideable convolution_transpose depthwise_convolution |
+    batch_norm: batch_norm_legit batch_norm_legit_no_training batch_norm_with_update batch_norm_no_update |
+    pad: reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d |
+    grid_sample: grid_sampler grid_sampler2d grid_sampler3d grid_sampler2d_cpu_fallback |
+    copy: copy_slices copy lazy_clone | getitem: slice unsafe_index unsafe_masked_index |
+    reshape: reshape_alias reshape_copy | dropout: fused_dropout | lstm: rnn_layer lstm_mps |
+    scaled_dot_product_attention: flash_attention efficient_attention cudnn_attention |
+    softmax: masked_softmax safe_softmax | rrelu: rrelu_with_noise rrelu_with_noise_functional |
+    prelu: prelu_kernel | logsigmoid: log_sigmoid_forward | affine_grid: affine_grid_generator |
+    view: unsafe_view | split: unsafe_split_with_sizes | index_put: unsafe_index_put | to: to_copy |
+    alias: lift_fresh | col2im: col2_im | im2col: im2_col | bilinear: trilinear |
+    cdist: cdist_forward euclidean_dist | pairwise_distance: pdist_forward | rms_norm: fused_rms_norm |
+    lstm_cell: fused_lstm_cell | gru_cell: fused_gru_cell | local_response_norm: cross_map_lrn2d
+""")  # of nodes, without "Backward0", in lower case, without the libraries' prefixes
 _PREFIXES = ("native_", "cudnn_", "miopen_", "mkldnn_", "linalg_", "slow_", "thnn_", "special_", "mps_")
 _TENSOR_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag"})  # those that add a node to the graph
 # Linear in either argument alone; with a signal in both, a product of two signals.
