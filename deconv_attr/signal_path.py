@@ -107,15 +107,11 @@ class SignalPath:
         self.culprit: Call | None = None
         self.in_float16 = False
         self.watches = watch
-        self._model = model
-        self._rules = rules
-        self._strict = strict
-        self._traced = traced or watch
-        self._narrow = narrow
-        self._lean = lean
-        self._examined = self._copies_inference = False
-        self._has_rectifier = False
-        self._ran: ForwardPass | None = None
+        self._model, self._rules = model, rules
+        self._strict, self._traced, self._narrow, self._lean = strict, traced or watch, narrow, lean
+        self._examined = self._copies_inference = self._has_rectifier = False
+        self._ran: ForwardPass
+        self._given: dict[Node, tuple[Operation, Rule | None]] = {}
         self._undo = Undo()
 
     @property
@@ -136,7 +132,7 @@ class SignalPath:
 
     def carries(self, tensor: Tensor) -> bool:
         """Whether a tensor of the forward pass carries the signal, that is, depends on the inputs."""
-        return self._ran is not None and self._ran.way.carries(tensor)
+        return self._ran.way.carries(tensor)
 
     # ------------------------------------------------------------------------ forward
 
@@ -165,28 +161,27 @@ class SignalPath:
         """
         _enable_gradients(self._undo)
         self.in_float16 = any(tensor.dtype == torch.float16 for tensor in inputs)
-        ran, output = self._pass(forward, inputs, others)
-        self._ran = ran
-        given = self._identify(ran, tensors_in(output))
-        if any(operation.name == "CheckpointFunctionBackward" for operation, _ in given.values()):
-            raise ModelError(_REENTRANT)
-        by_hand = self._written_by_hand(ran, forward, inputs, others)
-        lacking = next((given[node][0] for node in given if given[node][1] is None), None)
+        self._forward, self._inputs, self._others = forward, inputs, others
+        output = self._pass()
+        outputs = tensors_in(output)
+        self._identify(outputs)
+        by_hand = self._written_by_hand()
+        lacking = next((operation for operation, rule in self._given.values() if rule is None), None)
         if self._strict and (by_hand or lacking):
-            raise RuleError(_why_none((by_hand or self._lacking(ran, given, lacking, forward, inputs, others))[0]))
-        if ran.tracer is not None:
-            ran.tracer.settle(given)
-            self.calls = ran.tracer.calls
+            raise RuleError(_why_none((by_hand or self._lacking(lacking))[0]))
+        if self._ran.tracer is not None:
+            self._ran.tracer.settle(self._given)
+            self.calls = self._ran.tracer.calls
             _mark(self.calls, by_hand)
-        self._has_rectifier = any(rule is not None and rule.rectifies for _, rule in given.values())
-        self._put(ran, given)
+        self._has_rectifier = any(rule is not None and rule.rectifies for _, rule in self._given.values())
+        self._put()
         if self._strict:
-            self._check(ran, tensors_in(output), whole)
+            self._check(outputs, whole)
         return output
 
-    def _pass(self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]) -> tuple[ForwardPass, Any]:
+    def _pass(self) -> Any:
         try:
-            return self._passed(forward, inputs, others)
+            return self._passed()
         except EarlyBackwardError:
             # The model takes a gradient inside its forward pass, of what we have packed: it shall have its own.
             self._lean = self._narrow = False
@@ -194,13 +189,13 @@ class SignalPath:
             if self._copies_inference or "Inference tensors cannot be saved" not in str(error):
                 raise
             self._copies_inference = True
-        return self._pass(forward, inputs, others)
+        return self._pass()
 
-    def _passed(self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]) -> tuple[ForwardPass, Any]:
-        entered, modules = enter(inputs), modules_of(self._model)
-        ran = ForwardPass(
+    def _passed(self) -> Any:
+        entered, modules = enter(self._inputs), modules_of(self._model)
+        ran = self._ran = ForwardPass(
             self._model,
-            others,
+            self._others,
             self._rules,
             entered,
             traced=self._traced,
@@ -211,33 +206,34 @@ class SignalPath:
         if self._copies_inference:
             ran.copy_inference_tensors(modules)
         self._undo.later(ran.close)
+        self._undo.later(self._given.clear)
         undo = Undo()
         with undo, undo:
             keep_attributes(modules, undo)
             ran.hook(modules, undo)
             ran.enter_until(undo)
-            output = self._called(ran, forward, entered, others)
+            output = self._called(entered)
         if ran.saved.asked_early:
             raise EarlyBackwardError
         ran.check_numpy()
-        return ran, output
+        return output
 
-    def _called(self, ran: ForwardPass, forward: _Forward, entered: Sequence[Tensor], others: Sequence[Any]) -> Any:
+    def _called(self, entered: Sequence[Tensor]) -> Any:
         try:
-            return ran.stand_in(forward(*entered, *others))
+            return self._ran.stand_in(self._forward(*entered, *self._others))
         except RuntimeError as error:
-            if ran.saved.asked_early:
+            if self._ran.saved.asked_early:
                 return None
             _refuse_unbatched(self._model, entered, error)
             raise
 
     # ------------------------------------------------------------------------ rules
 
-    def _identify(self, ran: ForwardPass, outputs: Sequence[Tensor]) -> dict[Node, tuple[Operation, Rule | None]]:
+    def _identify(self, outputs: Sequence[Tensor]) -> None:
         """Give each node that the signal will come to its operation and its rule, from the inputs up."""
+        ran, given = self._ran, self._given
         ran.state.open = True
         ran.way.walk([tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None])
-        given: dict[Node, Any] = {}
         known: dict[tuple[type, bool], tuple[Operation, Rule | None]] = {}  # of those whose type tells all
         questions = []
         for node, carriers in ran.way.nodes():
@@ -248,8 +244,9 @@ class SignalPath:
             operation = ran.noted.get(node) or identify_node(node, carriers)
             if isinstance(operation, Question):
                 questions.append((node, operation))
-                given[node] = None  # its place in the order
-                continue
+                operation = operation.no  # until it is answered
+            if operation.name == "CheckpointFunctionBackward":
+                raise ModelError(_REENTRANT)
             given[node] = operation, rule_for(self._rules, operation)
             if node not in ran.noted and tells_all(node):
                 known[key] = given[node]
@@ -261,20 +258,27 @@ class SignalPath:
             given[node] = operation, rule_for(self._rules, operation)
         if not any(answers[len(questions) :]):
             ran.suspects = []
-        return given
 
-    def _put(self, ran: ForwardPass, given: dict[Node, tuple[Operation, Rule | None]]) -> None:
+    def _put(self) -> None:
         """Put the rules on their nodes."""
+        ran, given = self._ran, self._given
         if self.watches:  # before the rules change the signals
             for node, (_, rule) in given.items():
-                node.register_prehook(self._watching_above(ran, node, rule))
+                node.register_prehook(self._watching_above(node, rule))
         for node, (operation, rule) in given.items():
             if operation.name == "to":
                 node.register_hook(self._note_type)
-            elif operation.kind is Kind.BATCH_NORM:
-                self._put_norm(ran, node, operation, rule)
-            elif rule is not None and rule.back is not None and node not in ran.covered:
-                self._check_single(ran, node, operation, rule)
+            elif rule is None or node in ran.covered:
+                continue
+            elif operation.kind is Kind.BATCH_NORM and rule.back in (None, scale) and not trains(node):
+                if rule.back is scale:  # autograd's own is the scaling, but serves the weight, too
+                    self._check_single(node, operation, rule)
+                if ran.on_cpu:
+                    node.register_prehook(in_order_of(saved(node, "input"), ran.state))
+            elif rule.back is not None:
+                if rule.keep is not None:  # the call could not be seen, as those in TorchScript
+                    raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(node, operation)}, unseen")
+                self._check_single(node, operation, rule)
                 if not (operation.name == "relu" and ran.lean and ran.saved.rectifies(node, rule)):
                     put(node, rule, ran.state)
         for region in ran.regions:
@@ -282,53 +286,30 @@ class SignalPath:
                 region.put(ran.state)
         if self.watches:
             for node, (_, rule) in given.items():
-                node.register_hook(self._watching_below(ran, node, rule))
+                node.register_hook(self._watching_below(node, rule))
 
-    def _put_norm(self, ran: ForwardPass, node: Node, operation: Operation, rule: Rule | None) -> None:
-        """Put a rule on a batch norm that is no region: in eval mode its own backward is the scaling by its factor."""
-        if rule is None or node in ran.covered:
-            return
-        if rule.back in (None, scale) and not trains(node):
-            if rule.back is scale and ran.way.carriers(node) > 1:  # autograd's own serves its weight, too
-                raise self._several(ran, node, operation, rule)
-            if ran.on_cpu:
-                node.register_prehook(in_order_of(saved(node, "input"), ran.state))
-        elif rule.back is not None:
-            self._check_single(ran, node, operation, rule)
-            put(node, rule, ran.state)
-
-    def _check_single(self, ran: ForwardPass, node: Node, operation: Operation, rule: Rule) -> None:
-        if rule.keep is not None:  # the call could not be seen, as those in TorchScript
-            raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(ran, node, operation)}, unseen")
-        if ran.way.carriers(node) > 1:
-            raise self._several(ran, node, operation, rule)
-
-    def _several(self, ran: ForwardPass, node: Node, operation: Operation, rule: Rule) -> RuleError:
-        where = self._place(ran, node, operation)
-        return RuleError(f"the signal enters {where} by more than one argument: '{rule.name}' takes one")
+    def _check_single(self, node: Node, operation: Operation, rule: Rule) -> None:
+        if self._ran.way.carriers(node) > 1:
+            place = self._place(node, operation)
+            raise RuleError(f"the signal enters {place} by more than one argument: '{rule.name}' takes one")
 
     def _note_type(self, below: Signals, above: Signals) -> None:
         self.in_float16 |= any(signal is not None and signal.dtype == torch.float16 for signal in (*below, *above))
 
     # ------------------------------------------------------------------------ the signal, watched
 
-    def _watching_above(self, ran: ForwardPass, node: Node, rule: Rule | None) -> Callable[[Signals], None]:
-        call = ran.tracer.call_of.get(node) if ran.tracer is not None else None
+    def _watching_above(self, node: Node, rule: Rule | None) -> Callable[[Signals], None]:
+        call = self._call_of(node)
 
         def watch(above: Signals) -> None:
-            if (
-                call is not None
-                and rule is not None
-                and rule.rectifies
-                and above[0] is not None
-                and call.lowest is None
-            ):
+            rectified = rule is not None and rule.rectifies
+            if call is not None and rectified and call.lowest is None and above[0] is not None:
                 call.lowest = _each(Tensor.amin, above[0])
 
         return watch
 
-    def _watching_below(self, ran: ForwardPass, node: Node, rule: Rule | None) -> Callable[[Signals, Signals], None]:
-        call = ran.tracer.call_of.get(node) if ran.tracer is not None else None
+    def _watching_below(self, node: Node, rule: Rule | None) -> Callable[[Signals, Signals], None]:
+        call = self._call_of(node)
 
         def watch(below: Signals, above: Signals) -> None:
             if call is None:
@@ -345,80 +326,72 @@ class SignalPath:
 
     # ------------------------------------------------------------------------ errors, which may take their time
 
-    def _written_by_hand(
-        self, ran: ForwardPass, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]
-    ) -> list[Call]:
+    def _written_by_hand(self) -> list[Call]:
         """Examine what looked like a rectifier written by hand, in two more runs.
 
         On another input the factor must be another one, and follow from the numbers that it weighs there, too.
         """
-        if not ran.suspects or self._examined:
+        if not self._ran.suspects or self._examined:
             return []
-        runs = [self._factors(forward, again, others) for again in (inputs, _shaken(inputs))]
-        first, second = runs[0] or [], runs[1]
-        found = []
+        found, (first, again) = [], [self._factors(each) for each in (self._inputs, _shaken(self._inputs))]
         for number, (call, x, factor) in enumerate(first):
-            if not bool(is_function_of_sign(x, factor)):
-                continue
-            if second is not None and number < len(second):
-                _, x_again, again = second[number]
-                same = factor.shape == again.shape and torch.equal(factor, again)
-                if same or not bool(is_function_of_sign(x_again, again)):
-                    continue
-            call.kind = Kind.MASK
-            found.append(call)
+            by_hand = bool(is_function_of_sign(x, factor))
+            if by_hand and number < len(again):
+                _, x, other = again[number]
+                same = factor.shape == other.shape and torch.equal(factor, other)
+                by_hand = not same and bool(is_function_of_sign(x, other))
+            if by_hand:
+                call.kind = Kind.MASK
+                found.append(call)
         return found
 
-    def _factors(
-        self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]
-    ) -> list[tuple[Call, Tensor, Tensor]] | None:
-        """Run the model, traced, and return all that may be a factor; None where it does not take these inputs."""
-        path = SignalPath(self._model, self._rules, strict=False, traced=True, lean=False)
+    def _factors(self, inputs: Sequence[Tensor]) -> list[tuple[Call, Tensor, Tensor]]:
+        """Run the model, traced, and return all that may be a factor; nothing where it does not take these inputs."""
+        path = self._traced_path()
         path._examined = True
         with path, path:
-            return path._examine(forward, [each.detach().requires_grad_() for each in inputs], others)
+            return path._examine(self._forward, inputs, self._others)
 
-    def _examine(
-        self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]
-    ) -> list[tuple[Call, Tensor, Tensor]] | None:
+    def _examine(self, forward: _Forward, inputs: Sequence[Tensor], others: Sequence[Any]) -> list[Any]:
         try:
-            ran, output = self._pass(forward, inputs, others)
+            self.run(forward, [each.detach().requires_grad_() for each in inputs], others)
         except Exception:
-            return None
-        self._identify(ran, tensors_in(output))
-        assert ran.tracer is not None
-        call_of = ran.tracer.call_of
-        return [(call_of[node], x, f) for node, x, f in ran.factors if node in call_of and ran.way.leads(node)]
+            return []
+        ran = self._ran
+        return [
+            (call, x, factor)
+            for node, x, factor in ran.factors
+            if (call := self._call_of(node)) is not None and ran.way.leads(node)
+        ]
 
-    def _lacking(
-        self,
-        ran: ForwardPass,
-        given: dict[Node, tuple[Operation, Rule | None]],
-        lacking: Operation | None,
-        forward: _Forward,
-        inputs: Sequence[Tensor],
-        others: Sequence[Any],
-    ) -> list[Call]:
+    def _lacking(self, lacking: Operation | None) -> list[Call]:
         """Say which calls have no rule; if nobody has looked, run the model once more and look."""
         assert lacking is not None
-        tracer = ran.tracer
-        if tracer is not None:
-            tracer.settle(given)
-            return [call for call in tracer.calls if call.rule == NO_RULE]
-        path = SignalPath(self._model, self._rules, strict=False, traced=True, lean=False)
-        with path, path:
-            path.run(forward, [each.detach().requires_grad_() for each in inputs], others, whole=False)
-        calls = [call for call in path.calls if call.rule == NO_RULE]
-        return calls or [Call("", lacking.name, lacking.kind, NO_RULE)]
+        calls = []
+        if self._ran.tracer is not None:
+            self._ran.tracer.settle(self._given)
+            calls = self._ran.tracer.calls
+        else:
+            path = self._traced_path()
+            with path, path:
+                path.run(self._forward, [each.detach().requires_grad_() for each in self._inputs], self._others)
+            calls = path.calls
+        found = [call for call in calls if call.rule == NO_RULE]
+        return found or [Call("", lacking.name, lacking.kind, NO_RULE)]
 
-    def _place(self, ran: ForwardPass, node: Node, operation: Operation) -> str:
-        call = None if ran.tracer is None else ran.tracer.call_of.get(node)
-        return (call or Call("", operation.name, operation.kind, "")).place
+    def _traced_path(self) -> SignalPath:
+        return SignalPath(self._model, self._rules, strict=False, traced=True, lean=False)
 
-    def _check(self, ran: ForwardPass, outputs: Sequence[Tensor], whole: bool) -> None:
+    def _call_of(self, node: Node) -> Call | None:
+        return None if self._ran.tracer is None else self._ran.tracer.call_of.get(node)
+
+    def _place(self, node: Node, operation: Operation) -> str:
+        return (self._call_of(node) or Call("", operation.name, operation.kind, "")).place
+
+    def _check(self, outputs: Sequence[Tensor], whole: bool) -> None:
         if not outputs:
             return  # of which the caller will complain
-        if not any(map(ran.way.carries, outputs)):
+        if not any(map(self.carries, outputs)):
             raise ModelError(
                 "the model's output does not depend on its inputs (is it computed under no_grad, or inside of a "
                 "torch.utils.checkpoint with use_reentrant=True?)"
