@@ -227,10 +227,11 @@ def _pick(scores: Tensor, units: list[tuple[int, ...]], name: str) -> Tensor:
     for example, unit in enumerate(units):
         shown = unit[0] if len(unit) == 1 else unit
         _check_unit(scores, unit, f"{name} {shown!r}" if len(units) == 1 else f"{name} {example}, {unit!r},")
-    each = units * len(scores) if len(units) == 1 else units
+    if len(units) == 1:
+        index: tuple[Any, ...] = (slice(None), *units[0])
+        return scores[index]
     examples = torch.arange(len(scores), device=scores.device)
-    index = (examples, *torch.tensor(each, device=scores.device).unbind(1))
-    return scores[index]
+    return scores[(examples, *torch.tensor(units, device=scores.device).unbind(1))]
 
 
 def _units(output: Tensor, target: Any, name: str) -> list[tuple[int, ...]]:

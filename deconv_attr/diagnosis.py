@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .coverage import Call
+from .operations import gathered
 
 __all__ = ["arrival", "endings", "faint_examples", "lost_numbers", "some"]
 
@@ -33,7 +34,7 @@ def arrival(signals: tuple[Tensor, ...], count: int) -> tuple[list[int], bool]:
     if not maps:
         return [], bool(finite)  # a layer that mixes the examples
     alive = torch.stack([signal.any(1) for signal in maps]).any(0)
-    *living, is_finite = torch.cat([alive, finite[None]]).tolist()
+    *living, is_finite = gathered(torch.cat([alive, finite[None]])).tolist()
     return [example for example, lives in enumerate(living) if not lives], is_finite
 
 

@@ -309,5 +309,6 @@ def _digest(value: Tensor) -> tuple[Any, ...]:
     """Give what tells two constants apart; of one that is the same everywhere the size does not count."""
     if value.numel() and bool((value == value.flatten()[0]).all()):
         return value.dtype, value.flatten()[0].item()
-    memory: Any = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    copy = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)  # numpy would pin its memory
+    memory: Any = copy.reshape(-1).view(torch.uint8).numpy()
     return value.dtype, value.shape, blake2b(memory).digest()

@@ -33,6 +33,6 @@ def without_addresses(text: str) -> str:
 
 
 def _memory(tensor: Tensor) -> Any:
-    plain = tensor.detach().cpu()
+    plain = tensor.detach().to("cpu", copy=True)  # numpy would pin the model's own memory
     plain = plain.dequantize() if plain.is_quantized else plain if plain.layout == torch.strided else plain.to_dense()
     return plain.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()

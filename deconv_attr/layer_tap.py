@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .errors import InputError
 from .layers import Layer
 from .operations import tensors_in
-from .ownership import Hook, Undo
+from .ownership import Hook, Undo, modules_of, sharded
 from .signal_path import SignalPath, send
 
 __all__ = ["LayerReached", "LayerTap"]
@@ -44,7 +44,12 @@ class LayerTap:
         self._kept: Any = None
 
     def until(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """Make of a forward function one that ends at the layer and returns what is there."""
+        """Make of a forward function one that ends at the layer and returns what is there.
+
+        A model of FSDP2's runs to its end, for there it gives back the parameters that it has gathered.
+        """
+        if isinstance(forward, nn.Module) and sharded(modules_of(forward)):
+            self._last = False
 
         def shorter(*args: Any) -> Any:
             with suppress(LayerReached):

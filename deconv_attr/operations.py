@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from .torch_private import saved
+from .places import is_internal
+from .torch_private import defined_at, saved
 
 __all__ = [
     "ARGUMENTS",
@@ -29,6 +30,7 @@ __all__ = [
     "Kind",
     "Operation",
     "Question",
+    "gathered",
     "identify",
     "identify_node",
     "is_in_place",
@@ -256,6 +258,12 @@ def _collect(values: Iterable[Any], found: list[Tensor]) -> None:
             _collect(list(value.values()), found)  # a list, for another thread may be writing
 
 
+def gathered(tensor: Tensor) -> Tensor:
+    """Return a tensor as it is, but one that is divided among processes (DTensor) as a whole."""
+    gather = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
+
+
 def mapped(change: Callable[[Any], Any], value: Any) -> Any:
     """Apply a function to all that is in nested lists, tuples and dicts, and give the same nest of the results."""
     if type(value) in (list, tuple):
@@ -361,7 +369,10 @@ def identify_node(node: Node, carriers: int) -> Operation | Question:
     carriers : int
         How many of the tensors that the call read carry the signal.
     """
-    name = _canonical(node.name())
+    name = node.name()
+    if name in _CUSTOM and not is_internal(defined_at(node)):  # somebody else's, of that name
+        return Operation(name, Kind.UNKNOWN)
+    name = _canonical(name)
     look = _AMBIGUOUS.get(name)
     if look is not None:
         return look(node, name, carriers)
@@ -398,7 +409,11 @@ def _canonical(node_name: str) -> str:
     return "scaled_dot_product_attention" if name.startswith("scaled_dot_product") else known
 
 
-_CUSTOM = {"EnteringBackward": "clone", "BackwardHookFunctionBackward": "alias", "AccumulateGrad": "alias"}
+_CUSTOM = {  # of our own Function, and of torch's: for module hooks, FSDP2 and DTensor, which bring numbers elsewhere
+    "EnteringBackward": "clone",
+    **dict.fromkeys(("BackwardHookFunctionBackward", "RegisterPostBackwardFunctionBackward"), "alias"),
+    **dict.fromkeys(("_FromTorchTensorBackward", "_ToTorchTensorBackward", "RedistributeBackward"), "alias"),
+}
 
 
 def _node_of_bounds(node: Node, name: str, carriers: int) -> Operation | Question:

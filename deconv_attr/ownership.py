@@ -22,7 +22,17 @@ from torch.overrides import TorchFunctionMode
 
 from .operations import mapped, operation_name, tensors_in, writes_to
 
-__all__ = ["Hook", "Undo", "WritesToCopies", "address", "keep_attributes", "modules_of", "run_plainly", "undisturbed"]
+__all__ = [
+    "Hook",
+    "Undo",
+    "WritesToCopies",
+    "address",
+    "keep_attributes",
+    "modules_of",
+    "run_plainly",
+    "sharded",
+    "undisturbed",
+]
 
 
 class Undo:
@@ -218,7 +228,7 @@ def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
     held: list[tuple[dict[str, Any], _Own, tuple[Any, ...]]] = []
     tables: list[dict[str, Any]] = []
     containers: list[Any] = []
-    compiled = False
+    exchanged, compiled = bool(sharded(modules)), False
     for module in modules:
         attributes = vars(module)
         own = _OWN.get((type(module), len(attributes))) or _own(type(module), attributes)
@@ -228,7 +238,7 @@ def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
             own = _own(type(module), attributes)
             values = own.read(attributes)
         held.append((attributes, own, values))
-        tables += attributes["_parameters"], attributes["_buffers"]
+        tables += (attributes["_buffers"],) if exchanged else (attributes["_parameters"], attributes["_buffers"])
         kinds = (type(module), *map(type, values))
         if kinds in _PLAIN:
             continue
@@ -272,12 +282,24 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
     return list(found.values())
 
 
+def sharded(modules: Sequence[nn.Module]) -> list[Any]:
+    """Return those modules whose parameters FSDP2 exchanges as they run; ``reshard`` on each puts back what was there.
+
+    Its parameters are not for us to put back, for FSDP2 knows which of them are in their places.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # importing it takes long
+    kind = getattr(fsdp, "FSDPModule", None)
+    return [] if kind is None else [module for module in modules if isinstance(module, kind)]
+
+
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Undo what a forward pass assigns on the model: see :func:`keep_attributes`."""
-    undo = Undo()
+    undo, modules = Undo(), modules_of(model)
     with undo, undo:
-        keep_attributes(modules_of(model), undo)
+        for module in sharded(modules):
+            undo.later(module.reshard)
+        keep_attributes(modules, undo)
         yield
 
 

@@ -10,13 +10,13 @@ from types import FrameType
 
 import torch
 
-__all__ = ["running_module", "source_line"]
+__all__ = ["is_internal", "running_module", "source_line"]
 
 _PACKAGE = Path(__file__).parent
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 
 
-def _is_between(file: str) -> bool:
+def is_internal(file: str) -> bool:
     """Whether a file stands between the model's code and torch's: our own, but for the demo's network."""
     if file.startswith(_TORCH):
         return True
@@ -26,7 +26,7 @@ def _is_between(file: str) -> bool:
 def source_line() -> str:
     """Give ``file:line`` of the innermost frame outside torch and the engine."""
     for frame in _frames():
-        if not _is_between(frame.f_code.co_filename):
+        if not is_internal(frame.f_code.co_filename):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
     return ""
 

@@ -12,11 +12,11 @@ from torch import Size, Tensor, nn
 from .chance import by_chance, refuse_training, state_of_dice
 from .cutouts import Cutouts
 from .diagnosis import arrival, endings, lost_numbers
-from .errors import DeconvError, InputError, SignalError, reason
+from .errors import DeconvError, InputError, ModelError, SignalError, reason
 from .explanation import leaves_of
 from .layer_tap import LayerTap
 from .layers import Layer
-from .ownership import run_plainly
+from .ownership import modules_of, run_plainly, sharded
 from .receptive_field import ReceptiveField, field_of
 from .rules import Table
 from .signal_path import SignalPath, send
@@ -116,6 +116,11 @@ class Projector:
     def __init__(self, model: nn.Module, rules: Table, layer: Layer, batch_size: int | None) -> None:
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise InputError(f"expected a batch_size of at least 1, got {batch_size!r}")
+        if sharded(modules_of(model)):
+            raise ModelError(
+                "expected a model that keeps its parameters, got one of FSDP2, which gives them back after each "
+                "signal, and here many go through one pass: use NeuronZFDeconv, or a model without fully_shard"
+            )
         self._model, self._rules, self._layer, self._batch_size = model, rules, layer, batch_size
         # Of a dry run's batch: a size that no other dimension is likely to have.
         taken = {size for parameter in model.parameters() for size in parameter.shape}

@@ -42,7 +42,7 @@ from .forward_pass import ForwardPass
 from .handwritten import is_function_of_sign
 from .nodes import Signals, enter, in_order_of, put
 from .operations import Kind, Operation, Question, identify_node, tells_all, tensors_in
-from .ownership import Undo, keep_attributes, modules_of
+from .ownership import Undo, keep_attributes, modules_of, sharded
 from .rules import Rule, Table, rule_for, scale
 from .saved_tensors import EarlyBackwardError
 from .torch_private import saved, trains
@@ -205,6 +205,8 @@ class SignalPath:
         )
         if self._copies_inference:
             ran.copy_inference_tensors(modules)
+        for module in sharded(modules):
+            self._undo.later(module.reshard)
         self._undo.later(ran.close)
         self._undo.later(self._given.clear)
         undo = Undo()

@@ -118,6 +118,8 @@ def _device_of(model: nn.Module, inputs: Sequence[Tensor]) -> torch.device:
 
 
 def _is_foreign(hook: Any) -> bool:
-    """Tell a hook of the user's from one by which torch computes a weight (spectral norm)."""
+    """Tell a hook of the user's, or one that gathers parameters (FSDP2), from one that computes a weight in torch."""
     module = str(getattr(hook, "__module__", type(hook).__module__))
+    if module.startswith("torch.distributed."):
+        return True
     return not module.startswith(("torch.", f"{__package__}."))  # ours act in the thread that made them

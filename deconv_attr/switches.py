@@ -15,6 +15,7 @@ import torch
 from torch import Size, Tensor
 from torch.autograd.graph import Node
 
+from .operations import gathered
 from .torch_private import saved
 
 __all__ = ["OVERLAPS", "Switches", "compact", "switches_of"]
@@ -96,7 +97,7 @@ def switches_of(node: Node) -> Switches:
     pools = node
     while "Pool" not in pools.name():
         pools = next(below for below, _ in pools.next_functions if below is not None)
-    found = compact(pools, saved(pools, "result1"), saved(pools, "self").shape)
+    found = compact(pools, gathered(saved(pools, "result1")), saved(pools, "self").shape)
     if pools is node:
         return found
     shape = found.input_shape  # of one dimension, it was pooled as an image of one row

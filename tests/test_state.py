@@ -25,6 +25,7 @@ from deconv_attr import (
     project,
     receptive_field,
 )
+from deconv_attr.fingerprint import fingerprint_of
 from deconv_attr.forward_pass import ForwardPass
 from deconv_attr.saved_tensors import SavedTensors
 from deconv_attr.signal_path import SignalPath
@@ -530,3 +531,21 @@ def test_a_compiled_model_runs_eagerly_and_right():
     inside = build(FunctionalRelu)
     inside.conv2.compile(backend="eager")
     assert torch.equal(ZFDeconv(inside).attribute(x, target=1), expected)
+
+
+def test_nothing_pins_the_memory_of_parameters():
+    """``tensor.numpy()`` does: the memory cannot be resized any more, which who shards parameters has to do."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), Weighed(), nn.ReLU()).eval()
+    fingerprint_of(net)
+    project(net, torch.rand(2, 3, 16, 16), "3", [(0, 1)])
+    assert all(parameter.untyped_storage().resizable() for parameter in net.parameters())
+
+
+class Weighed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(4))
+
+    def forward(self, x):
+        return x * self.weight[:, None, None]
