@@ -12,6 +12,7 @@ For most calls the function mode is a look into a dictionary. It stops at
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -175,7 +176,7 @@ class ForwardPass(WritesToCopies):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._answers = True
-        name, look = _known.get(func) or _learn(func)
+        name, look = _known(func)
         if self._alerted or self._copying:
             return self._alert(func, name, args, kwargs or {})
         if kwargs is None:
@@ -389,11 +390,9 @@ class ForwardPass(WritesToCopies):
         return Call(path, operation.name, operation.kind, "", "" if stock else source_line()).place
 
 
-_known: dict[Callable[..., Any], tuple[str | None, Callable[..., Any] | None]] = {}
-
-
-def _learn(func: Callable[..., Any]) -> tuple[str | None, Callable[..., Any] | None]:
-    """Find out what is to be done at calls of a function, once for all; None: nothing."""
+@lru_cache(maxsize=4096)
+def _known(func: Callable[..., Any]) -> tuple[str | None, Callable[..., Any] | None]:
+    """Say what a function is called, and what is to be done at its calls; None: nothing."""
     name = operation_name(func)
     look: Callable[..., Any] | None = None
     if name is None:  # an attribute: only .data, and assignments
@@ -405,7 +404,6 @@ def _learn(func: Callable[..., Any]) -> tuple[str | None, Callable[..., Any] | N
         look = ForwardPass._adding
     elif name in _LOOKED_AT or is_in_place(func):
         look = ForwardPass._stopped
-    _known[func] = name, look
     return name, look
 
 

@@ -266,7 +266,9 @@ class _Own(NamedTuple):
 
 def _own(kind: type, attributes: dict[str, Any]) -> _Own:
     names = ("_modules", "_buffers", *(name for name in attributes if name not in _MACHINERY))
-    own = _OWN[kind, len(attributes)] = _Own(names, itemgetter(*names), len(attributes))
+    own = _Own(names, itemgetter(*names), len(attributes))
+    if len(_OWN) < _MANY:  # classes that are defined again and again are not all to be held
+        _OWN[kind, len(attributes)] = own
     return own
 
 
@@ -351,6 +353,7 @@ def _no_cache_of_autocast() -> Iterator[None]:
 
 
 _MACHINERY = frozenset(vars(nn.Module())) - {"training"}  # what torch itself keeps on a module
+_MANY = 4096
 _OWN: dict[tuple[type, int], _Own] = {}  # by the module's type and how many attributes it has
 _PLAIN: set[tuple[type, ...]] = set()  # torch's own modules without containers, by the types of their attributes
 _NUMBERS = frozenset({bool, int, float, str, type(None)})

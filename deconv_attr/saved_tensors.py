@@ -2,7 +2,8 @@
 
 For the signal a convolution needs its filters and only the shape of its input, a pool the shape and its switches, a
 rectifier under the deconvnet's rule nothing at all. Autograd keeps all these tensors, so right after such a call its
-node's saved tensors are packed (torch's hooks for saved tensors), and what is unpacked on the way back is
+node's saved tensors are packed (torch's hooks for saved tensors); of small ReLUs, when the rules are put on the nodes.
+What is unpacked on the way back is
 
 - of a tensor whose values do not count: memory of the same shape that nobody writes or reads;
 - of a ReLU's output: the signal itself. ``r * (y > 0)`` with ``y = r`` is ``max(r, 0)``, the rule, in one step;

@@ -19,7 +19,7 @@ graph is walked from ``y`` down to the entry. Each node is asked for its operati
 node                               operation   rule     what is done
 =================================  ==========  =======  ===============================================================
 ``MaxPool2DWithIndicesBackward0``  max_pool2d  unpool   nothing: its own backward puts the signal at the switches
-``ReluBackward0``                  relu        rectify  a hook replaces what it sends by ``signal.clamp(min=0)``
+``ReluBackward0``                  relu        rectify  the signal r stands for its output y: r (y > 0) is max(r, 0)
 ``ConvolutionBackward0``           conv2d      adjoint  nothing: its own backward is the transposed convolution
 =================================  ==========  =======  ===============================================================
 

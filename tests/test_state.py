@@ -549,3 +549,46 @@ class Weighed(nn.Module):
 
     def forward(self, x):
         return x * self.weight[:, None, None]
+
+
+class Marked(nn.Module):
+    """Has one attribute, by a name of its own; while it runs, it exchanges and renames what it has."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+        setattr(self, name, name)
+        self.register_buffer("table", torch.ones(1))
+
+    def forward(self, x):
+        setattr(self, self.name, x)
+        del self.table
+        self.register_buffer("other", x)
+        self.weight = nn.Parameter(torch.ones(1))
+        del self.name
+        self.renamed = "renamed"
+        return torch.relu(x)
+
+
+def test_modules_of_one_type_with_attributes_of_other_names():
+    net, x = nn.Sequential(Marked("one"), Marked("two"), nn.Flatten()), torch.rand(2, 3)
+    before = [(vars(module).copy(), module._buffers.copy()) for module in net[:2]]
+    for _ in range(2):
+        ZFDeconv(net).attribute(x, target=1)
+        for module, (attributes, buffers) in zip(net[:2], before, strict=True):
+            assert vars(module).keys() == attributes.keys()
+            assert all(vars(module)[name] is value for name, value in attributes.items())
+            assert list(module._buffers) == ["table"]
+            assert module._buffers["table"] is buffers["table"]
+            assert not module._parameters
+
+
+def test_the_mode_of_a_module_is_put_back():
+    class Switching(nn.Module):
+        def forward(self, x):
+            self.train(not self.training)
+            return torch.relu(x)
+
+    net = nn.Sequential(Switching(), nn.Dropout(), nn.Flatten()).eval()
+    ZFDeconv(net).attribute(torch.rand(2, 3), target=1)
+    assert not any(module.training for module in net.modules())
