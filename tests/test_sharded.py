@@ -8,6 +8,9 @@ from torch import nn
 
 from deconv_attr import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage, project
 from deconv_attr.errors import ModelError, RuleError
+from deconv_attr.layer_tap import LayerTap
+from deconv_attr.layers import find_layer
+from deconv_attr.ownership import run_plainly
 
 distributed = pytest.importorskip("torch.distributed")
 if not distributed.is_available():
@@ -148,3 +151,12 @@ def test_a_function_that_is_called_like_one_of_dtensors_is_none():
 
     with pytest.raises(RuleError, match="RedistributeBackward"):
         ZFDeconv(Net()).attribute(image(), target=1)
+
+
+@pytest.mark.parametrize("layer", ["0", "2", "5"])
+def test_a_pass_of_fsdp2_without_a_signal_gives_the_parameters_back(mesh, layer):
+    net, x = sharded(mesh), image()
+    before = {name: id(parameter) for name, parameter in net.named_parameters()}
+    found = run_plainly(net, LayerTap(find_layer(net, layer), last=True).until(net), x)
+    torch.testing.assert_close(found, network()[: int(layer) + 1](x))
+    assert {name: id(parameter) for name, parameter in net.named_parameters()} == before
