@@ -16,10 +16,7 @@ A tensor that somebody else packs already (activation checkpointing) is left alo
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -36,7 +33,6 @@ __all__ = ["EarlyBackwardError", "SavedTensors"]
 LARGE = 2**17  # numbers in a tensor from which on packing costs nothing beside the arithmetic: the one threshold
 _CHANNELS_LAST = 2**18  # numbers of a tensor from which on oneDNN's reordering costs more than that of the filters
 _ONEDNN = (torch.float32, torch.bfloat16, torch.float16)  # the types that it computes in
-_IN_PIECES = 2**23  # bytes of a map from which on giving memory back takes little beside the arithmetic
 _NEVER_TOUCHED = 2**25 + 2**12  # bytes: more than glibc takes from its heap, where pieces have been written before
 
 # The saved tensor whose values do not count, if only the call's first argument carries the signal.
@@ -126,15 +122,6 @@ class SavedTensors:
         self._pack(slot, lambda result: (result > 0, result.dtype), lambda kept: kept[0].to(kept[1]))
         return False
 
-    def give_back(self) -> None:
-        """Give to the system what the forward pass has left free, if its maps were large.
-
-        It lies in pieces, into which the signal's largest maps do not fit, for glibc asks for a little more than a map
-        takes, so as to align it: the peak of ResNet-18 at batch 8 grew by 167 MB without this, by 127 to 152 with it.
-        """
-        if self._most >= _IN_PIECES and _trim() is not None:
-            _trim()(0)
-
     def close(self) -> None:
         """Give the memory back."""
         self._scratch = None
@@ -200,12 +187,6 @@ class SavedTensors:
         except RuntimeError:  # others have hooks on it, or it holds no tensor
             return False
         return True
-
-
-@cache
-def _trim() -> Any:
-    """Find the function that gives free memory back; None where the C library is not glibc."""
-    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 def _nothing(tensor: Tensor) -> None:

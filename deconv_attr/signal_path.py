@@ -175,7 +175,6 @@ class SignalPath:
             _mark(self.calls, by_hand)
         self._has_rectifier = any(rule is not None and rule.rectifies for _, rule in self._given.values())
         self._put()
-        self._ran.saved.give_back()
         if self._strict:
             self._check(outputs, whole)
         return output
