@@ -28,7 +28,7 @@ from torch.utils.data import (
 )
 
 from .errors import InputError, reason
-from .fingerprint import without_addresses
+from .fingerprint import memory_of, without_addresses
 from .images import Photographs
 from .source import image_of
 
@@ -213,8 +213,7 @@ class DataSet:
         image = self.attempt(number)
         if isinstance(image, Unreadable):
             return b"unreadable"
-        pixels: Any = image.contiguous().view(-1).view(torch.uint8).cpu().numpy()
-        return str((image.shape, image.dtype)).encode() + blake2b(pixels).digest()
+        return str((image.shape, image.dtype)).encode() + blake2b(memory_of(image)).digest()
 
 
 class _Reader(Dataset[Any]):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .blank import blank_output
 from .chance import throws_dice
 from .coverage import NO_RULE, Call
+from .fingerprint import memory_of
 from .layer_tap import LayerReached
 from .layers import Layer
 from .operations import Kind, identify, mapped, tensors_in, writes_to
@@ -309,6 +310,4 @@ def _digest(value: Tensor) -> tuple[Any, ...]:
     """Give what tells two constants apart; of one that is the same everywhere the size does not count."""
     if value.numel() and bool((value == value.flatten()[0]).all()):
         return value.dtype, value.flatten()[0].item()
-    copy = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)  # numpy would pin its memory
-    memory: Any = copy.reshape(-1).view(torch.uint8).numpy()
-    return value.dtype, value.shape, blake2b(memory).digest()
+    return value.dtype, value.shape, blake2b(memory_of(value)).digest()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["fingerprint_of", "without_addresses"]
+__all__ = ["fingerprint_of", "memory_of", "without_addresses"]
 
 
 def fingerprint_of(model: nn.Module) -> str:
@@ -23,7 +23,7 @@ def fingerprint_of(model: nn.Module) -> str:
         for name, tensor in held.items():
             if isinstance(tensor, Tensor):
                 digest.update(f"{path}.{name} {tuple(tensor.shape)} {tensor.dtype}\0".encode())
-                digest.update(_memory(tensor))
+                digest.update(memory_of(tensor))
     return digest.hexdigest()
 
 
@@ -32,7 +32,8 @@ def without_addresses(text: str) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
-def _memory(tensor: Tensor) -> Any:
-    plain = tensor.detach().to("cpu", copy=True)  # numpy would pin the model's own memory
+def memory_of(tensor: Tensor) -> Any:
+    """Return a tensor's bytes, row by row, for a digest. They are a copy: numpy would pin the tensor's own memory."""
+    plain = tensor.detach().to("cpu", copy=True)
     plain = plain.dequantize() if plain.is_quantized else plain if plain.layout == torch.strided else plain.to_dense()
     return plain.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()

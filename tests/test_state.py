@@ -25,7 +25,7 @@ from deconv_attr import (
     project,
     receptive_field,
 )
-from deconv_attr.fingerprint import fingerprint_of
+from deconv_attr.fingerprint import fingerprint_of, memory_of
 from deconv_attr.forward_pass import ForwardPass
 from deconv_attr.saved_tensors import SavedTensors
 from deconv_attr.signal_path import SignalPath
@@ -540,6 +540,9 @@ def test_nothing_pins_the_memory_of_parameters():
     fingerprint_of(net)
     project(net, torch.rand(2, 3, 16, 16), "3", [(0, 1)])
     assert all(parameter.untyped_storage().resizable() for parameter in net.parameters())
+    image = torch.rand(3, 8, 8)
+    memory_of(image)
+    assert image.untyped_storage().resizable()
 
 
 class Weighed(nn.Module):
