@@ -89,8 +89,6 @@ class ForwardPass(WritesToCopies):
     ----------
     lean : bool
         As given.
-    on_cpu : bool
-        Whether the inputs are.
     noted : dict of Node to Operation
         Of nodes that do not tell themselves.
     regions : list of Region
@@ -118,7 +116,6 @@ class ForwardPass(WritesToCopies):
         super().__init__(model, others)
         entry = entered[0].grad_fn
         assert entry is not None
-        self.on_cpu = entered[0].device.type == "cpu"
         self.way = Way(entry)
         self.tracer = Tracer(model, entry) if traced else None
         self.state = State()

@@ -103,7 +103,10 @@ class SavedTensors:
         if first is None or way.carriers(node) != 1 or not way.leads(first):
             return False
         if name == "ReluBackward":
-            return self.rectifies(node, rule) or self._keeps_signs(node)
+            if self.rectifies(node, rule):
+                return True
+            self._pack(saved_tensor(node, "result"), lambda y: (y > 0, y.dtype), lambda kept: kept[0].to(kept[1]))
+            return False
         if name == "NativeBatchNormBackward":
             return rule.back in (None, scale) and not trains(node) and self._by_signal(node, "input")
         if name == "HardtanhBackward" and (rule.back is not rectify or rule.before):
@@ -116,11 +119,6 @@ class SavedTensors:
     def rectifies(self, node: Node, rule: Rule) -> bool:
         """Pack the output of a ReLU whose rule is the deconvnet's; whether its node now sends the rectified signal."""
         return rule.back is rectify and not rule.before and self._by_signal(node, "result")
-
-    def _keeps_signs(self, node: Node) -> bool:
-        slot = saved_tensor(node, "result")
-        self._pack(slot, lambda result: (result > 0, result.dtype), lambda kept: kept[0].to(kept[1]))
-        return False
 
     def close(self) -> None:
         """Give the memory back."""

@@ -275,8 +275,8 @@ class SignalPath:
             elif operation.kind is Kind.BATCH_NORM and rule.back in (None, scale) and not trains(node):
                 if rule.back is scale:  # autograd's own is the scaling, but serves the weight, too
                     self._check_single(node, operation, rule)
-                if ran.on_cpu:
-                    node.register_prehook(in_order_of(saved(node, "input"), ran.state))
+                if (image := saved(node, "input")).is_cpu:
+                    node.register_prehook(in_order_of(image, ran.state))
             elif rule.back is not None:
                 if rule.keep is not None:  # the call could not be seen, as those in TorchScript
                     raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(node, operation)}, unseen")
