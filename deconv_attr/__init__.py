@@ -4,20 +4,20 @@
 >>> attributions = ZFDeconv(model).attribute(x, target=5)   # doctest: +SKIP
 """
 
-from .attribution import ZFDeconv, coverage
-from .compare import Comparison, compare
-from .coverage import Coverage
+from .attribution.at_layer import LayerZFDeconv, NeuronZFDeconv
+from .attribution.zf_deconv import ZFDeconv, coverage
+from .engine.coverage import Coverage
 from .errors import DeadSignalWarning, DeconvError
+from .evidence.inputs import Comparison, compare
+from .evidence.methods import Method
 from .gallery import Evolution, Gallery, evolution
-from .images import Photographs
-from .layer_attribution import LayerZFDeconv, NeuronZFDeconv
-from .methods import Method
-from .operations import Kind
-from .projection import Projection, project
-from .receptive_field import ReceptiveField, receptive_field
-from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
-from .strongest import Strongest, strongest
-from .switches import Switches
+from .gallery.images import Photographs
+from .gallery.search import Strongest, strongest
+from .rules.operations import Kind
+from .rules.switches import Switches
+from .rules.tables import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
+from .units.projection import Projection, project
+from .units.receptive_fields import ReceptiveField, receptive_field
 
 __all__ = [
     "DECONVNET",

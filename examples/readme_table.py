@@ -7,7 +7,7 @@ import torch
 
 from deconv_attr import Comparison, compare
 from deconv_attr.demo import Shapes, load_model, normalise
-from deconv_attr.methods import controls, default_methods
+from deconv_attr.evidence.methods import controls, default_methods
 
 
 def main(count: int = 100) -> Comparison:

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
 
 from deconv_attr import Comparison, compare
-from deconv_attr.images import read_image
+from deconv_attr.gallery.images import read_image
 from deconv_attr.visualize import save_figure
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from deconv_attr import forward_pass, saved_tensors
+from deconv_attr.engine import forward_pass, saved_tensors
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)

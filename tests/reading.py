@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from deconv_attr import DECONVNET
-from deconv_attr.layers import find_layer
-from deconv_attr.projector import Projector
+from deconv_attr.engine.layers import find_layer
+from deconv_attr.units.runner import Projector
 
 
 class Of(nn.Module):

@@ -2,7 +2,7 @@
 
 import torch.nn.functional as F
 
-from deconv_attr.switches import switches_of
+from deconv_attr.rules.switches import switches_of
 
 
 def pool_with_switches(name, x, *args, **kwargs):

@@ -3,9 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from deconv_attr.engine.layers import find_layer
 from deconv_attr.errors import InputError
-from deconv_attr.layers import find_layer
-from deconv_attr.methods.class_map import starting_layer
+from deconv_attr.evidence.methods.class_map import starting_layer
 
 CLASSES = 5
 

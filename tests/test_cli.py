@@ -11,12 +11,13 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deconv_attr import DeadSignalWarning, comparison
+from deconv_attr import DeadSignalWarning
+from deconv_attr.cli import arguments as subject
+from deconv_attr.cli import compare as command
 from deconv_attr.cli import main
-from deconv_attr.commands import compare as command
-from deconv_attr.commands import subject
-from deconv_attr.compare import compare
-from deconv_attr.models import load_classifier
+from deconv_attr.cli.models import load_classifier
+from deconv_attr.evidence import comparison
+from deconv_attr.evidence.inputs import compare
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

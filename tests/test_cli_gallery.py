@@ -13,9 +13,9 @@ from PIL import Image
 from searching import same
 
 from deconv_attr import Photographs, Strongest, strongest
+from deconv_attr.cli import gallery as command
 from deconv_attr.cli import main
-from deconv_attr.commands import gallery as command
-from deconv_attr.images import GeneratedImages
+from deconv_attr.gallery.images import GeneratedImages
 
 NETS = """
 import torch
@@ -109,7 +109,8 @@ def test_unreadable_images_are_named_at_the_end(folder, capsys):
 
 
 def test_an_interrupted_search_is_resumed(folder, capsys):
-    script = "import signal, sys, time, torch\nfrom deconv_attr import images, cli\nread = images.read_image\n"
+    script = "import signal, sys, time, torch\nfrom deconv_attr import cli\nfrom deconv_attr.gallery import images\n"
+    script += "read = images.read_image\n"
     script += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
     script += "def slow(path):\n    time.sleep(0.1)\n    return read(path)\n"
     script += "images.read_image = slow\nsys.exit(cli.main(sys.argv[1:]))"

@@ -12,7 +12,7 @@ from torch import nn
 from deconv_attr import Method, compare
 from deconv_attr.errors import DeadSignalWarning, InputError, ModelError, TargetError
 from deconv_attr.evidence import CHECKS, Case, Estimate, Failure, estimate, parameter_randomisation
-from deconv_attr.methods import as_methods, controls, rule_tables, to_the_end
+from deconv_attr.evidence.methods import as_methods, controls, rule_tables, to_the_end
 from deconv_attr.visualize import robust_scale
 
 DEFAULTS = ["ZFDeconv from the score", "ZFDeconv from a unit of relu", "Guided backprop", "Saliency"]
@@ -430,7 +430,9 @@ def seen(monkeypatch):
     """What is given to the figures and the page."""
     given = {}
     for name in ("comparison_figure", "curves_figure", "write_report"):
-        monkeypatch.setattr(f"deconv_attr.comparison.{name}", lambda *a, _name=name, **k: given.update({_name: (a, k)}))
+        monkeypatch.setattr(
+            f"deconv_attr.evidence.comparison.{name}", lambda *a, _name=name, **k: given.update({_name: (a, k)})
+        )
     return given
 
 

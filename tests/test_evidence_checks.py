@@ -23,7 +23,7 @@ from deconv_attr.evidence import (
     target_sensitivity,
 )
 from deconv_attr.evidence.checks import STAGES
-from deconv_attr.methods import Method
+from deconv_attr.evidence.methods import Method
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(3, 3, 8, 8, generator=GENERATOR)

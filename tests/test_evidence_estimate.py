@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from deconv_attr.estimate import RESAMPLES
 from deconv_attr.evidence import Estimate, estimate
+from deconv_attr.evidence.bootstrap import RESAMPLES
 
 NAN = float("nan")
 

@@ -11,7 +11,7 @@ from torch import nn
 from deconv_attr import DeadSignalWarning
 from deconv_attr.errors import InputError
 from deconv_attr.evidence import infidelity, sensitivity_max
-from deconv_attr.methods import Method, controls
+from deconv_attr.evidence.methods import Method, controls
 
 GENERATOR = torch.Generator().manual_seed(0)
 

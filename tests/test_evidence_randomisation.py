@@ -11,7 +11,7 @@ from torch import nn
 from deconv_attr import DeadSignalWarning, ZFDeconv
 from deconv_attr.errors import InputError
 from deconv_attr.evidence import parameter_randomisation, spearman
-from deconv_attr.methods import Method, controls
+from deconv_attr.evidence.methods import Method, controls
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(2, 3, 6, 6, generator=GENERATOR)

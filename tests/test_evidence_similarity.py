@@ -18,7 +18,7 @@ from deconv_attr.evidence import (
     spearman,
     target_sensitivity,
 )
-from deconv_attr.methods import Method, controls
+from deconv_attr.evidence.methods import Method, controls
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(3, 3, 5, 7, generator=GENERATOR)

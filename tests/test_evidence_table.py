@@ -8,7 +8,7 @@ import pytest
 
 from deconv_attr.errors import InputError
 from deconv_attr.evidence import Estimate, Failure, Table
-from deconv_attr.table import WIDEST
+from deconv_attr.evidence.table import WIDEST
 
 NAN = float("nan")
 MIDDLE, HIGH = Estimate(0.5, 0.4, 0.6, 10, 10), Estimate(0.9, 0.8, 1.0, 9, 10)

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deconv_attr import DECONVNET, filtering
-from deconv_attr.signal_path import SignalPath
+from deconv_attr import DECONVNET
+from deconv_attr.engine.signal_path import SignalPath
+from deconv_attr.rules import filtering
 
 
 class Of(nn.Module):

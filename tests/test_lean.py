@@ -20,10 +20,10 @@ from deconv_attr import (
     GUIDED_BACKPROP,
     LayerZFDeconv,
     ZFDeconv,
-    saved_tensors,
 )
+from deconv_attr.engine import saved_tensors
+from deconv_attr.engine.signal_path import SignalPath, send
 from deconv_attr.errors import ModelError, RuleError
-from deconv_attr.signal_path import SignalPath, send
 
 pytestmark = pytest.mark.usefixtures("lean_everywhere")
 TABLES = {"deconvnet": DECONVNET, "desalinet": DESALINET, "guided": GUIDED_BACKPROP, "gradient": GRADIENT}

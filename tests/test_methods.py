@@ -19,7 +19,7 @@ from torch import nn
 
 from deconv_attr import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP, ZFDeconv
 from deconv_attr.errors import InputError
-from deconv_attr.methods import (
+from deconv_attr.evidence.methods import (
     Method,
     as_methods,
     captum_misses,

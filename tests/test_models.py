@@ -8,11 +8,11 @@ from PIL import Image
 from torch import nn
 from torchvision.models import get_model
 
+from deconv_attr.cli.models import Classifier, load_classifier
 from deconv_attr.demo import CLASS_NAMES, Shapes
+from deconv_attr.engine.state_dict import fill, read_state
 from deconv_attr.errors import DeconvError, InputError, ModelError, TargetError
-from deconv_attr.images import EMBEDDED_SEED, embedded_images, read_image, standard_preprocessing
-from deconv_attr.models import Classifier, load_classifier
-from deconv_attr.weights import fill, read_state
+from deconv_attr.gallery.images import EMBEDDED_SEED, embedded_images, read_image, standard_preprocessing
 
 FACTORIES = """
 import torch

@@ -10,8 +10,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from deconv_attr import DECONVNET, Kind, coverage
-from deconv_attr.operations import NAMES, Operation, Question, identify, identify_node, operation_name, tensors_in
-from deconv_attr.rules import choose, rule_for
+from deconv_attr.rules.operations import NAMES, Operation, Question, identify, identify_node, operation_name, tensors_in
+from deconv_attr.rules.tables import choose, rule_for
 
 ALL = choose(DECONVNET, activations="rectify", unknown="gradient")
 

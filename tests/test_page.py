@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from deconv_attr.errors import InputError
-from deconv_attr.page import PageLayer, write_page
-from deconv_attr.page.sheet import sheet
-from deconv_attr.tiles import MapTiles
+from deconv_attr.visualize.html import PageLayer, write_page
+from deconv_attr.visualize.html.sprites import sheet
+from deconv_attr.visualize.tiles import MapTiles
 
 FACTS = [("model", "a net"), ("images", "4 generated")]
 NASTY = ["<script>alert(1)</script>.jpg", "a\"b'c&d.jpg", "</script>", "x\u2028y\ud800.jpg", "long" * 200]

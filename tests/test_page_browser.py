@@ -11,7 +11,7 @@ from PIL import Image
 from selenium.webdriver import Keys
 from test_page import NASTY, layer_of, map_tiles, write
 
-from deconv_attr.page.write import PageLayer
+from deconv_attr.visualize.html.gallery import PageLayer
 
 MANY = 2000
 SIZES = [(250, 400), (320, 260)]  # of image 0, and of all others

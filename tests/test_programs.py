@@ -22,11 +22,11 @@ from deconv_attr import (
     NeuronZFDeconv,
     ZFDeconv,
     coverage,
-    torch_private,
 )
+from deconv_attr.engine.forward_pass import ForwardPass
 from deconv_attr.errors import InputError, ModelError, RuleError
-from deconv_attr.forward_pass import ForwardPass
-from deconv_attr.rules import Rule
+from deconv_attr.rules import torch_private
+from deconv_attr.rules.tables import Rule
 
 
 class Rectify(torch.autograd.Function):
@@ -276,7 +276,7 @@ def test_a_graph_that_the_user_has_kept_is_autograds_own_again(autograds_own):
     leaf = x.clone().requires_grad_()
     (expected,) = torch.autograd.grad(net(leaf)[:, 1].sum(), leaf)
     with pytest.MonkeyPatch.context() as patch:  # else autograd frees the graph with our signal
-        patch.setattr("deconv_attr.signal_path._sent", partial(_retaining, torch.autograd.grad))
+        patch.setattr("deconv_attr.engine.signal_path._sent", partial(_retaining, torch.autograd.grad))
         entered, output = autograds_own(lambda: captured_graph(net, x))  # nothing packed
     assert torch.equal(torch.autograd.grad(output[:, 1].sum(), entered)[0], expected)
 
@@ -288,7 +288,7 @@ def _retaining(grad, scores, tensors, start, **options):
 def test_a_packed_graph_that_the_user_has_kept_says_so(lean_everywhere):
     net, x = small(), torch.randn(2, 3, 16, 16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deconv_attr.signal_path._sent", partial(_retaining, torch.autograd.grad))
+        patch.setattr("deconv_attr.engine.signal_path._sent", partial(_retaining, torch.autograd.grad))
         entered, output = captured_graph(net, x)
     with pytest.raises(RuntimeError, match="keeps only what its signal needs"):
         torch.autograd.grad(output[:, 1].sum(), entered)
@@ -565,9 +565,13 @@ def test_bad_targets_are_refused(targets):
 def test_without_torchs_private_names_maps_are_the_same(monkeypatch, lean_everywhere):
     net, x = small(), torch.randn(2, 3, 16, 16)
     expected = ZFDeconv(net).attribute(x, target=1)
-    monkeypatch.setattr("deconv_attr.saved_tensors.saved_tensor", lambda node, name: None)  # nothing can be packed
-    monkeypatch.setattr("deconv_attr.forward_pass.is_view", lambda tensor: True)  # every tensor is treated as a view
-    monkeypatch.setattr("deconv_attr.forward_pass.base_of", lambda tensor: None)
+    monkeypatch.setattr(
+        "deconv_attr.engine.saved_tensors.saved_tensor", lambda node, name: None
+    )  # nothing can be packed
+    monkeypatch.setattr(
+        "deconv_attr.engine.forward_pass.is_view", lambda tensor: True
+    )  # every tensor is treated as a view
+    monkeypatch.setattr("deconv_attr.engine.forward_pass.base_of", lambda tensor: None)
     torch.testing.assert_close(ZFDeconv(net).attribute(x, target=1), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from deconv_attr import receptive_field
 from deconv_attr.errors import InputError, ModelError
-from deconv_attr.receptive_field import receptive_fields
+from deconv_attr.units.receptive_fields import receptive_fields
 
 SHAPE = (2, 9, 12)
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from deconv_attr.errors import InputError
-from deconv_attr.estimate import Estimate
-from deconv_attr.page import ReportColumn, report, report_path, write_report
-from deconv_attr.table import Failure, Table, text
+from deconv_attr.evidence.bootstrap import Estimate
+from deconv_attr.evidence.table import Failure, Table, text
+from deconv_attr.visualize.html import ReportColumn, report, report_path, write_report
 
 NAN = float("nan")
 FACTS = [("model", "a net"), ("images", "2 generated")]

@@ -10,9 +10,9 @@ from PIL import Image
 from selenium.webdriver import Keys
 from test_report import NAN, NASTY, SVG, column_of, picture, write
 
-from deconv_attr.estimate import Estimate
-from deconv_attr.page import ReportColumn
-from deconv_attr.table import Failure, Table, text
+from deconv_attr.evidence.bootstrap import Estimate
+from deconv_attr.evidence.table import Failure, Table, text
+from deconv_attr.visualize.html import ReportColumn
 
 ROWS = [
     ["Zeiler", Estimate(0.09, 0.0, 0.2, 4, 4), 9.0, "b"],

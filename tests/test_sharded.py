@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from deconv_attr import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage, project
+from deconv_attr.engine.layer_reader import LayerTap
+from deconv_attr.engine.layers import find_layer
+from deconv_attr.engine.restore import run_plainly
 from deconv_attr.errors import ModelError, RuleError
-from deconv_attr.layer_tap import LayerTap
-from deconv_attr.layers import find_layer
-from deconv_attr.ownership import run_plainly
 
 distributed = pytest.importorskip("torch.distributed")
 if not distributed.is_available():

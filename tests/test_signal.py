@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from deconv_attr import DECONVNET, GRADIENT, DeadSignalWarning, ZFDeconv, coverage
 from deconv_attr.errors import ModelError, RuleError, SignalError
-from deconv_attr.rules import choose
+from deconv_attr.rules.tables import choose
 
 
 def killer(bias=-1.0):

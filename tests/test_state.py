@@ -25,10 +25,10 @@ from deconv_attr import (
     project,
     receptive_field,
 )
-from deconv_attr.fingerprint import fingerprint_of, memory_of
-from deconv_attr.forward_pass import ForwardPass
-from deconv_attr.saved_tensors import SavedTensors
-from deconv_attr.signal_path import SignalPath
+from deconv_attr.engine.fingerprint import fingerprint_of, memory_of
+from deconv_attr.engine.forward_pass import ForwardPass
+from deconv_attr.engine.saved_tensors import SavedTensors
+from deconv_attr.engine.signal_path import SignalPath
 
 SHAPE = (2, 3, 9, 9)
 
@@ -462,7 +462,7 @@ def test_nothing_is_kept_alive(large, monkeypatch):
     def living():
         return [o for o in gc.get_objects() if type(o) in (SignalPath, Switches, ForwardPass, SavedTensors)]
 
-    monkeypatch.setattr("deconv_attr.forward_pass.LARGE", large)
+    monkeypatch.setattr("deconv_attr.engine.forward_pass.LARGE", large)
     net, x = build(SharedPoolAndConvolution), images()
     gc.collect()
     gc.disable()

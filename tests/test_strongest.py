@@ -22,8 +22,8 @@ from torch.utils.data import (
 
 from deconv_attr import Photographs, strongest
 from deconv_attr.errors import InputError, ModelError, SignalError, SkippedImagesWarning
-from deconv_attr.images import standard_preprocessing
-from deconv_attr.strongest.top import Top
+from deconv_attr.gallery.images import standard_preprocessing
+from deconv_attr.gallery.search.top_k import Top
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from deconv_attr import Strongest, strongest
 from deconv_attr.errors import InputError, SearchError, SkippedImagesWarning
-from deconv_attr.strongest import archive
+from deconv_attr.gallery.search import archive
 
 
 def make_net():

@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from test_strongest_file import Pixels, make_net
 from deconv_attr import strongest
-from deconv_attr.strongest import is_first
+from deconv_attr.gallery.search import is_first
 rank, file = int(os.environ["RANK"]), sys.argv[1]
 torch.set_num_threads(1)
 """

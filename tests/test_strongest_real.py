@@ -15,7 +15,7 @@ from torchvision.transforms.functional import center_crop, resize
 from trained import DATA, WEIGHTS, squeezenet
 
 from deconv_attr import Gallery, Photographs, Strongest, strongest
-from deconv_attr.images import read_image
+from deconv_attr.gallery.images import read_image
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="the trained weights are not here")
 

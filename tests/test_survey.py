@@ -14,10 +14,10 @@ from torch import nn
 from torchvision.ops import drop_block2d, stochastic_depth
 
 from deconv_attr import DECONVNET, receptive_field
+from deconv_attr.engine.dry_run import NotSurveyedError, survey
+from deconv_attr.engine.layers import Layer, find_layer
 from deconv_attr.errors import InputError, ModelError
-from deconv_attr.layers import Layer, find_layer
-from deconv_attr.projector import Projector
-from deconv_attr.survey import NotSurveyedError, survey
+from deconv_attr.units.runner import Projector
 
 SHAPE = (2, 12, 14)
 

@@ -348,7 +348,7 @@ def modules():
 
 def test_only_this_package_imports_matplotlib():
     importers = {name for name, tree in modules() if any(n.split(".")[0] == "matplotlib" for n in imports(tree))}
-    rooms = "comparison curves evolution files gallery layout pictures projections tile_page".split()
+    rooms = "comparison_grid curves figure2_grid figure4_grid files page_layout pictures projections tile_page".split()
     assert importers == {"deconv_attr.visualize", *(f"deconv_attr.visualize.{room}" for room in rooms)}
 
 

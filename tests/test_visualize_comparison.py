@@ -8,7 +8,7 @@ from test_visualize import bar_ticks, random_maps, tiles
 from test_visualize_projections import canvas
 
 from deconv_attr.errors import InputError
-from deconv_attr.visualize import Column, coloured, comparison, comparison_figure, robust_scale
+from deconv_attr.visualize import Column, coloured, comparison_figure, comparison_grid, robust_scale
 
 TITLES = [
     "ZFDeconv",
@@ -237,7 +237,7 @@ def test_picture_has_no_more_pixels_than_can_be_written():
 @pytest.mark.parametrize("shared_scale", [False, True], ids=["own", "shared"])
 def test_room_that_the_error_names_is_exact(monkeypatch, shared_scale):
     for name, value in {"PIXELS": 4000, "ROWS": 1, "COLUMNS": 1}.items():  # tiles are smallest from 9 on
-        monkeypatch.setattr(comparison, name, value)
+        monkeypatch.setattr(comparison_grid, name, value)
 
     def draw(rows, number):
         columns = [Column("m", None, error="-")] * number

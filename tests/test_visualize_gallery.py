@@ -9,9 +9,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from deconv_attr.errors import InputError
-from deconv_attr.tiles import MapTiles
 from deconv_attr.visualize import MOST_MAPS, evolution_figure, gallery_figure, save_figure
 from deconv_attr.visualize.tile_page import Scaled
+from deconv_attr.visualize.tiles import MapTiles
 
 LONG = "backbone.layer4.2.some_very_long_name_of_a_block_that_is_repeated.relu#2"
 DEAD = "not active in these images"

@@ -13,15 +13,15 @@ localisation       does it lie on the object, where that is known?
 =================  ============================================================================
 """
 
-from ..estimate import Estimate, estimate
-from ..table import Cell, Failure, Table
+from .bootstrap import Estimate, estimate
 from .checks import CHECKS, Case, Check, Curve, Finding, chosen_checks
 from .correlation import pearson, spearman
+from .faithfulness import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
 from .localisation import check_masks, mask_share, pointing_game
-from .perturbation import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
 from .randomisation import Randomisation, parameter_randomisation
 from .similarity import edge_similarity, input_recovery, is_zero, method_agreement, target_sensitivity
-from .verdict import verdict
+from .table import Cell, Failure, Table
+from .verdicts import verdict
 
 __all__ = [
     "CHECKS",

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, nearest
-from ..methods import Method
+from .faithfulness import area, deletion, infidelity, insertion, sensitivity_max
 from .localisation import mask_share, pointing_game
-from .perturbation import area, deletion, infidelity, insertion, sensitivity_max
+from .methods import Method
 from .randomisation import parameter_randomisation
 from .similarity import edge_similarity, input_recovery, is_zero, target_sensitivity
 

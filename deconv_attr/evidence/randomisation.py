@@ -22,10 +22,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ..engine.restore import run_plainly
 from ..errors import InputError
-from ..methods import as_method, to_the_end, without_dead_signals
-from ..ownership import run_plainly
 from .correlation import spearman
+from .methods import as_method, to_the_end, without_dead_signals
 
 __all__ = ["Randomisation", "cascade", "parameter_randomisation"]
 
@@ -59,7 +59,7 @@ def parameter_randomisation(
     model : nn.Module
         Should be in eval mode.
     method : Method, Attribution or callable
-        See :class:`deconv_attr.methods.Method`.
+        See :class:`deconv_attr.evidence.methods.Method`.
     inputs : Tensor
         (N, C, H, W).
     target : Tensor

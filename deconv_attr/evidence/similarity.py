@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..estimate import estimate
-from ..methods import as_method, without_dead_signals
-from ..table import Table
+from .bootstrap import estimate
 from .correlation import pearson, spearman
+from .methods import as_method, without_dead_signals
+from .table import Table
 
 __all__ = ["edge_similarity", "input_recovery", "is_zero", "method_agreement", "strength", "target_sensitivity"]
 

@@ -3,7 +3,7 @@
 ``choice`` says which maps are shown, ``windows`` which part of an image a tile shows.
 """
 
-from .evolution import Evolution, evolution
-from .gallery import Gallery
+from .figure2 import Gallery
+from .figure4 import Evolution, evolution
 
 __all__ = ["Evolution", "Gallery", "evolution"]

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..cutouts import index_of
-from ..receptive_field import ReceptiveField
+from ..units.crops import index_of
+from ..units.receptive_fields import ReceptiveField
 
 __all__ = ["GREY", "Windows", "essential", "framed", "of_one_size", "window_of", "within"]
 

@@ -10,11 +10,11 @@ pictures at places on a figure, ``tile_page`` puts tiles there pixel for pixel; 
 
 from matplotlib.figure import Figure
 
-from .comparison import Column, comparison_figure
+from .comparison_grid import Column, comparison_figure
 from .curves import Curve, Panel, curves_figure
-from .evolution import evolution_figure
+from .figure2_grid import MOST_MAPS, MOST_TILES, gallery_figure
+from .figure4_grid import evolution_figure
 from .files import FORMATS, picture_path, save_figure
-from .gallery import MOST_MAPS, MOST_TILES, gallery_figure
 from .pictures import coloured, heat, in_bytes, own_scale, photograph, robust_scale, signed_rgb
 from .projections import projections_figure, visualize_projection
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .layout import BETWEEN, GAP, HINTING, Page, broken, line_height, text_width
+from .page_layout import BETWEEN, GAP, HINTING, Page, broken, line_height, text_width
 from .tile_page import text_height
 
 __all__ = ["Curve", "Panel", "curves_figure"]

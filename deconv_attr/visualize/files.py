@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..writing import writable, writing
+from .writing import writable, writing
 
 __all__ = ["FORMATS", "picture_path", "save_figure"]
 

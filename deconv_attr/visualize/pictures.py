@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from ..tiles import Bytes
+from .tiles import Bytes
 
 __all__ = [
     "STYLES",

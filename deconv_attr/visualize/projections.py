@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from .inputs import Box, Unit, checked_text, checked_unit, checked_units
-from .layout import GAP, SCALE, Page, Sheet, broken, line_height, show, write_below, write_inside
+from .page_layout import GAP, SCALE, Page, Sheet, broken, line_height, show, write_below, write_inside
 from .pictures import STYLES, robust_scale, signed_rgb
+from .unit_input import Box, Unit, checked_text, checked_unit, checked_units
 
 __all__ = ["projections_figure", "visualize_projection"]
 

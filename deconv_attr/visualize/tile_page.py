@@ -12,8 +12,8 @@ from collections.abc import Callable
 from matplotlib.axes import Axes
 
 from ..errors import InputError
-from ..tiles import Bytes, montage
-from .layout import DPI, GAP, Page, broken, line_height, show, write
+from .page_layout import DPI, GAP, Page, broken, line_height, show, write
+from .tiles import Bytes, montage
 
 __all__ = ["LOWEST", "MOST_MAPS", "Scaled", "TilePage", "check_number", "short", "text_height"]
 

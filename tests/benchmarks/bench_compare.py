@@ -14,7 +14,7 @@ from measure import in_turns, ratio
 from torchvision import models
 
 from deconv_attr import DeadSignalWarning, compare
-from deconv_attr.methods import default_methods
+from deconv_attr.evidence.methods import default_methods
 
 ROUNDS = 7
 

@@ -21,7 +21,7 @@ from torchvision import models as zoo
 from torchvision import transforms
 
 from deconv_attr import project
-from deconv_attr.images import read_image
+from deconv_attr.gallery.images import read_image
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ROUNDS = 5

@@ -1,0 +1,1 @@
+"""The Captum classes: ``ZFDeconv``, ``NeuronZFDeconv``, ``LayerZFDeconv``."""

@@ -1,0 +1,234 @@
+"""The Captum face at layers: ``NeuronZFDeconv(model, "features.9").attribute(x, 41)``, and ``LayerZFDeconv``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from captum.attr import LayerAttribution, NeuronAttribution
+from captum.log import log_usage
+from torch import Tensor, nn
+
+from ..engine.dry_run import NotSurveyedError, survey
+from ..engine.layer_reader import LayerTap
+from ..engine.layers import Layer, find_layer
+from ..engine.restore import run_plainly
+from ..engine.signal_path import SignalPath, send
+from ..errors import InputError
+from ..rules.operations import tensors_in
+from ..rules.tables import DECONVNET, Table, choose
+from .base import explain, leaves_of
+from .batches import batches, of_examples, target_of
+from .inputs import Selector, check_inputs, check_model, first_signal, select_scores, select_units
+from .zf_deconv import SINGLE_UNIT, Face, as_tuple
+
+__all__ = ["LayerZFDeconv", "NeuronZFDeconv"]
+
+_OTHER_UNIT = "Choose another unit, or a layer further down."
+
+
+class _AtLayer(Face):
+    """What a method that looks at one layer is made of; its arguments are :class:`NeuronZFDeconv`'s."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: nn.Module | str,
+        device_ids: list[int] | None = None,
+        *,
+        rules: Table = DECONVNET,
+        activations: str = "error",
+        unknown: str = "error",
+        batch_norm: str = "scale",
+        overlap: str = "sum",
+    ) -> None:
+        check_model(model)
+        find_layer(model, layer)
+        super().__init__(model, layer, device_ids)  # type: ignore[call-arg]  # Captum's neuron or layer class
+        self.model = model
+        self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
+
+    def _settled(self, layer: Any, tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> Layer:
+        """Find a layer and its only call, by a dry run, or by a plain one where the model cannot run dry."""
+        found = find_layer(self.model, layer)
+        if found.call is not None:
+            return found
+        try:
+            runs = survey(self.model, tensors, others, found)
+        except NotSurveyedError:
+            runs = survey(self.model, tensors, others, found, dry=False)
+        return found.settled(len(runs))
+
+    def _check_rows(self, forward: Callable[..., Any], tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> None:
+        """Refuse a layer whose first dimension is not the examples, by running one of them, and two.
+
+        Parameters
+        ----------
+        forward : callable
+            Runs the model and returns what is at the layer.
+        tensors, others
+            Its inputs and further arguments, for all examples.
+        """
+        shapes = []
+        for rows in (1, 2):
+            given = of_examples((*tensors, *others), slice(0, rows), len(tensors[0]))
+            shapes.append([tuple(tensor.shape) for tensor in tensors_in(run_plainly(self.model, forward, *given))])
+        for one, two in zip(*shapes, strict=True):
+            if one[:1] != (1,) or two != (2, *one[1:]):
+                raise InputError(
+                    "expected a layer whose first dimension is the examples, to run them in parts; got the shape "
+                    f"{one} for one example and {two} for two: leave out internal_batch_size"
+                )
+
+
+class NeuronZFDeconv(_AtLayer, NeuronAttribution):
+    """Which pixels caused the activation of one unit of a layer: the paper's own question.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model; it is never changed.
+    layer : nn.Module or str
+        One of its modules, or its dotted name; ``"relu#2"`` for the second call of one that runs several times.
+    device_ids : list of int or None
+        Accepted for Captum's sake; one device is used.
+    rules, activations, unknown, batch_norm, overlap
+        As for :class:`ZFDeconv`.
+
+    Raises
+    ------
+    ModelError
+        As for :class:`ZFDeconv`.
+    InputError
+        A choice or a layer that does not exist.
+    """
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        neuron_selector: Selector,
+        additional_forward_args: Any = None,
+        attribute_to_neuron_input: bool = False,
+        *,
+        start: str = "one",
+        internal_batch_size: int | None = None,
+        return_coverage: bool = False,
+    ) -> Any:
+        """Project units of the layer down to the inputs. The forward pass ends at the layer.
+
+        Parameters
+        ----------
+        inputs, additional_forward_args, internal_batch_size, return_coverage
+            As for :meth:`ZFDeconv.attribute`, which also lists the errors.
+        neuron_selector : int, tuple, list, Tensor or callable
+            int: of a layer of feature maps that map's strongest unit in each example, of a layer of vectors that
+            unit. tuple of int: (map, row, column). tuple with slices: the sum of the units. callable: a function
+            of the layer's output that returns (N,). list or 1-D tensor: an int or a tuple for each example.
+        attribute_to_neuron_input : bool
+            Whether the units are those of the layer's input instead.
+        start : {"one", "activation"}
+            What the signal starts with: 1, as everywhere in Captum, or the unit's activation, as in the paper.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            As for :meth:`ZFDeconv.attribute`; with ``start="activation"`` in units of activation squared per input.
+
+        Raises
+        ------
+        InputError
+            The layer does not run, or several times; it does not return one tensor.
+        TargetError
+            The selector is out of range, or of a wrong type or length.
+        """
+        tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
+        count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
+        layer = self._settled(self.layer, *(of_examples(each, parts[0], count) for each in (tensors, others)))
+        tap = LayerTap(layer, attribute_to_neuron_input, last=True)
+        if len(parts) > 1 and not callable(neuron_selector):
+            self._check_rows(tap.until(self.model), tensors, others)
+
+        def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
+            leaves = leaves_of(of_examples(tensors, examples, count))
+            output = path.run(tap.until(self.model), leaves, of_examples(others, examples, count), whole=False)
+            selector = target_of(neuron_selector, examples, count, "neuron_selector")
+            scores = select_units(output, selector, len(leaves[0]))
+            return send(scores, leaves, first_signal(scores, start, path.watches))
+
+        signals, report = explain(self.model, self.rules, parts, descend, _OTHER_UNIT, traced=return_coverage)
+        attributions = signals if isinstance(inputs, tuple) else signals[0]
+        return (attributions, report) if return_coverage else attributions
+
+
+class LayerZFDeconv(_AtLayer, LayerAttribution):
+    """The signal of a score, or of units of a layer further up, read at a layer on its way down.
+
+    Parameters
+    ----------
+    model, layer, device_ids, rules, activations, unknown, batch_norm, overlap
+        As for :class:`NeuronZFDeconv`.
+    """
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Any = None,
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+        *,
+        from_layer: nn.Module | str | None = None,
+        start: str = "one",
+        internal_batch_size: int | None = None,
+    ) -> Any:
+        """Send a signal down to the layer.
+
+        Parameters
+        ----------
+        inputs, additional_forward_args, internal_batch_size
+            As for :meth:`ZFDeconv.attribute`, which also lists the errors.
+        target
+            Where the signal starts: as for :meth:`ZFDeconv.attribute`, or with `from_layer` as the
+            ``neuron_selector`` of :meth:`NeuronZFDeconv.attribute`.
+        attribute_to_layer_input : bool
+            Whether to read the signal at the layer's input instead: all of it, also what reaches that tensor
+            past the layer, by a skip connection.
+        from_layer : nn.Module, str or None
+            The layer further up at which the signal starts, and the forward pass ends; None: the model's output.
+        start : {"one", "activation"}
+            As for :meth:`NeuronZFDeconv.attribute`.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            Shaped as the layer's output (or input); a tuple of its tensors if that is not a single one.
+
+        Raises
+        ------
+        InputError
+            A layer does not run, or several times; the signal does not come by the layer.
+        """
+        tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
+        count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
+        tap = LayerTap(find_layer(self.model, self.layer), attribute_to_layer_input)
+        top = None
+        if from_layer is not None:
+            first = [of_examples(each, parts[0], count) for each in (tensors, others)]
+            tap = LayerTap(self._settled(self.layer, *first), attribute_to_layer_input)
+            top = LayerTap(self._settled(from_layer, *first), last=True)
+        if len(parts) > 1:
+            self._check_rows(tap.within(self.model), tensors, others)
+            if top is not None and not callable(target):
+                self._check_rows(top.until(self.model), tensors, others)
+
+        def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
+            leaves = leaves_of(of_examples(tensors, examples, count))
+            forward = tap.beside(self.model if top is None else top.until(self.model))
+            output = path.run(forward, leaves, of_examples(others, examples, count), whole=top is None)
+            theirs = target_of(target, examples, count, "target" if top is None else "neuron_selector")
+            scores = select_scores(output, theirs) if top is None else select_units(output, theirs, len(leaves[0]))
+            return tap.signals(path, scores, first_signal(scores, start, path.watches))
+
+        signals, _ = explain(self.model, self.rules, parts, descend, SINGLE_UNIT)
+        return signals[0] if tap.is_single else signals

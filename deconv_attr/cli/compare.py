@@ -1,0 +1,139 @@
+"""``deconv-attr compare``: ZFDeconv, guided backprop and saliency side by side, as a picture or a page, and checked."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import DeadSignalWarning, TargetError
+from ..evidence import probabilities
+from ..evidence.inputs import Comparison, compare
+from ..evidence.methods import default_methods
+from ..gallery.images import embedded_masks
+from ..visualize import picture_path, save_figure
+from ..visualize.html import PAGES, report_path
+from .arguments import (
+    add_activations_argument,
+    add_image_argument,
+    add_model_arguments,
+    check_images,
+    chosen_images,
+    chosen_model,
+    say_again,
+)
+from .models import Classifier
+
+__all__ = ["add", "run"]
+
+TOP = 5
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser = commands.add_parser(
+        "compare",
+        help="ZFDeconv, guided backprop and saliency side by side, as a picture or a page, and checked",
+        description="Explain images by ZFDeconv, from the score and from one unit, guided backprop and saliency, side "
+        "by side in one picture. Without arguments: generated images and the trained miniature ZFNet that are part of "
+        "the package.",
+        epilog="example: deconv-attr compare --model resnet18 --image cat.jpg dog.jpg --target tabby 207",
+    )
+    add_model_arguments(parser)
+    add_image_argument(parser)
+    parser.add_argument(
+        "--target",
+        metavar="CLASS",
+        nargs="+",
+        help="the class to explain, as an index or a name: one for all images or one for each; "
+        "without it: the top class of each image",
+    )
+    parser.add_argument(
+        "--layer",
+        help="the layer whose strongest unit is sent down; without it: the class's own feature map where the model has "
+        "such maps, else the last layer of rectified maps",
+    )
+    add_activations_argument(parser)
+    parser.add_argument(
+        "--checks",
+        action="store_true",
+        help="print what the maps are worth: does each depend on the class, on the weights, is it the image, ...?",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        default="compare.png",
+        help="the picture to write, or a page with pictures and checks, if it ends in .html (default: compare.png)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Explain images by several methods, and draw them side by side."""
+    check_images(options)
+    page = Path(options.output).suffix.lower() in PAGES
+    output = report_path(options.output) if page else picture_path(options.output)
+    classifier = chosen_model(options)
+    inputs, names = chosen_images(options, classifier)
+    print(classifier)
+    chances = probabilities(classifier.scores(inputs))
+    targets = _targets(options.target, chances, classifier)
+    for number, name in enumerate(names):
+        _print_classes(f"image {number}  {name}", chances[number], targets[number], classifier)
+    print()
+    comparison = _compared(options, classifier, inputs, targets, chances)
+    for note in comparison.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if options.checks:
+        print(f"{comparison.table()}\n\n{comparison.verdict()}\n")
+    if page:
+        comparison.to_html(output)
+    else:
+        save_figure(comparison.plot(), output)
+    print(f"wrote {output}")
+
+
+def _targets(words: Sequence[str] | None, scores: Tensor, classifier: Classifier) -> list[int]:
+    images, classes = scores.shape
+    if words is None:
+        return scores.argmax(1).tolist()
+    if len(words) not in (1, images):
+        raise TargetError(f"--target takes 1 class for all images or 1 for each of {images}, got {len(words)}")
+    targets = [classifier.class_index(word, classes) for word in words]
+    return targets * images if len(targets) == 1 else targets
+
+
+def _print_classes(heading: str, chances: Tensor, target: int, classifier: Classifier) -> None:
+    """Print the most likely classes, and the target marked by an arrow, wherever it stands."""
+    print(f"\n{heading}")
+    shown = chances.topk(min(TOP, len(chances))).indices.tolist()
+    for index in shown if target in shown else [*shown, target]:
+        mark = "->" if index == target else "  "
+        print(f"  {mark} {chances[index]:6.1%}  {classifier.class_name(index)} ({index})")
+
+
+def _compared(
+    options: argparse.Namespace, classifier: Classifier, inputs: Tensor, targets: list[int], chances: Tensor
+) -> Comparison:
+    labels = [
+        f"{classifier.class_name(target)}\n{chance[target]:.1%}"
+        for target, chance in zip(targets, chances, strict=True)
+    ]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DeadSignalWarning)
+        comparison = compare(
+            classifier.model,
+            inputs,
+            targets,
+            default_methods(classifier.model, inputs, options.layer, activations=options.activations),
+            images=classifier.preprocessing.picture(inputs),
+            labels=labels,
+            masks=embedded_masks(len(inputs)) if options.image is None else None,
+        )
+    say_again(caught)
+    return comparison

@@ -1,0 +1,219 @@
+"""Where a command's model comes from: the embedded one, a torchvision name, or a ``module:factory``.
+
+Each becomes a :class:`Classifier`: the model in eval mode, its preprocessing, the names of its classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models as untyped_zoo
+
+from ..demo import CLASS_NAMES, load_model
+from ..engine.state_dict import fill, read_state
+from ..errors import InputError, ModelError, TargetError, nearest, reason
+from ..gallery.images import IMAGENET, GeneratedImages, Preprocessing, standard_preprocessing
+
+__all__ = ["Classifier", "embedded_classifier", "load_classifier"]
+
+zoo: Any = untyped_zoo
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A model in eval mode and what a command says about it.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Takes ``(N, 3, H, W)``, returns ``(N, classes)``.
+    name, weights : str
+        In words, for the terminal.
+    preprocessing : Preprocessing
+        How photographs become inputs.
+    categories : tuple of str
+        The names of the classes in order; empty where nobody knows them.
+    """
+
+    model: nn.Module
+    name: str
+    weights: str
+    preprocessing: Preprocessing
+    categories: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"model    {self.name}\nweights  {self.weights}\ninput    {self.preprocessing}"
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """Return the model's output, ``(N, classes)``.
+
+        Raises
+        ------
+        ModelError
+            If the model fails on the inputs or returns anything but one finite score a class.
+        """
+        found = f"{self.name} on an input of shape {tuple(inputs.shape)}"
+        try:
+            with torch.no_grad():
+                scores = self.model(inputs)
+        except Exception as error:
+            raise ModelError(f"{found} raised {reason(error)}") from error
+        if not isinstance(scores, Tensor):
+            raise ModelError(f"{found} must return a tensor of class scores, got a {type(scores).__name__}")
+        if scores.ndim != 2 or len(scores) != len(inputs) or scores.shape[1] == 0:
+            raise ModelError(f"{found} must return the shape ({len(inputs)}, classes), got {tuple(scores.shape)}")
+        if not scores.isfinite().all():
+            others = int(scores.isfinite().logical_not().sum())
+            raise ModelError(f"{found} must return finite scores, got {others} that are NaN or infinite")
+        return scores
+
+    def class_name(self, index: int) -> str:
+        """Return the name of a class, or ``class 7`` where it has none."""
+        return self.categories[index] if index < len(self.categories) else f"class {index}"
+
+    def class_index(self, word: str, classes: int) -> int:
+        """Return the index of a class that is given by its index or name, in any case of letters.
+
+        Raises
+        ------
+        TargetError
+            If there is no such class, or more than one of that name.
+        """
+        try:
+            index = int(word)
+        except ValueError:
+            return self._named(word)
+        if not 0 <= index < classes:
+            raise TargetError(f"a target of {self.name} is a class from 0 to {classes - 1}, got {index}")
+        return index
+
+    def _named(self, word: str) -> int:
+        if not self.categories:
+            raise TargetError(f"the classes of {self.name} have no names: give an index, not {word!r}")
+        names = [name.casefold() for name in self.categories]
+        found = [index for index, name in enumerate(names) if name == word.casefold()]
+        if len(found) > 1:
+            raise TargetError(f"{len(found)} classes are named {word!r}: give one of the indices {found}")
+        if not found:
+            raise TargetError(f"{self.name} has no class {word!r}{nearest(word.casefold(), names)}")
+        return found[0]
+
+
+def embedded_classifier() -> Classifier:
+    """Return the miniature ZFNet that is part of the package, with its trained weights."""
+    return Classifier(
+        load_model(), "MiniZFNet", "embedded, trained on generated shapes", GeneratedImages.preprocessing, CLASS_NAMES
+    )
+
+
+def load_classifier(name: str, weights: str | None = None) -> Classifier:
+    """Return the model that a command line names.
+
+    Parameters
+    ----------
+    name : str
+        A classification model of torchvision, or ``module:factory``, where the factory takes no arguments and
+        returns a Module. A factory's photographs are resized to 256, cropped to 224 x 224 and normalised with
+        ImageNet's mean and deviation; a torchvision model has the preprocessing of its default weights.
+    weights : str, optional
+        ``"DEFAULT"`` (torchvision's, downloaded once; its default), ``"random"`` (seed 0), or the path of a
+        state dict, bare or under the key ``"state_dict"``. None leaves a factory's model as it was made.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, it cannot be made, or the weights cannot be had or do not fit.
+    ModelError
+        If the factory returns no Module.
+    """
+    if ":" in name:
+        return _from_factory(name, weights)
+    return _from_torchvision(name, "DEFAULT" if weights is None else weights)
+
+
+def _from_torchvision(name: str, weights: str) -> Classifier:
+    known = zoo.list_models(module=zoo)
+    if name not in known:
+        raise InputError(
+            f"torchvision has no classification model {name!r}{nearest(name.lower(), known)}"
+            " (a model of your own is module:factory)"
+        )
+    default = zoo.get_model_weights(name).DEFAULT
+    preset = default.transforms()
+    if weights == "DEFAULT":
+        model, words = _downloaded(name, default), str(default)
+    elif weights == "random":
+        model, words = _seeded(lambda: _bare(name, {})), "random, seed 0"
+    else:
+        state = read_state(weights)
+        model, words = _seeded(lambda: _bare(name, state)), weights
+        fill(model, state, weights, name)
+    preprocessing = Preprocessing(preset, preset.resize_size[0], preset.crop_size[0], preset.mean, preset.std)
+    return Classifier(model.eval(), name, words, preprocessing, tuple(default.meta["categories"]))
+
+
+def _from_factory(name: str, weights: str | None) -> Classifier:
+    if weights == "DEFAULT":
+        raise InputError(f"DEFAULT weights are for torchvision's models: {name} takes random or a file")
+    model = _made(name)
+    words = "as the factory made it, seed 0"
+    if weights not in (None, "random"):
+        state = read_state(weights)
+        fill(model, state, weights, name)
+        words = weights
+    return Classifier(model.eval(), name, words, standard_preprocessing(*IMAGENET))
+
+
+def _made(name: str) -> nn.Module:
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"cannot import {module_name!r} of {name}: {reason(error)}") from error
+    try:
+        factory = attrgetter(attribute)(module)
+    except AttributeError as error:
+        near = nearest(attribute, [word for word in dir(module) if not word.startswith("_")])
+        raise InputError(f"module {module_name!r} has no {attribute!r}{near}") from error
+    if not callable(factory):
+        raise InputError(f"{name} must be a function that returns a Module, got a {type(factory).__name__}")
+    try:
+        model = _seeded(factory)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{name} raised {reason(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{name} must return a torch.nn.Module, got a {type(model).__name__}")
+    return model
+
+
+def _seeded(factory: Callable[[], nn.Module]) -> nn.Module:
+    """Make a model with weights that are the same each time, and leave the caller's random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return factory()
+
+
+def _bare(name: str, state: dict[str, Any]) -> nn.Module:
+    """Build an architecture without weights, as far as `state` tells two variants apart."""
+    options: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        # torchvision's own weights expect transform_input, and files saved from them may lack the side heads.
+        side_heads = any(key.startswith(("aux", "AuxLogits")) for key in state)
+        options = {"init_weights": False, "transform_input": True, "aux_logits": side_heads}
+    model: nn.Module = zoo.get_model(name, weights=None, **options)
+    return model
+
+
+def _downloaded(name: str, weights: object) -> nn.Module:
+    try:
+        model: nn.Module = zoo.get_model(name, weights=weights)
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise InputError(f"cannot download {weights}: {reason(error)} (or give --weights random, or a file)") from error
+    return model

@@ -1,1 +1,0 @@
-"""The subcommands of ``deconv-attr``: each room adds its arguments to the parser, and runs."""

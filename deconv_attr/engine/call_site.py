@@ -1,0 +1,53 @@
+"""Where in the user's code a call was made: for reports and errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+__all__ = ["is_internal", "running_module", "source_line"]
+
+_PACKAGE = Path(__file__).parents[1]
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+
+
+def is_internal(file: str) -> bool:
+    """Whether a file stands between the model's code and torch's: our own, but for the demo's network."""
+    if file.startswith(_TORCH):
+        return True
+    return file.startswith(f"{_PACKAGE}{os.sep}") and not file.startswith(f"{_PACKAGE / 'demo'}{os.sep}")
+
+
+def source_line() -> str:
+    """Give ``file:line`` of the innermost frame outside torch and the engine."""
+    for frame in _frames():
+        if not is_internal(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return ""
+
+
+def running_module(modules: Mapping[int, str]) -> tuple[str, bool]:
+    """Find the innermost of some modules that is running: its path, and whether it is one of torch's own.
+
+    Parameters
+    ----------
+    modules : mapping of int to str
+        The paths of the modules by their ids.
+    """
+    for frame in _frames():
+        module = frame.f_locals.get("self")
+        if id(module) in modules:
+            return modules[id(module)], type(module).__module__.startswith("torch.nn.")
+    return "", False
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(2)  # the caller's: a frame that held itself would live on
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

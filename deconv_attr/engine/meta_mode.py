@@ -1,0 +1,313 @@
+"""A forward pass on the meta device: what is computed from the inputs has no values, and costs no arithmetic.
+
+What does not depend on the inputs is computed as ever; where the model puts it on the device of the inputs, a tensor
+without values stands for it. What each tensor reads of the image is followed, call by call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..rules.operations import Kind, identify, mapped, tensors_in, writes_to
+from ..rules.reads import Reach, Step, follow, mixes_examples, pixels, whole_image
+from .call_site import running_module, source_line
+from .coverage import NO_RULE, Call
+from .determinism import throws_dice
+from .fingerprint import memory_of
+from .layer_reader import LayerReached
+from .layers import Layer
+from .meta_output import blank_output
+from .restore import WritesToCopies
+
+__all__ = ["DryRun", "Run"]
+
+_TAKES_SIZES = frozenset("view reshape expand broadcast_to".split())  # the image's own, in any case
+_KEEP_THE_SHAPE = frozenset("relu batch_norm dropout".split())  # torch is slow to say so
+# Of these tensors only type, shape and device count: all, or all but the first.
+_LIKE = frozenset(
+    """zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros new_ones new_full new_empty
+    new_tensor""".split()
+)
+_AS = frozenset("to type_as view_as reshape_as expand_as".split())
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One call of a layer.
+
+    Parameters
+    ----------
+    layer : Layer
+        With its call.
+    shape : tuple of int or None
+        Of its output (N, ...); None if that is not one tensor.
+    reach : Reach or None
+        What the output reads of the image; None if that was not followed, or does not depend on the image.
+    elements : int
+        How many numbers the model has computed so far.
+    chance : str
+        The first operation so far whose result depends on chance, or on batch statistics, "" if none does.
+    mixed : str
+        The first operation so far after which the rows of the first dimension may be no examples, or read others.
+    calls : tuple
+        What was called so far, with which numbers and which of the model's tensors: two images of different sizes
+        are treated alike if these are equal.
+    dtype : torch.dtype or None
+        Of its output; None if that is not one tensor.
+    rectified : bool
+        Whether its output is what a rectifier returned, and no layer within it has returned the same before.
+    """
+
+    layer: Layer
+    shape: tuple[int, ...] | None
+    reach: Reach | None
+    elements: int
+    chance: str
+    mixed: str
+    calls: tuple[Any, ...]
+    dtype: torch.dtype | None = None
+    rectified: bool = False
+
+
+class DryRun(WritesToCopies):
+    """Sends every call that touches the inputs to the meta device, and follows what it reads."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        modules: Sequence[tuple[str, nn.Module]],
+        others: Sequence[Any],
+        last: Layer | None,
+        stop: bool,
+        device: torch.device,
+    ) -> None:
+        super().__init__(model, others)
+        self.found: list[Run] = []
+        self._paths = {id(module): path for path, module in modules}
+        held = [(*module._parameters.values(), *module._buffers.values()) for _, module in modules]
+        self._own = {id(tensor): tensor for tensors in held for tensor in tensors if tensor is not None}
+        self._last, self._stop, self._device = last, stop, device
+        self._image: Reach  # once it is followed
+        self._rows: torch.Size  # (N,), of the image
+        # By id, with the version at which it was learnt; a reach of None for a constant.
+        self._reaches: dict[int, tuple[Reach | None, int]] = {}
+        self._values: dict[int, Tensor] = {}  # of constants on the meta device, by id
+        self._alive: list[Tensor] = []  # an id names a tensor only as long as it lives
+        self._elements, self._chance, self._mixed, self._following = 0, "", "", False
+        self._poison = ""  # the call after which nothing is sure
+        self._calls: list[Any] = []
+        self._rectified: set[int] = set()  # by id, until a layer returns it
+        self._thread = threading.get_ident()
+
+    def begin(self, image: Tensor) -> None:
+        """Follow what is read of this tensor."""
+        self._rows = image.shape[:1]
+        self._image, self._following = pixels(image.shape, image.dim() - 2), True
+        self._learn(image, self._image)
+        for tensor in self._own.values():
+            if tensor.is_meta:
+                self._learn(tensor, None)
+
+    def watcher(self, layer: Layer) -> Any:
+        """Make the forward hook that notes the runs of a layer."""
+        calls = 0
+
+        def note(module: nn.Module, args: Any, output: Any) -> None:
+            nonlocal calls
+            if threading.get_ident() != self._thread:
+                return
+            calls += 1
+            shape, reach = None, None
+            if isinstance(output, Tensor):
+                shape, reach = tuple(output.shape), self._reach(output) if self._following else None
+            self.found.append(
+                Run(
+                    Layer(layer.name, module, calls),
+                    shape,
+                    reach,
+                    self._elements,
+                    self._chance,
+                    self._mixed,
+                    tuple(self._calls),
+                    output.dtype if isinstance(output, Tensor) else None,
+                    id(output) in self._rectified,
+                )
+            )
+            self._rectified.discard(id(output))
+            if self._last is not None and calls == (self._last.call or 1):
+                self._following = False
+                if self._stop:
+                    raise LayerReached
+
+        return note
+
+    def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
+        """Run one call: on the meta device, if it touches what has been computed from the inputs."""
+        tensors = tensors_in((args, kwargs))
+        touches = any(tensor.is_meta for tensor in tensors)
+        if name is None:
+            if touches and getattr(func, "__name__", "") == "__set__":  # x.data = ...
+                self._poison = self._poison or self._place("an assigned attribute")
+            return super().perform(func, name, args, kwargs)
+        if not self._following:  # only the number of runs still counts
+            if not touches:
+                return super().perform(func, name, args, kwargs)
+            kept = name in _KEEP_THE_SHAPE and bool(args) and args[0].is_meta
+            return args[0] if kept else blank_output(func, name, args, kwargs)
+        if not self._chance and throws_dice(name, args, kwargs):
+            self._chance = self._place(name)
+        if all(map(self._is_constant, _read_by(name, tensors))):
+            return self._constant_call(func, name, args, kwargs)
+        written = writes_to(func, name, args, kwargs)
+        self._check_written(name, written)
+        known = {id(tensor): self._reach(tensor) for tensor in tensors}
+        self._calls.append((name, *(() if name in _TAKES_SIZES else self._signature((args, kwargs)))))
+        known_args, known_kwargs = mapped(self._with_value, (args, kwargs))  # before the call writes into one of them
+        if name in _KEEP_THE_SHAPE and args and args[0].is_meta and not args[0]._is_view():
+            output = args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])
+        else:
+            output = blank_output(func, name, args, kwargs)
+        outputs = [tensor for tensor in tensors_in(output) if tensor.is_meta]
+        note = self._rectified.add if _rectifies(name, known_args, known_kwargs) else self._rectified.discard
+        for tensor in outputs:
+            note(id(tensor))
+        self._follow(name, func, known_args, known_kwargs, outputs, known)
+        return output
+
+    def _constant_call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """Run a call that does not depend on the inputs; without values too, if its result is on their device."""
+        written = writes_to(func, name, args, kwargs)
+        if any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
+            value = super().perform(func, name, *mapped(self._on_device, (args, kwargs)))
+            values = tensors_in(value)
+            if not (values or written) or any(not tensor.is_meta for tensor in written):
+                return value
+            try:
+                blank = blank_output(func, name, args, kwargs)
+            except NotImplementedError:  # the shape depends on the values, or it leaves the device
+                return value
+        else:
+            blank = super().perform(func, name, args, kwargs)
+            if not any(tensor.is_meta for tensor in tensors_in(blank)):
+                return blank
+            values = tensors_in(super().perform(func, name, *mapped(self._on_device, (args, kwargs))))
+        pairs = [*zip(tensors_in(blank), values, strict=True), *((t, self._values[id(t)]) for t in written)]
+        for tensor, value in pairs:
+            self._learn(tensor, None)
+            self._values[id(tensor)] = value
+        return blank
+
+    def _is_constant(self, tensor: Tensor) -> bool:
+        """Say whether the value of a tensor is known, since it does not depend on the inputs."""
+        if not tensor.is_meta:
+            return id(tensor) not in self._reaches
+        return id(tensor) in self._values and self._reaches[id(tensor)][1] == tensor._version and not self._poison
+
+    def _on_device(self, value: Any) -> Any:
+        """Put the values of constants in the place of those without; and what only looks like the inputs."""
+        if isinstance(value, Tensor):
+            if not value.is_meta:
+                return value
+            known = self._values.get(id(value))
+            return torch.empty_like(value, device=self._device) if known is None else known
+        if isinstance(value, torch.device) and value.type == "meta":
+            return self._device
+        if isinstance(value, str):
+            return str(self._device) if value == "meta" else value
+        return value
+
+    def _check_written(self, name: str, written: list[Tensor]) -> None:
+        """Be sure of nothing more where a call writes into memory that is known by another name."""
+        for tensor in written:
+            if not tensor.is_meta and name not in ("batch_norm", "instance_norm"):
+                raise RuntimeError(f"'{name}' writes what depends on the inputs into a tensor that does not")
+            if tensor.is_meta and id(tensor) not in self._reaches:
+                self._poison = self._poison or self._place(name)
+
+    def _follow(
+        self, name: str, func: Any, args: Any, kwargs: Any, outputs: list[Tensor], known: Mapping[int, Reach | None]
+    ) -> None:
+        """Learn what the outputs of a call read, from what was `known` of its operands before it."""
+        self._elements += sum(tensor.numel() for tensor in outputs)
+        if all(reach is None for reach in known.values()):  # weights that have no values
+            for tensor in outputs:
+                self._learn(tensor, None)
+            return
+        if not outputs:
+            return
+        step = Step(name, func, args, kwargs, outputs, lambda t: known.get(id(t)), lambda: self._place(name))
+        if not self._mixed and (any(t.shape[:1] != self._rows for t in outputs) or mixes_examples(step)):
+            self._mixed = self._place(name)
+        for tensor, reach in zip(outputs, follow(step), strict=True):
+            self._learn(tensor, reach)
+
+    def _with_value(self, value: Any) -> Any:
+        """Put the value that a constant has by now in its place."""
+        if not isinstance(value, Tensor):
+            return value
+        if not value.is_meta:
+            return self.current(value)
+        return self._values[id(value)] if self._is_constant(value) else value
+
+    def _signature(self, value: Any) -> Iterator[Any]:
+        """Yield the numbers and constants among a call's arguments."""
+        if isinstance(value, Tensor):
+            if id(value) in self._own and self.current(value) is value:
+                yield id(value)
+            elif self._is_constant(value):
+                yield _digest(self._with_value(value))
+            elif self._reach(value) is None:  # computed from weights that have no values
+                yield object()
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                yield from self._signature(item)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                yield key
+                yield from self._signature(item)
+        elif isinstance(value, slice):
+            yield value.start, value.stop, value.step
+        else:
+            yield value
+
+    def _reach(self, tensor: Tensor) -> Reach | None:
+        if not tensor.is_meta and id(tensor) not in self._reaches:
+            return None
+        reach, version = self._reaches.get(id(tensor), (None, -1))
+        if self._poison or version != tensor._version:  # made, or written, by a call that could not be followed
+            return whole_image(self._image, tensor.dim(), self._poison or self._place("a call that is not followed"))
+        return reach
+
+    def _learn(self, tensor: Tensor, reach: Reach | None) -> None:
+        self._reaches[id(tensor)] = reach, tensor._version
+        self._values.pop(id(tensor), None)  # it may have been a constant, until it was written
+        self._alive.append(tensor)
+
+    def _place(self, name: str) -> str:
+        path, stock = running_module(self._paths)
+        return Call(path, name, Kind.UNKNOWN, NO_RULE, "" if stock else source_line()).place
+
+
+def _rectifies(name: str, args: Any, kwargs: Any) -> bool:
+    """Say whether a call is a rectifier of the one tensor without values among its arguments."""
+    blank = [tensor for tensor in tensors_in((args, kwargs)) if tensor.is_meta]
+    return len(blank) == 1 and identify(name, args, kwargs, blank).kind is Kind.RECTIFIER
+
+
+def _read_by(name: str, tensors: list[Tensor]) -> list[Tensor]:
+    """Give those tensors of which a call reads more than type, shape and device."""
+    return tensors[1:] if name in _LIKE else tensors[:1] if name in _AS else tensors
+
+
+def _digest(value: Tensor) -> tuple[Any, ...]:
+    """Give what tells two constants apart; of one that is the same everywhere the size does not count."""
+    if value.numel() and bool((value == value.flatten()[0]).all()):
+        return value.dtype, value.flatten()[0].item()
+    return value.dtype, value.shape, blake2b(memory_of(value)).digest()

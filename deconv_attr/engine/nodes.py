@@ -1,0 +1,207 @@
+"""Autograd's graph of one forward pass: which nodes lead down to the inputs, and what is done at them.
+
+Autograd calls a node's hooks with the signals above and below it. A *prehook* may change the signal before the node
+sends it; a *hook* may replace what the node has sent. All that is used of nodes is public.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node, get_gradient_edge
+
+from ..rules.tables import Rule
+
+__all__ = ["Region", "Signals", "State", "Way", "enter", "in_order_of", "new_nodes", "put"]
+
+Signals = tuple[Tensor | None, ...]
+with torch.inference_mode(False):  # of the nodes of weights, from which no signal comes down
+    _LEAF = type(get_gradient_edge(torch.zeros(1, requires_grad=True, device="cpu")).node)
+
+
+@dataclass
+class State:
+    """What holds for all rules of one forward pass.
+
+    Parameters
+    ----------
+    open : bool
+        Whether the forward pass has ended, and its signals are ours: before, and when all is done, no rule acts.
+    """
+
+    open: bool = False
+
+
+class Entering(torch.autograd.Function):
+    """Copies the inputs, by one node for all: an input that the model does not use receives a zero signal."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Copy the inputs."""
+        return tuple(tensor.clone() for tensor in inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, ...]:
+        """Pass the signals on."""
+        return signals
+
+
+def enter(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Copy the inputs, so that the model may write into them; the signal ends at the one node of all copies."""
+    entered: tuple[Tensor, ...] = Entering.apply(*inputs)
+    return entered
+
+
+class Way:
+    """The nodes from which a signal comes down to one node, the entry, found as they are asked for.
+
+    A node never changes its inputs, so what is known of it stays true.
+    """
+
+    def __init__(self, entry: Node) -> None:
+        self._entry = entry
+        self._carriers = {entry: 1}  # how many of a node's inputs lead down to the entry, which leads to itself
+
+    def carries(self, tensor: Tensor) -> bool:
+        """Whether a tensor carries the signal: whether its graph leads down to the entry."""
+        if tensor.grad_fn is None:
+            return False
+        self.walk([tensor.grad_fn])
+        return self.leads(tensor.grad_fn)
+
+    def carriers(self, node: Node) -> int:
+        """Count the tensors that carry the signal among those that the call of a node read."""
+        return self._carriers[node]
+
+    def walk(self, roots: Iterable[Node]) -> None:
+        """Find out of the nodes below some roots whether they lead down to the entry."""
+        stack, below = list(roots), {}
+        while stack:
+            node = stack[-1]
+            if node in self._carriers:
+                stack.pop()
+                continue
+            if node not in below:  # first those below it
+                below[node] = [to for to, _ in node.next_functions if to is not None and type(to) is not _LEAF]
+                unknown = [to for to in below[node] if to not in self._carriers]
+                if unknown:
+                    stack += unknown
+                    continue
+            self._carriers[node] = sum([self._carriers[to] > 0 for to in below[node]])
+            stack.pop()
+
+    def nodes(self) -> list[tuple[Node, int]]:
+        """Return the nodes found to lead to the entry, each after those below it, with their :meth:`carriers`."""
+        return [(node, carriers) for node, carriers in self._carriers.items() if carriers and node is not self._entry]
+
+    def leads(self, node: Node) -> bool:
+        """Whether a node has been found to lead to the entry."""
+        return self._carriers.get(node, 0) > 0
+
+    def clear(self) -> None:
+        """Let go of the nodes."""
+        self._carriers.clear()
+
+
+def new_nodes(tensor: Tensor, seen: set[Node]) -> list[Node]:
+    """Return the nodes below a tensor that have not been seen yet, the last first, and add them to what has been."""
+    found: list[Node] = []
+    stack = [tensor.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found.append(node)
+            stack += [below for below, _ in node.next_functions]
+    return found
+
+
+@dataclass(eq=False)
+class Region:
+    """A call that one rule covers, whatever nodes it left: the signal jumps from its last node to its first.
+
+    Parameters
+    ----------
+    rule : Rule
+        Of the call; it has a body.
+    last, first : Node
+        Of its output, and the one at which its input enters.
+    kept : Any
+        What the rule has kept.
+    """
+
+    rule: Rule
+    last: Node
+    first: Node
+    kept: Any = None
+
+    def put(self, state: State) -> None:
+        """Put the rule on the nodes."""
+        if self.rule.before:
+            put(self.last, self.rule, state, self.kept)
+            return
+        above: list[Tensor | None] = [None]
+        back = self.rule.back
+        assert back is not None
+
+        def take(signals: Signals) -> None:
+            above[0] = signals[0]
+
+        def give(below: Signals, _: Signals) -> Signals | None:
+            signal, above[0] = above[0], None
+            return (back(signal, self.kept),) if state.open and signal is not None else None
+
+        self.last.register_prehook(take)
+        self.first.register_hook(give)
+
+
+def put(node: Node, rule: Rule, state: State, kept: Any = None) -> None:
+    """Put a rule on a single node.
+
+    Parameters
+    ----------
+    node : Node
+        Whatever it sends is replaced; with `rule.before`, what comes to it.
+    rule : Rule
+        It has a body.
+    state : State
+        Whether the rule still holds.
+    kept : Any
+        What the rule has kept.
+    """
+    back = rule.back
+    assert back is not None
+
+    def before(above: Signals) -> Signals | None:
+        return tuple(None if signal is None else back(signal, kept) for signal in above) if state.open else None
+
+    def after(below: Signals, above: Signals) -> Signals | None:
+        signal = above[0]
+        if signal is None or not state.open:
+            return None
+        return tuple([None if sent is None else back(signal, kept) for sent in below])
+
+    if rule.before:
+        node.register_prehook(before)
+    else:
+        node.register_hook(after)
+
+
+def in_order_of(image: Tensor, state: State) -> Callable[[Signals], Signals | None]:
+    """Make a prehook for a batch norm that lets the signal stand in memory as the input does.
+
+    Where one is contiguous and the other channels last, torch's own kernel is wrong (torch 2.14.1, CPU).
+    """
+    contiguous = image.is_contiguous()
+
+    def ordered(above: Signals) -> Signals | None:
+        signal = above[0]
+        if signal is None or not state.open or signal.is_contiguous() == contiguous:
+            return None
+        return (torch.empty_like(image, dtype=signal.dtype).copy_(signal), *above[1:])
+
+    return ordered

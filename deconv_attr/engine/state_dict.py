@@ -1,0 +1,96 @@
+"""Weights from a file: reading a state dict, and saying where it does not fit a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+__all__ = ["fill", "read_state"]
+
+
+def read_state(path: str) -> dict[str, Any]:
+    """Read a state dict, bare or under the key ``"state_dict"``, on the CPU.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or it holds anything else.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"weights are DEFAULT, random or a file, and there is no file {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch's own text runs over ten lines and ends by recommending to trust the file.
+        raise InputError(
+            f"{path} must be a file that torch.load(weights_only=True) reads, got {type(error).__name__}"
+        ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise InputError(f"{path} must hold a state dict (names and tensors), got a {type(state).__name__}")
+    return state
+
+
+def fill(model: nn.Module, state: Mapping[str, Any], path: str, name: str) -> None:
+    """Load a state dict into a model, all of it or nothing.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed in place.
+    state : mapping of str to Tensor
+        What :func:`read_state` returned.
+    path, name : str
+        Of the file and the model, for the error.
+
+    Raises
+    ------
+    InputError
+        If entries are missing, superfluous, of another shape, or cannot be copied.
+    """
+    own = model.state_dict()
+    # Files from before PyTorch 0.4.1 lack the counters of batch norm, and torch does without.
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f"{key}: expected {_shape(value)}, got {_shape(state[key])}"
+        for key, value in own.items()
+        if key in state and _shape(value) != _shape(state[key])
+    ]
+    unusable = [
+        f"{key}: {_odd(state[key])}" for key in own if key in state and _odd(state[key]) not in ("", _odd(own[key]))
+    ]
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": shapes,
+        "that cannot be copied": unusable,
+    }
+    wrong = [f"{len(keys)} {kind} ({_few(keys)})" for kind, keys in kinds.items() if keys]
+    if wrong:
+        raise InputError(f"the weights in {path} do not fit {name}: {'; '.join(wrong)}")
+    model.load_state_dict(state, strict=False)
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if hasattr(value, "shape") else f"a {type(value).__name__}"
+
+
+def _odd(value: Any) -> str:
+    """Say what is odd about a tensor."""
+    if not isinstance(value, Tensor):
+        return ""
+    if value.is_meta:
+        return "without values"
+    return "complex" if value.is_complex() else "" if value.layout == torch.strided else "sparse"
+
+
+def _few(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")

@@ -1,0 +1,281 @@
+"""Maps of the same scores by several methods, and what follows from them: pictures, checks, a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, reason
+from ..visualize import (
+    Column,
+    Curve,
+    Figure,
+    Panel,
+    coloured,
+    comparison_figure,
+    curves_figure,
+    in_bytes,
+    own_scale,
+    photograph,
+)
+from ..visualize.html import ReportColumn, report_path, write_report
+from . import (
+    CHECKS,
+    Case,
+    Estimate,
+    Failure,
+    Finding,
+    Table,
+    chosen_checks,
+    estimate,
+    is_zero,
+    method_agreement,
+    probabilities,
+    scores_of,
+    verdict,
+)
+from .methods import Method, captum_misses, eval_mode
+
+__all__ = ["Comparison"]
+
+_CURVES = {
+    "parameter randomisation": ("random down to", "rank correlation of |map|"),
+    "deletion": ("share of pixels taken away", "probability of the class"),
+    "insertion": ("share of pixels back", "probability of the class"),
+}
+"""The checks whose numbers are of a curve, and what its axes are."""
+
+
+class Comparison:
+    """Maps of several methods, their pictures, and what the maps are worth; made by :func:`compare`.
+
+    Parameters
+    ----------
+    model, inputs, target, methods, images, labels, masks, other, seed
+        As for :func:`compare`, checked; a class for each image, (N,).
+
+    Attributes
+    ----------
+    attributions : dict of str to Tensor
+        The maps (N, C, H, W) by label, of the methods that did not fail.
+    errors : dict of str to Exception
+        Those of the methods that did.
+    methods : list of Method
+        In their order.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        target: Tensor,
+        methods: Sequence[Method],
+        images: Tensor | None,
+        labels: Sequence[str] | None,
+        masks: Tensor | None,
+        other: Tensor | None,
+        seed: int,
+    ) -> None:
+        self.model, self.inputs, self.target, self.methods = model, inputs.detach().clone(), target, list(methods)
+        self.masks, self.seed = None if masks is None else masks.clone().to(inputs.device), seed
+        self.attributions: dict[str, Tensor] = {}
+        self.errors: dict[str, Exception] = {}
+        self._images, self._labels, self._other = images, labels, other
+        self._findings: dict[tuple[str, str], Finding | Exception] = {}
+        self._chances: Tensor | None = None
+        self._weights = _versions(model)
+        for method in self.methods:
+            try:
+                self.attributions[method.label] = method(model, self.inputs, target)
+            except Exception as error:
+                self.errors[method.label] = error
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {len(self)} images; {', '.join(method.label for method in self.methods)}>"
+
+    @property
+    def other(self) -> Tensor | None:
+        """The other class of each image, (N,); None where the model has one class only."""
+        if self._other is None and self._probabilities().shape[1] > 1:
+            self._other = self._probabilities().scatter(1, self.target[:, None], -1).argmax(1)
+        return self._other
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """What is written beside each image."""
+        if self._labels is None:
+            own = self._probabilities().gather(1, self.target[:, None])[:, 0]
+            self._labels = [f"class {int(c)}\n{float(p):.1%}" for c, p in zip(self.target, own, strict=True)]
+        return self._labels
+
+    @property
+    def images(self) -> Tensor:
+        """The images as they are shown, between 0 and 1."""
+        if self._images is None:
+            shown = self.inputs if self.inputs.shape[1] in (1, 3) else self.inputs.mean(1, keepdim=True)
+            low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)
+            self._images = (shown - low) / (high - low).clamp(min=torch.finfo(shown.dtype).tiny)
+        return self._images
+
+    def table(self, checks: Sequence[str] | None = None) -> Table:
+        """Check the maps: a row for each method, a column for each number, means over images with intervals of 95 %.
+
+        What has been computed once is kept.
+
+        Parameters
+        ----------
+        checks : sequence of str, optional
+            Names of :data:`deconv_attr.evidence.CHECKS`; by default all, those with masks if these were given.
+
+        Raises
+        ------
+        InputError
+            There is no such check, or it needs masks; or the model's weights have changed since.
+        """
+        names = chosen_checks(checks, self.masks)
+        legend = {column: what for name in names for column, what in CHECKS[name].columns.items()}
+        rows = [[each.label, *(cell for name in names for cell in self._cells(each, name))] for each in self.methods]
+        return Table(["method", *legend], rows, legend)
+
+    def verdict(self, checks: Sequence[str] | None = None) -> str:
+        """Say in a paragraph what :meth:`table` says in numbers, as carefully as the number of images asks."""
+        return self._verdict(self.table(checks))
+
+    def plot(self, *, shared_scale: bool = False) -> Figure:
+        """Draw the maps, a row for each image, a column for each method.
+
+        Parameters
+        ----------
+        shared_scale : bool
+            Whether all rows of a column share a scale, so that images can be compared; by default each map has its own.
+        """
+        columns = [Column(m.label, self.attributions.get(m.label), m.style, self._error(m.label)) for m in self.methods]
+        return comparison_figure(self.images, columns, self.labels, shared_scale)
+
+    def plot_curves(self) -> Figure:
+        """Draw the curves of parameter randomisation, deletion and insertion: means over images, with intervals."""
+        return curves_figure([self._panel(name) for name in _CURVES])
+
+    def to_html(self, path: str | Path, *, checks: Sequence[str] | None = None) -> Path:
+        """Write one page with the pictures, the table, the curves and the verdict, for a browser.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html``.
+        checks : sequence of str, optional
+            As for :meth:`table`.
+
+        Raises
+        ------
+        InputError
+            It cannot be written.
+        """
+        path = report_path(path)  # before checks that may take long
+        table = self.table(checks)
+        columns = []
+        for method in self.methods:
+            maps = self.attributions.get(method.label, ())
+            scales = [own_scale(each, method.style) for each in maps]
+            drawn = [coloured(each, method.style, scale) for each, scale in zip(maps, scales, strict=True)]
+            notes = [f"s = {scale:.2g}" if scale else "zero everywhere" for scale in scales]
+            columns.append(ReportColumn(method.label, drawn, notes, self._error(method.label)))
+        panels = [self._panel(name) for name in chosen_checks(checks, self.masks) if name in _CURVES]
+        return write_report(
+            path,
+            "Comparison of attribution methods",
+            [("model", type(self.model).__name__), ("images", str(len(self))), ("seed", str(self.seed))],
+            self._verdict(table),
+            self.notes,
+            table,
+            [in_bytes(photograph(image)) for image in self.images],
+            self.labels,
+            columns,
+            [("Means over images, with intervals of 95 %", _svg(curves_figure(panels)))] if panels else [],
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What else is to be known: methods that failed, and maps that are zero, in a sentence each."""
+        failed = [f"{label} has no maps: {reason(error)}" for label, error in self.errors.items()]
+        zero = {label: int(is_zero(maps).sum()) for label, maps in self.attributions.items()}
+        dead = [f"{label} is zero for {count} of {len(self)} images" for label, count in zero.items() if count]
+        return failed + dead + captum_misses(self.model, self.inputs, self.methods)
+
+    def agreement(self, *, absolute: bool = False) -> Table:
+        """Compare the methods with each other; see :func:`deconv_attr.evidence.method_agreement`."""
+        return method_agreement(self.attributions, absolute=absolute, seed=self.seed)
+
+    def _cells(self, method: Method, name: str) -> list[Estimate | Failure]:
+        finding = self._finding(method, name)
+        if isinstance(finding, Exception):
+            return [Failure(reason(finding))] * len(CHECKS[name].columns)
+        return [estimate(values, self.seed) for values in finding.values]
+
+    def _finding(self, method: Method, name: str) -> Finding | Exception:
+        if method.label in self.errors:
+            return self.errors[method.label]
+        key = method.label, name
+        if key not in self._findings:
+            self._check_weights()
+            with eval_mode(self.model):
+                try:
+                    self._findings[key] = CHECKS[name].run(self._case(method))
+                except Exception as error:
+                    self._findings[key] = error
+        return self._findings[key]
+
+    def _panel(self, name: str) -> Panel:
+        """Give the curves that a check's numbers are of, as means over images with intervals."""
+        curves, ticks = [], None
+        for method in self.methods:
+            finding = self._finding(method, name)
+            if isinstance(finding, Exception) or finding.curve is None:
+                continue
+            steps = finding.curve.steps
+            ticks = [step for step in steps if isinstance(step, str)] or None
+            places = [float(step) for step in (range(len(steps)) if ticks else steps)]
+            means = [estimate(values, self.seed) for values in finding.curve.values]
+            low, high = [each.low for each in means], [each.high for each in means]
+            curves.append(Curve(method.label, places, [each.mean for each in means], low, high))
+        return Panel(name, *_CURVES[name], curves, ticks)
+
+    def _case(self, method: Method) -> Case:
+        maps = self.attributions[method.label]
+        return Case(self.model, method, maps, self.inputs, self.target, self.other, self.masks, self.seed)
+
+    def _check_weights(self) -> None:
+        if _versions(self.model) != self._weights:
+            raise InputError("expected the model as it was compared, but its weights have changed since: compare again")
+
+    def _verdict(self, table: Table) -> str:
+        on_objects = None if self.masks is None else float(self.masks.double().mean())
+        return verdict(table, len(self), on_objects)
+
+    def _error(self, label: str) -> str:
+        return reason(self.errors[label]) if label in self.errors else ""
+
+    def _probabilities(self) -> Tensor:
+        if self._chances is None:
+            self._check_weights()
+            with eval_mode(self.model):
+                self._chances = probabilities(scores_of(self.model, self.inputs))
+        return self._chances
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    """Tell parameters apart from others, and from themselves after a step of training."""
+    return [(id(parameter), parameter._version) for parameter in model.parameters() if not parameter.is_inference()]
+
+
+def _svg(figure: Figure) -> bytes:
+    drawn = BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()

@@ -1,0 +1,138 @@
+"""The same scores explained by several methods, side by side, with checks of what the maps are worth.
+
+>>> comparison = compare(model, x, target=5)   # doctest: +SKIP
+>>> comparison.plot().savefig("compare.png")   # doctest: +SKIP
+>>> print(comparison.table())                  # doctest: +SKIP
+>>> print(comparison.verdict())                # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..attribution.inputs import check_inputs, check_model
+from ..engine.restore import run_plainly
+from ..errors import InputError, ModelError, TargetError
+from . import check_masks
+from .comparison import Comparison
+from .methods import as_methods, default_methods, eval_mode
+
+__all__ = ["Comparison", "compare"]
+
+
+def compare(
+    model: nn.Module,
+    inputs: Tensor,
+    target: int | Sequence[int] | Tensor,
+    methods: Mapping[str, Any] | Sequence[Any] | None = None,
+    *,
+    images: Tensor | None = None,
+    labels: Sequence[str] | None = None,
+    masks: Tensor | None = None,
+    other: int | Sequence[int] | Tensor | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Explain the same scores by several methods.
+
+    The model runs in eval mode and is left as it was. A method that fails has its error in the place of its maps; the
+    others stand.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Returns class scores (N, classes). Not for two threads at once: eval mode, and the hooks of other methods, are
+        on the model itself.
+    inputs : Tensor
+        (N, C, H, W); not touched.
+    target : int, sequence or Tensor
+        The class to explain, one for all or one for each.
+    methods : sequence or mapping by label, optional
+        Of :class:`Method`, Captum attributions of the model, or functions ``(model, inputs, target) -> maps``. By
+        default those of :func:`default_methods`; :func:`rule_tables` has those of the literature for one unit.
+    images : Tensor, optional
+        (N, 3, H, W) or (N, 1, H, W) between 0 and 1, to be shown; by default each input, stretched from its least to
+        its greatest value.
+    labels : sequence of str, optional
+        What to write beside each image; by default its class and the probability of that.
+    masks : Tensor, optional
+        (N, H, W) bool, where the object is: for two more checks.
+    other : int, sequence or Tensor, optional
+        Another class for each image, to see whether maps differ; by default the likeliest that is not the target.
+    batch_size : int, optional
+        How many images a method explains at a time; by default all.
+    seed : int
+        Of what is drawn in the checks.
+
+    Raises
+    ------
+    ModelError, InputError, TargetError
+        Model, inputs or target cannot be explained by any method.
+    """
+    check_model(model)
+    (inputs,) = check_inputs((inputs,), model)
+    if inputs.dim() != 4:
+        raise InputError(f"expected images (N, C, H, W), got {tuple(inputs.shape)}")
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise InputError(f"expected a batch_size of at least 1, got {batch_size!r}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"expected the seed as a whole number from 0, got {seed!r}")
+    _check_pictures(inputs, images, labels, masks)
+    with eval_mode(model):
+        classes = _classes(model, inputs)
+        targets = _targets(target, inputs, classes, "target")
+        others = None if other is None else _targets(other, inputs, classes, "other")
+        if others is not None and bool((others == targets).any()):
+            same = int(others[others == targets][0])
+            raise TargetError(f"expected other to be another class than target, got class {same} as both")
+        chosen = default_methods(model, inputs) if methods is None else as_methods(methods)
+        if batch_size is not None:
+            chosen = [replace(method, batch_size=method.batch_size or batch_size) for method in chosen]
+        return Comparison(model, inputs, targets, chosen, images, labels, masks, others, seed)
+
+
+def _classes(model: nn.Module, inputs: Tensor) -> int:
+    """Say how many classes a model scores, by running one image."""
+    scores = run_plainly(model, model, inputs[:1])
+    if not isinstance(scores, Tensor) or scores.dim() != 2:
+        found = f"a tensor {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+        raise ModelError(f"expected the model to return class scores (N, classes), got {found} for one image")
+    return scores.shape[1]
+
+
+def _targets(given: Any, inputs: Tensor, classes: int, what: str) -> Tensor:
+    """Give a class for each image, (N,)."""
+    count = len(inputs)
+    try:
+        targets = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TargetError(f"expected {what} as a class, or one for each image, got {given!r:.80}") from error
+    if targets.dtype == torch.bool or targets.is_floating_point() or targets.is_complex() or targets.dim() > 1:
+        raise TargetError(f"expected {what} as a class, or one for each image, got {given!r:.80}")
+    if targets.numel() not in (1, count):
+        raise TargetError(f"expected {what} as 1 class for all images or 1 for each of {count}, got {targets.numel()}")
+    targets = targets.to(inputs.device, torch.long, copy=True).reshape(-1).expand(count)
+    if bool(((targets < 0) | (targets >= classes)).any()):
+        wrong = targets[(targets < 0) | (targets >= classes)][0]
+        raise TargetError(f"expected {what} between 0 and {classes - 1}, got {int(wrong)}")
+    return targets
+
+
+def _check_pictures(inputs: Tensor, images: Any, labels: Any, masks: Any) -> None:
+    """Refuse what cannot be drawn beside the inputs, or held against their maps."""
+    count, _, *size = inputs.shape
+    if images is not None:
+        shapes = [(count, channels, *size) for channels in (3, 1)]
+        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        if not isinstance(images, Tensor) or tuple(images.shape) not in shapes or not images.is_floating_point():
+            raise InputError(f"expected images {shapes[0]} or {shapes[1]} between 0 and 1, got {found}")
+    if masks is not None:
+        check_masks(masks, inputs)
+    texts = isinstance(labels, (list, tuple)) and all(isinstance(label, str) for label in labels)
+    if labels is not None and not (texts and len(labels) == count):
+        raise InputError(f"expected labels as a list of {count} texts, got {labels!r:.80}")

@@ -1,0 +1,157 @@
+"""The methods that are built in: those compared by default, the rule tables of the literature, and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from captum.attr import GuidedBackprop, Saliency
+from torch import Tensor, nn
+
+from ...attribution.at_layer import NeuronZFDeconv
+from ...attribution.inputs import Selector
+from ...attribution.zf_deconv import ZFDeconv
+from ...engine.layers import find_layer
+from ...errors import DeconvError
+from ...rules.tables import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
+from .class_map import starting_layer
+from .method import Method
+from .missed import guided_coverage, missed
+
+__all__ = ["controls", "default_methods", "rule_tables"]
+
+
+def default_methods(
+    model: nn.Module, inputs: Tensor, layer: nn.Module | str | None = None, **choices: str
+) -> list[Method]:
+    """Give the methods that are compared if nobody names any.
+
+    They are the deconvnet from the score; from the paper's start, one unit; guided backprop; saliency. Captum's guided
+    backprop knows ``nn.ReLU`` modules only: where the model has other rectifiers, our own table of the same rules takes
+    its place, and the label says so.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Returns class scores (N, classes).
+    inputs : Tensor
+        (N, C, H, W); the first is run.
+    layer : nn.Module, str or None
+        Where the paper's start is. By default the class's own feature map, if there is a layer of them: one map for
+        each class, of which the score is the mean or the maximum. Else the last layer of rectified maps. From the
+        class's own map the strongest unit of that map is sent down, from another layer its strongest unit.
+    **choices : str
+        ``activations``, ``unknown``, ``batch_norm``, ``overlap``, as for :class:`ZFDeconv`.
+
+    Raises
+    ------
+    InputError
+        The model has no such layer; where none is named and none is found, that method fails, and the others stand.
+    """
+    return [
+        Method(_deconvnet, "ZFDeconv from the score", "signed", choices),
+        _from_unit(model, inputs, layer, choices),
+        _guided_backprop(model, inputs, choices),
+        Method(Saliency(model), "Saliency", arguments={"abs": False}),
+    ]
+
+
+def rule_tables(layer: nn.Module | str, neuron_selector: Selector | None = None) -> list[Method]:
+    """Give the rule tables that have names in the literature, for the same unit of a layer.
+
+    Parameters
+    ----------
+    layer : nn.Module or str
+        As for :class:`NeuronZFDeconv`.
+    neuron_selector
+        As there, for instance the number of a feature map; None: the layer's strongest unit in each image.
+
+    Returns
+    -------
+    list of Method
+        DeconvNet, SaliNet (the gradient), DeSaliNet, guided backprop.
+
+    Source: Mahendran and Vedaldi, "Salient Deconvolutional Networks", ECCV 2016; Springenberg et al. 2015.
+    """
+    tables = {
+        "DeconvNet": DECONVNET,
+        "SaliNet (gradient)": GRADIENT,
+        "DeSaliNet": DESALINET,
+        "Guided backprop": GUIDED_BACKPROP,
+    }
+    given = {"layer": layer, "neuron_selector": _strongest if neuron_selector is None else neuron_selector}
+    return [Method(_unit, label, "signed", {**given, "rules": table}) for label, table in tables.items()]
+
+
+def controls() -> list[Method]:
+    """Give two methods that explain nothing, to see what the numbers are then: noise, and the image itself.
+
+    The noise is the same for every image of a size.
+    """
+    return [Method(_noise, "Control: noise"), Method(_image, "Control: the image", "signed")]
+
+
+def _deconvnet(model: nn.Module, inputs: Tensor, target: Tensor, **choices: Any) -> Tensor:
+    maps: Tensor = ZFDeconv(model, **choices).attribute(inputs, target=target)
+    return maps
+
+
+def _unit(
+    model: nn.Module,
+    inputs: Tensor,
+    target: Tensor,
+    layer: nn.Module | str,
+    neuron_selector: Selector | None = None,
+    **choices: Any,
+) -> Tensor:
+    """Send down a unit of a layer as the paper does; without a selector, the strongest of the target's own map."""
+    selector = target if neuron_selector is None else neuron_selector
+    maps: Tensor = NeuronZFDeconv(model, layer, **choices).attribute(inputs, selector, start="activation")
+    return maps
+
+
+def _strongest(output: Tensor) -> Tensor:
+    """Select the strongest unit of each example, whatever its map."""
+    return output.flatten(1).max(1).values  # where there are several, max gives the signal to one
+
+
+def _from_unit(model: nn.Module, inputs: Tensor, layer: nn.Module | str | None, choices: Mapping[str, str]) -> Method:
+    try:
+        start = starting_layer(model, inputs, None if layer is None else find_layer(model, layer))
+    except Exception as error:
+        if layer is not None and isinstance(error, DeconvError):
+            raise
+        return Method(_refused, "ZFDeconv from one unit", "signed", {"error": error})
+    where = start.layer.label
+    if start.is_of_classes:
+        return Method(_unit, f"ZFDeconv from the class's map {where}", "signed", {"layer": where, **choices})
+    label = f"ZFDeconv from a unit of {where}"
+    return Method(_unit, label, "signed", {"layer": where, "neuron_selector": _strongest, **choices})
+
+
+def _noise(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
+    drawn = torch.randn(inputs.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return drawn.to(inputs).expand_as(inputs)
+
+
+def _image(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
+    return inputs
+
+
+def _refused(model: nn.Module, inputs: Tensor, target: Tensor, error: Exception) -> Tensor:
+    """Say why a method cannot be had, where its maps would be: the other methods stand."""
+    raise error
+
+
+def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Mapping[str, str]) -> Method:
+    captums = Method(GuidedBackprop(model), "Guided backprop", "signed")
+    report = guided_coverage(model, inputs)
+    if report is None:
+        return replace(captums, label="Guided backprop (Captum's; what it misses is not known)")
+    count = len(missed(report))
+    if not count:
+        return captums
+    label = f"Guided backprop (our rules: Captum's misses {count} of {len(report.rectifiers)} ReLUs)"
+    return Method(_deconvnet, label, "signed", {"rules": GUIDED_BACKPROP, **choices})

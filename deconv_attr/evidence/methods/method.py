@@ -1,0 +1,167 @@
+"""A method to be compared: anything that explains scores of a model by maps, under a label."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from captum.attr import Attribution, LayerAttribution
+from torch import Tensor, nn
+
+from ...engine.third_party import contained
+from ...errors import InputError
+
+__all__ = ["Explain", "Method", "as_method", "as_methods"]
+
+Explain = Callable[..., Tensor]
+"""``explain(model, inputs, target, **arguments) -> maps``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A way to explain scores.
+
+    Parameters
+    ----------
+    explain : Attribution or callable
+        A Captum attribution of the model that is compared; or a function ``(model, inputs, target) -> maps``, with
+        maps (N, C, H, W), or (N, 1, H, W) for all channels. A layer's maps, such as Grad-CAM's, are enlarged.
+    label : str
+        Its name in pictures and tables; by default what the attribution or function calls itself.
+    style : {"heat", "signed"}
+        How its maps are drawn: by their strength, or in colours around mid-grey, as the paper's.
+    arguments : mapping
+        What else ``attribute``, or the function, is given: the same for all images. What is one for each, such as a
+        list of selectors, does not follow `batch_size`, nor the repeated images of the check of sensitivity.
+    batch_size : int or None
+        How many images it explains at a time; None: all.
+    """
+
+    explain: Attribution | Explain
+    label: str = ""
+    style: Literal["heat", "signed"] = "heat"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.explain, type) or not callable(getattr(self.explain, "attribute", self.explain)):
+            raise InputError(
+                "expected a method as a Captum attribution or a function of model, inputs and target, got "
+                f"{self.explain!r:.80}"
+            )
+        if self.style not in ("heat", "signed"):
+            raise InputError(f"the style of a method must be 'heat' or 'signed', got {self.style!r}")
+        if self.batch_size is not None and (not isinstance(self.batch_size, int) or self.batch_size < 1):
+            raise InputError(f"expected a batch_size of at least 1, or None for all, got {self.batch_size!r}")
+        if not self.label:
+            object.__setattr__(self, "label", _own_name(self.explain))
+
+    def __call__(self, model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
+        """Explain scores, in eval mode and with the same random numbers each time; the model is left as it was.
+
+        Parameters
+        ----------
+        model : nn.Module
+            Not for two threads at once: eval mode, and the hooks of other methods, are on the model itself.
+        inputs : Tensor
+            (N, C, H, W); not touched.
+        target : Tensor
+            (N,), the class of each.
+
+        Returns
+        -------
+        Tensor
+            Maps (N, C, H, W) or (N, 1, H, W), signed.
+
+        Raises
+        ------
+        InputError
+            The attribution is another model's, or the maps have another shape or are not finite.
+        """
+        size = self.batch_size or len(inputs)
+        parts = []
+        for start in range(0, len(inputs), size):
+            rows = slice(start, start + size)
+            with contained(model, inputs.device):
+                # Copies: after an error Captum leaves requires_grad set, and a function may write into them.
+                parts.append(self._maps(model, inputs[rows].detach().clone(), target[rows].clone()))
+        return torch.cat(parts)
+
+    def _maps(self, model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
+        if isinstance(self.explain, Attribution):
+            _check_model_of(self.explain, model)
+            given = {"target": target, **self.arguments} if _takes_target(self.explain) else self.arguments
+            maps = self.explain.attribute(inputs, **given)
+        else:
+            maps = self.explain(model, inputs, target, **self.arguments)
+        if isinstance(self.explain, LayerAttribution) and isinstance(maps, Tensor) and maps.dim() == 4:
+            maps = LayerAttribution.interpolate(maps, tuple(inputs.shape[2:]), "bilinear")
+        return _checked(maps, inputs).detach()
+
+
+def as_method(method: object) -> Method:
+    """Give what can explain as a :class:`Method`."""
+    return method if isinstance(method, Method) else Method(method)  # type: ignore[arg-type]  # refused there
+
+
+def as_methods(methods: Mapping[str, Any] | Sequence[Any]) -> list[Method]:
+    """Give methods with their labels: the keys of a mapping, or their own.
+
+    Raises
+    ------
+    InputError
+        There are none, one cannot explain, or two have the same label.
+    """
+    if isinstance(methods, Mapping):
+        found = [replace(as_method(method), label=str(label)) for label, method in methods.items()]
+    elif isinstance(methods, (list, tuple)):
+        found = [as_method(method) for method in methods]
+    else:
+        raise InputError(f"expected methods as a list or a dict by label, got {type(methods).__name__}")
+    if not found:
+        raise InputError("expected at least one method, got none")
+    labels = [method.label for method in found]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise InputError(f"two methods are called {twice[0]!r}: give them labels, as in Method(..., label=...)")
+    return found
+
+
+def _own_name(explain: Any) -> str:
+    if isinstance(explain, Attribution):
+        return str(explain.get_name())
+    return str(getattr(explain, "__name__", type(explain).__name__))
+
+
+def _takes_target(explain: Attribution) -> bool:
+    """Say whether `attribute` has a target: methods of a layer's units have a selector in its place."""
+    parameters = inspect.signature(explain.attribute).parameters.values()
+    names = {parameter.name for parameter in parameters}
+    return "target" in names or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _check_model_of(explain: Attribution, model: nn.Module) -> None:
+    """Refuse an attribution of a model that shares no weights with ours, and so is another one."""
+    theirs = getattr(explain, "forward_func", None)
+    if not isinstance(theirs, nn.Module) or theirs is model:
+        return
+    ours = {id(parameter) for parameter in model.parameters()}
+    if ours and ours.isdisjoint(id(parameter) for parameter in theirs.parameters()):
+        name, found = _own_name(explain), type(theirs).__name__
+        raise InputError(f"{name} explains another model, a {found}, and not the one that is compared")
+
+
+def _checked(maps: Any, inputs: Tensor) -> Tensor:
+    count, channels, *size = inputs.shape
+    if not isinstance(maps, Tensor) or not maps.is_floating_point():
+        found = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
+        raise InputError(f"expected maps as one tensor in floating point, got {found}")
+    if tuple(maps.shape) not in {(count, channels, *size), (count, 1, *size)}:
+        full, single = (count, channels, *size), (count, 1, *size)
+        raise InputError(f"expected maps {full}, or {single} for all channels, got {tuple(maps.shape)}")
+    if not bool(maps.isfinite().all()):
+        raise InputError(f"expected maps finite, got {int((~maps.isfinite()).sum())} values that are NaN or infinite")
+    return maps

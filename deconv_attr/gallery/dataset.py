@@ -1,0 +1,315 @@
+"""What is searched for strong activations: images by number, whoever reads them, their names, and a fingerprint.
+
+A folder, a tensor, a list, a ``Dataset`` or a ``DataLoader``. Of a DataLoader its data set, workers and ``collate_fn``
+are used; in which order and how many at a time it would give the images plays no part, for neither may change a result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    default_collate,
+    default_convert,
+)
+
+from ..engine.fingerprint import memory_of, without_addresses
+from ..errors import InputError, reason
+from ..units.image_source import image_of
+from .images import Photographs
+
+__all__ = ["DataSet", "Group", "Unreadable"]
+
+_SAMPLE = 16  # images whose pixels are compared when a data set is said to be the same
+# What Pillow raises; an InputError is a ValueError.
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
+
+
+class Unreadable(NamedTuple):
+    """An image that cannot be read, and why."""
+
+    number: int
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot read image {self.number} ({self.name}): {self.reason}"
+
+
+class Group(NamedTuple):
+    """Some images of one shape: their numbers, and the images (N, C, *axes)."""
+
+    numbers: list[int]
+    images: Tensor
+
+
+class DataSet:
+    """Images by number.
+
+    Parameters
+    ----------
+    data : str, Path, Tensor, list, Dataset or DataLoader
+        Images (C, H, W), ready for the model, or tuples with these in front. The path of a folder: its photographs,
+        with the usual preprocessing.
+    workers : int, optional
+        How many processes read images; by default as many as the DataLoader has, else none but this one.
+
+    Raises
+    ------
+    InputError
+        It is nothing of this kind, or there is no image.
+    """
+
+    def __init__(self, data: Any, workers: int | None = None) -> None:
+        loader = data if isinstance(data, DataLoader) else None
+        data = data.dataset if isinstance(data, DataLoader) else data
+        self.images: Any = Photographs(data) if isinstance(data, (str, Path)) else data
+        if isinstance(self.images, IterableDataset) or not all(
+            hasattr(self.images, name) for name in ("__len__", "__getitem__")
+        ):
+            raise InputError(
+                "expected images that have numbers, as a folder, a tensor, a list, a Dataset or a DataLoader of one, "
+                f"got a {type(self.images).__name__}"
+            )
+        if len(self.images) == 0:
+            raise InputError("expected at least one image, got none")
+        self._loader = loader
+        self._workers = (loader.num_workers if loader else 0) if workers is None else workers
+        if not isinstance(self._workers, int) or self._workers < 0:
+            raise InputError(f"expected workers as a number of processes, 0 or more, got {workers!r}")
+        self._reader = _Reader(self.images, _collate_of(loader))
+
+    @classmethod
+    def of(cls, data: Any, workers: int | None = None) -> DataSet:
+        """Give data that is one already as it is, with the fingerprint that it may have taken."""
+        return data if isinstance(data, DataSet) else cls(data, workers)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, number: int) -> Tensor:
+        """Read one image (C, *axes).
+
+        Raises
+        ------
+        InputError
+            It cannot be read.
+        """
+        found = self.attempt(number)
+        if isinstance(found, Unreadable):
+            raise InputError(str(found))
+        return found
+
+    def attempt(self, number: int) -> Tensor | Unreadable:
+        """Read one image (C, *axes), or say why that cannot be.
+
+        Raises
+        ------
+        InputError
+            What was read is no image.
+        """
+        found = self._reader[[number]][0]
+        return found if isinstance(found, Unreadable) else found.images[0]
+
+    @cached_property
+    def numbers(self) -> list[int]:
+        """The images that are meant: all, or those that the DataLoader's sampler gives; in ascending order."""
+        loader = self._loader
+        if loader is None:
+            return list(range(len(self)))
+        own = None if loader.generator is None else loader.generator.get_state()
+        try:
+            with torch.random.fork_rng(devices=[]):  # a random sampler draws from the caller's random numbers
+                if loader.batch_size is None and loader.batch_sampler is not None:
+                    return sorted({number for batch in loader.batch_sampler for number in batch})
+                return sorted(set(loader.sampler))  # with those that drop_last would leave out
+        finally:
+            if own is not None:
+                loader.generator.set_state(own)
+
+    def read(self, blocks: Sequence[list[int]]) -> Iterator[list[Group | Unreadable]]:
+        """Read blocks of images, in order, with the workers; those that follow each other in one shape as one group."""
+        given: dict[str, Any] = {}
+        if self._loader is not None:
+            given = {
+                "pin_memory": self._loader.pin_memory,
+                "worker_init_fn": self._loader.worker_init_fn,
+                "timeout": self._loader.timeout if self._workers else 0,
+            }
+            if self._workers:
+                given |= {"multiprocessing_context": self._loader.multiprocessing_context}
+        # A loader draws a seed: from a generator of its own, so that the caller's random numbers go on as they were.
+        generator = torch.Generator()
+        yield from DataLoader(
+            self._reader,
+            batch_size=None,
+            sampler=blocks,
+            num_workers=self._workers,
+            collate_fn=_as_it_is,
+            generator=generator,
+            **given,
+        )
+
+    def name(self, number: int) -> str:
+        """Give an image's file name, relative to the folder where that is known; else its number in words."""
+        return _name(self.images, number)
+
+    @property
+    def preprocessing(self) -> str:
+        """How photographs become inputs, in words; "" where nobody knows."""
+        found = _attribute(self.images, "preprocessing", "transform")
+        return "" if found is None else without_addresses(" ".join(str(found).split()))
+
+    @property
+    def normalisation(self) -> tuple[Sequence[float], Sequence[float]] | None:
+        """The mean and deviation by which images were normalised; None where no transform says so."""
+        found = _attribute(self.images, "preprocessing", "transform")
+        for step in (found, *getattr(found, "transforms", ())):
+            if hasattr(step, "mean") and hasattr(step, "std"):
+                return step.mean, step.std
+        return None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this data set from another: number, names and sizes of files, and the pixels of some images.
+
+        Raises
+        ------
+        InputError
+            An image has other pixels each time it is read.
+        """
+        digest = blake2b(str(len(self)).encode(), digest_size=16)
+        for number in range(len(self)):
+            path = _path(self.images, number)
+            if path is None:
+                break
+            size = os.stat(path).st_size if os.path.isfile(path) else -1
+            digest.update(f"{self.name(number)}\0{size}\0".encode(errors="surrogateescape"))
+        sample = sorted({number * (len(self) - 1) // max(_SAMPLE - 1, 1) for number in range(_SAMPLE)})
+        pixels = [self._digest_of(number) for number in sample]
+        for number, each in zip(sample, pixels, strict=True):
+            if self._digest_of(number) != each:
+                raise InputError(
+                    f"expected the same images each time they are read, image {number} changes: its transform is random"
+                )
+            digest.update(each)
+        return digest.hexdigest()
+
+    def _digest_of(self, number: int) -> bytes:
+        image = self.attempt(number)
+        if isinstance(image, Unreadable):
+            return b"unreadable"
+        return str((image.shape, image.dtype)).encode() + blake2b(memory_of(image)).digest()
+
+
+class _Reader(Dataset[Any]):
+    """Blocks of a data set's images, as a worker reads them."""
+
+    def __init__(self, images: Any, collate: Any) -> None:
+        self._images, self._collate = images, collate
+
+    def __getitem__(self, block: list[int]) -> list[Group | Unreadable]:
+        found: list[Any] = []
+        items = []
+        for number in block:
+            try:
+                item = self._images[number]
+            except _UNREADABLE as error:
+                found.append(Unreadable(number, _name(self._images, number), _words(error)))
+                continue
+            if self._collate is None:
+                item = image_of(_with_tensor(item), number)
+                if not isinstance(self._images, (Tensor, list, tuple)):
+                    item = item.clone()  # a data set may fill the same memory again
+            items.append((number, item))
+        if self._collate is not None:
+            return [*found, *self._collated(items)]
+        return [*found, *_grouped(items)]
+
+    def _collated(self, items: list[tuple[int, Any]]) -> list[Group]:
+        if not items:
+            return []
+        numbers = [number for number, _ in items]
+        batch = self._collate([item for _, item in items])
+        batch = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+        if not isinstance(batch, Tensor) or batch.shape[:1] != (len(items),) or not batch.is_floating_point():
+            found = f"{tuple(batch.shape)} of {batch.dtype}" if isinstance(batch, Tensor) else type(batch).__name__
+            raise InputError(
+                f"expected of the DataLoader's collate_fn a tensor ({len(items)}, C, H, W) in floating point, or a "
+                f"tuple with that in front, got {found}"
+            )
+        return [Group(numbers, batch)]
+
+
+def _grouped(items: list[tuple[int, Tensor]]) -> list[Group]:
+    groups: list[tuple[list[int], list[Tensor]]] = []
+    for number, image in items:
+        if not groups or (image.shape, image.dtype) != (groups[-1][1][-1].shape, groups[-1][1][-1].dtype):
+            groups.append(([], []))
+        groups[-1][0].append(number)
+        groups[-1][1].append(image.detach())
+    return [Group(numbers, torch.stack(images)) for numbers, images in groups]
+
+
+def _with_tensor(item: Any) -> Any:
+    """Make a tensor of the array that is an item, or stands in front of it, as a DataLoader would."""
+    if isinstance(item, (tuple, list)) and item:
+        return [_with_tensor(item[0])]
+    return torch.from_numpy(item) if isinstance(item, np.ndarray) and item.dtype.kind in "fiu" else item
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _collate_of(loader: DataLoader[Any] | None) -> Any:
+    """Give the user's own way to make a batch; None for torch's."""
+    return None if loader is None or loader.collate_fn in (default_collate, default_convert) else loader.collate_fn
+
+
+def _words(error: BaseException) -> str:
+    return without_addresses(str(error) if isinstance(error, InputError) else reason(error))
+
+
+def _attribute(data: Any, *names: str) -> Any:
+    while isinstance(data, (Subset, ConcatDataset)):
+        data = data.dataset if isinstance(data, Subset) else data.datasets[0]
+    return next((found for name in names if (found := getattr(data, name, None)) is not None), None)
+
+
+def _path(data: Any, number: int) -> str | None:
+    """Give the file of an image of a data set that says so, as torchvision's folders do."""
+    if isinstance(data, Subset):
+        return _path(data.dataset, data.indices[number])
+    if isinstance(data, Photographs):
+        return str(data.folder / data.names[number])
+    samples: Any = getattr(data, "samples", None)
+    if not isinstance(samples, (list, tuple)) or len(samples) != len(data):
+        return None
+    sample = samples[number]
+    return sample[0] if isinstance(sample, tuple) and sample and isinstance(sample[0], str) else None
+
+
+def _name(data: Any, number: int) -> str:
+    if isinstance(data, Subset):
+        return _name(data.dataset, data.indices[number])
+    if isinstance(data, Photographs):
+        return data.names[number]
+    path, root = _path(data, number), getattr(data, "root", "")
+    if path is None:
+        return f"image {number}"
+    return os.path.relpath(path, root) if root and isinstance(root, (str, Path)) else path

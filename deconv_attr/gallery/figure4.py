@@ -1,0 +1,116 @@
+"""Figure 4 of the paper: how a feature map comes to be, as its strongest projection at several checkpoints of training.
+
+Source: Zeiler and Fergus 2014, figure 4: "The visualization shows the strongest activation (across all training
+examples) for a given feature map, projected down to pixel space", at epochs 1, 2, 5, 10, 20, 30, 40 and 64.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..engine.state_dict import fill, read_state
+from ..errors import InputError
+from ..visualize import Figure, evolution_figure
+from ..visualize.tiles import MapTiles
+from .dataset import DataSet
+from .figure2 import Gallery
+from .map_choice import Maps
+from .search import strongest
+
+__all__ = ["Evolution", "evolution"]
+
+Checkpoint = nn.Module | Mapping[str, Tensor] | str | Path
+
+
+@dataclass(frozen=True, eq=False)
+class Evolution:
+    """The strongest unit of each map at each checkpoint.
+
+    Parameters
+    ----------
+    layer : str
+        The layer's name.
+    maps : list of int
+        The maps' numbers.
+    labels : list of str
+        The checkpoints.
+    tiles : list of list of MapTiles
+        For each checkpoint those of each map, of one unit each; of none, if the map was not active.
+    """
+
+    layer: str
+    maps: list[int]
+    labels: list[str]
+    tiles: list[list[MapTiles]]
+
+    def plot(self) -> Figure:
+        """Draw a row for each map and a column for each checkpoint."""
+        return evolution_figure(self.layer, self.labels, self.tiles)
+
+
+def evolution(
+    model: nn.Module,
+    checkpoints: Mapping[str, Checkpoint],
+    data: Any,
+    layer: str,
+    maps: Maps = 6,
+    *,
+    seed: int = 0,
+    workers: int | None = None,
+    picture: Callable[[Tensor], Tensor] | None = None,
+    show_progress: bool = False,
+    **choices: Any,
+) -> Evolution:
+    """Search the data set at each checkpoint for the strongest activation of some maps, and project it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The architecture, in eval mode; it is never changed.
+    checkpoints : mapping
+        By a label, such as ``"epoch 1"``: a state dict, the path of one, or a model.
+    data, workers
+        As for :func:`strongest`.
+    layer : str
+        The layer's name.
+    maps : int or sequence of int
+        Numbers of feature maps; a single number: so many by chance, the same at each checkpoint.
+    seed, picture, show_progress, **choices
+        As for :class:`Gallery`.
+
+    Raises
+    ------
+    InputError
+        There is no checkpoint, or one does not fit the model; and what :func:`strongest` and :class:`Gallery` refuse.
+    """
+    if not isinstance(checkpoints, Mapping) or not checkpoints:
+        raise InputError(f"expected checkpoints as a dict of at least one, got {checkpoints!r:.60}")
+    if not isinstance(layer, str):
+        raise InputError(f"expected the layer as a name, got {layer!r:.60}")
+    source = DataSet(data, workers)
+    columns, numbers = [], []
+    for label, checkpoint in checkpoints.items():
+        then = _model_of(model, checkpoint, label)
+        found = strongest(then, source, layer, 1, show_progress=show_progress)
+        (name,) = found
+        gallery = Gallery(then, source, found, maps=maps, seed=seed, picture=picture, **choices)
+        maps = numbers = gallery.maps[name]
+        columns.append(list(gallery.tiles(name)))
+    return Evolution(name, numbers, list(checkpoints), columns)
+
+
+def _model_of(model: nn.Module, checkpoint: Checkpoint, label: str) -> nn.Module:
+    if isinstance(checkpoint, nn.Module):
+        return checkpoint
+    state = read_state(str(checkpoint)) if isinstance(checkpoint, (str, Path)) else checkpoint
+    if not isinstance(state, Mapping):
+        raise InputError(f"expected checkpoint {label} as a state dict, its path, or a model, got {state!r:.60}")
+    then = copy.deepcopy(model)
+    fill(then, state, f"checkpoint {label}", type(model).__name__)
+    return then

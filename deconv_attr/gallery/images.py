@@ -1,0 +1,189 @@
+"""Where images come from: photographs on disk, or the generated shapes of the demo; and how they become inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import transforms as untyped_transforms
+
+from ..demo import CLASS_NAMES, MEAN, SIZE, STD, Sample, Shapes
+from ..errors import InputError
+
+__all__ = [
+    "IMAGENET",
+    "GeneratedImages",
+    "Photographs",
+    "Preprocessing",
+    "embedded_images",
+    "embedded_masks",
+    "read_image",
+    "standard_preprocessing",
+]
+
+transforms: Any = untyped_transforms
+
+IMAGENET = (256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""The usual preprocessing: shorter side, crop, mean and standard deviation."""
+
+EMBEDDED_IMAGES, EMBEDDED_SEED = 6, 2  # a seed that neither training nor validation has used
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What turns a photograph into a model's input: resize, centre crop, scale to [0, 1], normalise."""
+
+    transform: Callable[[Image.Image], Tensor]
+    resize: int
+    crop: int
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def picture(self, inputs: Tensor) -> Tensor:
+        """Return inputs ``(..., 3, H, W)`` as the images, between 0 and 1, that the network saw."""
+        mean, std = self._moments(inputs)
+        return (inputs * std + mean).clamp(0, 1)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return images ``(..., 3, H, W)`` between 0 and 1 as inputs; the inverse of :meth:`picture`."""
+        mean, std = self._moments(images)
+        return (images - mean) / std
+
+    def _moments(self, like: Tensor) -> Iterator[Tensor]:
+        return (like.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+
+    def __str__(self) -> str:
+        mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        return f"shorter side to {self.resize}, centre {self.crop} x {self.crop}, mean ({mean}), std ({std})"
+
+
+def standard_preprocessing(resize: int, crop: int, mean: Sequence[float], std: Sequence[float]) -> Preprocessing:
+    """Return torchvision's usual preprocessing with these numbers."""
+    steps = [
+        transforms.Resize(resize),
+        transforms.CenterCrop(crop),
+        transforms.ToTensor(),
+        transforms.Normalize(mean, std),
+    ]
+    return Preprocessing(transforms.Compose(steps), resize, crop, mean, std)
+
+
+def read_image(path: str) -> Image.Image:
+    """Return a photograph in RGB, upright, 8 bits a channel; greys of 16 bits are scaled to these.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or it is no image, or one of numbers whose white is not known.
+    """
+    try:
+        with Image.open(path) as image:
+            sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+            if image.mode in ("I", "F") and not sixteen:
+                raise InputError(
+                    f"cannot read the image {path}: expected 8 or 16 bits a channel, got mode {image.mode} of Pillow, "
+                    "whose white is not known"
+                )
+            upright: Image.Image = ImageOps.exif_transpose(image)
+            if sixteen:  # Pillow would cut them off at 255
+                upright = Image.fromarray((np.asarray(upright, dtype=np.float64) / 257).round().astype(np.uint8))
+            return upright.convert("RGB")
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"cannot read the image {path}: it is in no format that Pillow knows") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot read the image {path}: {reason}") from error
+
+
+class Photographs(Dataset[Tensor]):
+    """The photographs in a folder and its subfolders, in the order of their names, as inputs of a model.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Files count by their endings, those that Pillow can read.
+    preprocessing : Preprocessing, optional
+        By default the usual one: shorter side to 256, centre 224 x 224, ImageNet's mean and deviation.
+
+    Attributes
+    ----------
+    names : list of str
+        The files, relative to the folder.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or no photograph in it.
+    """
+
+    def __init__(self, folder: str | Path, preprocessing: Preprocessing | None = None) -> None:
+        self.folder = Path(folder)
+        self.preprocessing = preprocessing or standard_preprocessing(*IMAGENET)
+        if not self.folder.is_dir():
+            raise InputError(f"expected a folder of images, and {folder} is {_instead_of_a_folder(self.folder)}")
+        endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+        found = (path for path in self.folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
+        self.names = sorted(path.relative_to(self.folder).as_posix() for path in found)
+        if not self.names:
+            raise InputError(f"expected images in {folder}, found none in it or its subfolders")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.preprocessing.transform(read_image(str(self.folder / self.names[number])))
+
+
+class GeneratedImages(Dataset[Tensor]):
+    """Generated shapes (3, 96, 96) as inputs of the embedded model.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    """
+
+    preprocessing = standard_preprocessing(SIZE, SIZE, MEAN, STD)
+
+    def __init__(self, count: int) -> None:
+        self._shapes = Shapes(count, EMBEDDED_SEED)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.preprocessing.normalise(self._shapes[number][0])
+
+
+def _instead_of_a_folder(path: Path) -> str:
+    return "a file" if path.exists() else "not there"
+
+
+def embedded_images(number: int = EMBEDDED_IMAGES) -> tuple[Tensor, list[str]]:
+    """Return generated images ``(N, 3, 96, 96)`` between 0 and 1, each of another class, and their names."""
+    samples = _embedded_samples(number)
+    return torch.stack([each.image for each in samples]), [f"a generated {CLASS_NAMES[each.label]}" for each in samples]
+
+
+def embedded_masks(number: int = EMBEDDED_IMAGES) -> Tensor:
+    """Return where the shapes of these images are, ``(N, 96, 96)`` bool."""
+    return torch.stack([each.mask for each in _embedded_samples(number)])
+
+
+def _embedded_samples(number: int) -> list[Sample]:
+    first: dict[int, Sample] = {}
+    shapes = Shapes(1000, EMBEDDED_SEED)
+    for sample in map(shapes.sample, range(len(shapes))):
+        if len(first) == number:
+            break
+        first.setdefault(sample.label, sample)
+    return list(first.values())

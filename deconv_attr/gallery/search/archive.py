@@ -1,0 +1,86 @@
+"""One file that says what it is: arrays by name and a description, in numpy's npz format, without pickles.
+
+It is written beside its place and then renamed, so that it is never seen half written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError, SearchError, reason
+
+__all__ = ["read", "unfinished", "write"]
+
+_FORMAT, _VERSION = "deconv_attr strongest activations", 1
+_DESCRIPTION = "description"
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def unfinished(path: Path) -> Path:
+    """Give the name of what this process writes beside a file, before it takes its place."""
+    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+
+
+def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
+    """Write arrays and a description, all of it or nothing.
+
+    Raises
+    ------
+    SearchError
+        It cannot be written.
+    """
+    described = {"format": _FORMAT, "version": _VERSION, **description}
+    text = np.frombuffer(json.dumps(described, indent=1).encode(), dtype=np.uint8)
+    members: Any = {_DESCRIPTION: text, **arrays}
+    beside = unfinished(path)
+    try:
+        with open(beside, "wb") as file:
+            np.savez(file, **members)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise SearchError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read arrays and their description.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it is of another kind or version, or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"expected a file of strongest activations, and there is no file {path}")
+    damaged = f"{path} is no file of strongest activations, or it is damaged"
+    try:
+        with zipfile.ZipFile(path) as file, file.open(f"{_DESCRIPTION}.npy") as member:
+            description = json.loads(np.lib.format.read_array(member, allow_pickle=False).tobytes())
+        if description["format"] != _FORMAT:
+            raise InputError(f"{path} is no file of strongest activations but of {description['format']!r:.60}")
+        if description["version"] != _VERSION:
+            raise InputError(
+                f"{path} has version {description['version']} of its format, expected version {_VERSION}: "
+                "another version of deconv_attr wrote it"
+            )
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files if name != _DESCRIPTION}, description
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        raise InputError(f"{damaged}: {reason(error)}") from error

@@ -1,0 +1,249 @@
+"""What a search found, where it looked, and of which model and images it speaks; and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...engine.fingerprint import fingerprint_of
+from ...errors import InputError, reason
+from ..dataset import DataSet, Unreadable
+from . import archive
+from .top_k import Top
+
+__all__ = ["Origin", "Strongest"]
+
+_PARTS = ("values", "images", "positions")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model and the images of a search: what must be the same, and what is said of it for a reader.
+
+    Parameters
+    ----------
+    weights, pixels : str
+        Fingerprints of the model and of the data set.
+    images : int
+        How many the data set has.
+    model, data, preprocessing : str
+        In words.
+    computed : str
+        With which version of torch, and on which kind of device: another may round otherwise.
+    """
+
+    weights: str
+    pixels: str
+    images: int
+    model: str
+    data: str
+    preprocessing: str
+    computed: str
+
+    @classmethod
+    def of(cls, model: nn.Module, source: DataSet, device: torch.device) -> Origin:
+        """Look at a model and images."""
+        return cls(
+            fingerprint_of(model),
+            source.fingerprint,
+            len(source),
+            type(model).__name__,
+            type(source.images).__name__,
+            source.preprocessing,
+            f"torch {torch.__version__}, {device.type}",
+        )
+
+    def check(self, what: str, weights: str | None = None, pixels: str | None = None, images: int = 0) -> None:
+        """Refuse another model or data set than this.
+
+        Raises
+        ------
+        InputError
+            It is another.
+        """
+        if weights is not None and weights != self.weights:
+            raise InputError(
+                f"{what} is of another model: a {self.model} with the fingerprint {self.weights[:8]}, "
+                f"and this one has {weights[:8]}"
+            )
+        if pixels is not None and pixels != self.pixels:
+            raise InputError(
+                f"{what} is of another data set: {self.images} images with the fingerprint {self.pixels[:8]}, "
+                f"and these {images} have {pixels[:8]}"
+            )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Strongest(Mapping[str, Top]):
+    """The k strongest activations of every feature map of some layers over a data set, at most one of each image.
+
+    ``found["features.5"].values``, ``.images`` and ``.positions`` have the shapes (maps, k), (maps, k) and
+    (maps, k, 2), strongest first; of equals the lower image number is first. Where fewer than k images were searched,
+    the value is minus infinity and the image -1.
+
+    Parameters
+    ----------
+    k : int
+        How many of each map.
+    origin : Origin
+        Model and images.
+    tops : dict of str to Top
+        What was found, by layer.
+    searched : Tensor
+        (images,), bool: which images were looked at.
+    skipped : tuple of Unreadable
+        Those among them that could not be read: number, name, reason.
+    """
+
+    k: int
+    origin: Origin
+    tops: dict[str, Top]
+    searched: Tensor
+    skipped: tuple[Unreadable, ...] = ()
+
+    def __getitem__(self, layer: str) -> Top:
+        if layer not in self.tops:
+            raise KeyError(f"layer {layer!r} was not searched, but {', '.join(self.tops)}")
+        return self.tops[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tops)
+
+    def __len__(self) -> int:
+        return len(self.tops)
+
+    def __repr__(self) -> str:
+        maps = sum(len(top.values) for top in self.tops.values())
+        return (
+            f"<Strongest: {self.k} of each of {maps} maps in {len(self)} layers of {self.origin.model}, "
+            f"from {int(self.searched.sum())} of {len(self.searched)} images>"
+        )
+
+    def merge(self, other: Strongest) -> Strongest:
+        """Give the result of a search of all images that either has searched.
+
+        Raises
+        ------
+        InputError
+            The other is of another model or data set, or has other layers or another k.
+        """
+        if not isinstance(other, Strongest):
+            raise InputError(f"expected another result to merge with, got a {type(other).__name__}")
+        other.check_like(self, "the result to merge with")
+        missing = {image.number: image for image in (*other.skipped, *self.skipped)}
+        read = (self.searched & ~_where(self.skipped, self.searched)) | (
+            other.searched & ~_where(other.skipped, other.searched)
+        )
+        return Strongest(
+            self.k,
+            self.origin,
+            {name: top.merged(other.tops[name]) for name, top in self.tops.items()},
+            self.searched | other.searched,
+            tuple(image for number, image in sorted(missing.items()) if not read[number]),
+        )
+
+    def check_like(self, other: Strongest, what: str) -> None:
+        """Refuse another result that is not of the same model, images, layers and k.
+
+        Raises
+        ------
+        InputError
+            It is not; this is called `what`.
+        """
+        origin = other.origin
+        self.origin.check(what, origin.weights, origin.pixels, origin.images)
+        for name, ours, theirs in (("k", self.k, other.k), ("layers", list(self), list(other))):
+            if ours != theirs:
+                raise InputError(f"{what} has other {name}: expected {theirs}, got {ours}")
+
+    def check(self, model: nn.Module | None = None, data: Any = None, what: str = "the result") -> None:
+        """Refuse a model or a data set that this is not of.
+
+        Parameters
+        ----------
+        model : nn.Module, optional
+            Its structure and weights are compared.
+        data : optional
+            As for :func:`strongest`. Compared are the number of images, names and sizes of files, and the pixels of 16
+            images.
+        what : str
+            What the error calls this.
+
+        Raises
+        ------
+        InputError
+            It is another.
+        """
+        if model is not None:
+            self.origin.check(what, weights=fingerprint_of(model))
+        if data is not None:
+            source = DataSet.of(data)
+            self.origin.check(what, pixels=source.fingerprint, images=len(source))
+
+    def save(self, path: str | Path) -> None:
+        """Write all this to one file, or nothing at all.
+
+        Raises
+        ------
+        SearchError
+            It cannot be written.
+        """
+        arrays: dict[str, NDArray[Any]] = {"searched": np.packbits(self.searched.numpy())}
+        for name, top in self.tops.items():
+            arrays |= {f"{name}/{part}": getattr(top, part).numpy() for part in _PARTS}
+        description = {"k": self.k, "layers": list(self.tops), "origin": asdict(self.origin), "skipped": self.skipped}
+        archive.write(Path(path), arrays, description)
+
+    @classmethod
+    def load(cls, path: str | Path, model: nn.Module | None = None, data: Any = None) -> Strongest:
+        """Read a file, and compare it with a model and a data set where these are given.
+
+        Parameters
+        ----------
+        path : str or Path
+            What :meth:`save` or :func:`strongest` wrote.
+        model, data
+            As for :meth:`check`.
+
+        Raises
+        ------
+        InputError
+            There is no such file; it is damaged, of another kind or version; or of another model or data set.
+        """
+        arrays, description = archive.read(Path(path))
+        try:
+            found = cls._from(arrays, description)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path} is damaged: {reason(error)}") from error
+        found.check(model, data, str(path))
+        return found
+
+    @classmethod
+    def _from(cls, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Strongest:
+        origin = Origin(**{field.name: description["origin"][field.name] for field in fields(Origin)})
+        k, tops = int(description["k"]), {}
+        for name in description["layers"]:
+            values, images, positions = (torch.from_numpy(arrays[f"{name}/{part}"].copy()) for part in _PARTS)
+            if values.shape != images.shape or positions.shape[:2] != values.shape or values.shape[1:] != (k,):
+                raise ValueError(f"the arrays of {name} have shapes that do not belong together")
+            whole = images.dtype == positions.dtype == torch.int64
+            if not whole or values.dtype not in (torch.float32, torch.float64):
+                raise ValueError(f"the arrays of {name} are of types that were not written")
+            if images.amax() >= origin.images:
+                raise ValueError(f"{name} names image {int(images.amax())} of {origin.images}")
+            tops[name] = Top(values, images, positions)
+        searched = torch.from_numpy(np.unpackbits(arrays["searched"], count=origin.images).astype(bool))
+        return cls(k, origin, tops, searched, tuple(Unreadable(*row) for row in description["skipped"]))
+
+
+def _where(skipped: tuple[Unreadable, ...], like: Tensor) -> Tensor:
+    found = torch.zeros_like(like)
+    found[[image.number for image in skipped]] = True
+    return found

@@ -1,0 +1,247 @@
+"""One pass over a data set: the strongest activations of every feature map of every chosen layer.
+
+Source: Zeiler and Fergus 2014, section 4 and figure 2: "the top 9 activations in a random subset of feature maps across
+the validation data".
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import reduce
+from numbers import Integral
+from operator import index
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ...attribution.inputs import check_model
+from ...engine.layers import Layer, find_layer
+from ...errors import InputError, SearchError, SkippedImagesWarning
+from ..dataset import DataSet, Unreadable
+from .checkpoints import Checkpoints
+from .distributed import Ranks, joined
+from .result import Origin, Strongest
+from .scan import Scan
+
+__all__ = ["strongest"]
+
+
+def strongest(
+    model: nn.Module,
+    data: Any,
+    layers: nn.Module | str | Sequence[nn.Module | str] | None = None,
+    k: int = 9,
+    *,
+    images: Iterable[int] | None = None,
+    file: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: float = 60,
+    workers: int | None = None,
+    strict: bool = False,
+    show_progress: bool = False,
+) -> Strongest:
+    """Find the k strongest activations of every feature map over a data set, at most one of each image.
+
+    One forward pass without gradients, as far as the last of the layers. The result does not depend on the DataLoader's
+    batch size, order and workers, nor on the number of processes; where that changes the number of threads of each
+    (``torchrun`` sets one), activations may differ in their last bits, as torch's kernels do.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In eval mode; it is never changed. Images go to its device.
+    data : str, Path, Tensor, list, Dataset or DataLoader
+        Images (C, H, W), ready for the model, or tuples with these in front; the path of a folder of photographs, which
+        get the usual preprocessing (:class:`Photographs` takes another). Of a DataLoader the data set, the sampler's
+        choice, workers and ``collate_fn`` are used. They may differ in size.
+    layers : nn.Module, str or sequence of these, optional
+        Modules or dotted names, ``"relu#2"`` for a second call. By default all that return rectified feature maps.
+    k : int
+        How many of each map.
+    images : iterable of int, optional
+        The numbers of the images to search; all by default. Results of parts can be merged. Some of the activations
+        at the ends of a part may have other last bits than in a search of all images, since fewer run together.
+    file : str or Path, optional
+        Where the result is kept; beside it, while the search runs, a checkpoint of each process.
+    resume : bool
+        Whether to go on from checkpoints, or from a file of some of the images. Images that could not be read are tried
+        again.
+    checkpoint_every : float
+        Seconds between two checkpoints; there is one more if the search is interrupted.
+    workers : int, optional
+        Processes that read images; by default those of the DataLoader, else none.
+    strict : bool
+        Whether an image that cannot be read is an error; else it is skipped, and listed in the result.
+    show_progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Strongest
+        In the processor's memory. Under ``torchrun``, or wherever torch.distributed is initialised, each process
+        searches a share, all of them return the whole, and the first writes the file.
+
+    Raises
+    ------
+    InputError
+        Nothing to search; a layer that does not exist, run, or return one tensor of units; an image that the model
+        does not take; a file of another search, or a checkpoint without `resume`; a transform that is random.
+    ModelError
+        No Module; TorchScript; values that change from run to run.
+    SignalError
+        Activations that are NaN or infinite.
+    SearchError
+        The file cannot be written, or another process has died. Checkpoints stay usable.
+
+    Warns
+    -----
+    SkippedImagesWarning
+        Images could not be read.
+    """
+    check_model(model)
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        raise InputError(f"expected k as a whole number of at least 1, got {k!r}")
+    if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, (int, float)) or checkpoint_every < 0:
+        raise InputError(f"expected checkpoint_every in seconds, got {checkpoint_every!r:.60}")
+    chosen = None if layers is None else _chosen(model, layers)
+    source = DataSet.of(data, workers)
+    numbers = _numbers(source.numbers if images is None else images, len(source))
+    with joined() as ranks:
+        found = _Search(model, source, chosen, int(k), numbers, ranks, strict).run(
+            None if file is None else Checkpoints(file, ranks.rank, checkpoint_every), resume, show_progress
+        )
+    if found.skipped and ranks.rank == 0:
+        words = _in_words(found.skipped, int(found.searched.sum()))
+        warnings.warn(words, SkippedImagesWarning, stacklevel=2)
+    return found
+
+
+class _Search:
+    """One call of :func:`strongest`, in one process."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: DataSet,
+        layers: Sequence[Layer] | None,
+        k: int,
+        numbers: list[int],
+        ranks: Ranks,
+        strict: bool,
+    ) -> None:
+        self._source, self._k, self._ranks, self._strict = source, k, ranks, strict
+        image = _first_image(source, numbers, strict)
+        device = next((parameter.device for parameter in model.parameters()), image.device)
+        self._scan = Scan(model, layers, k, image.to(device))
+        self._origin = Origin.of(model, source, device)
+        self._wanted = torch.zeros(len(source), dtype=torch.bool)
+        for theirs in ranks.gather(numbers):  # a sampler may have given each process others
+            self._wanted[theirs] = True
+        self._searched = torch.zeros_like(self._wanted)
+        self._skipped: set[Unreadable] = set()
+
+    def run(self, checkpoints: Checkpoints | None, resume: bool, show_progress: bool) -> Strongest:
+        rank, size = self._ranks.rank, self._ranks.size
+        before: Strongest | None = self._ranks.agree(checkpoints.found(resume) if checkpoints and not rank else None)
+        if before is not None:
+            self._go_on_from(before)
+        blocks = self._blocks()
+        share = blocks[rank * len(blocks) // size : (rank + 1) * len(blocks) // size]
+        with tqdm(total=sum(map(len, share)), disable=not show_progress or rank > 0, unit="image") as bar:
+            self._look(share, checkpoints, bar)
+        found: Strongest = reduce(Strongest.merge, self._ranks.gather(self._state()))
+        if checkpoints and not rank:
+            checkpoints.finish(found)
+        self._ranks.agree(None)  # the file is there when any process returns
+        return found
+
+    def _look(self, blocks: list[list[int]], checkpoints: Checkpoints | None, bar: Any) -> None:
+        """Search blocks of images; if that is interrupted, keep what is complete."""
+        state, written = self._state(), True
+        try:
+            for block, parts in zip(blocks, self._source.read(blocks), strict=True):
+                for part in parts:
+                    self._take(part)
+                self._searched[block] = True
+                bar.update(len(block))
+                if checkpoints:
+                    due = checkpoints.due()
+                    state, written = self._state(), due  # an interrupt in the next block finds it whole
+                    if due:
+                        checkpoints.write(state)
+        except BaseException:
+            if checkpoints and not written:
+                with suppress(SearchError):  # the disk is full: the last checkpoint stands
+                    checkpoints.write(state)
+            raise
+
+    def _take(self, part: Any) -> None:
+        if not isinstance(part, Unreadable):
+            self._scan.look_at(part)
+        elif self._strict:
+            raise InputError(str(part))
+        else:
+            self._skipped.add(part)
+
+    def _go_on_from(self, before: Strongest) -> None:
+        before.check_like(self._state(), "the file to go on from")
+        if bool((before.searched & ~self._wanted).any()):
+            number = int((before.searched & ~self._wanted).nonzero()[0])
+            raise InputError(f"expected to go on from a search of these images, it has searched image {number} too")
+        self._scan.tops.update({name: top.copy() for name, top in before.tops.items()})
+        self._searched |= before.searched
+        self._searched[[image.number for image in before.skipped]] = False  # they may be there by now
+
+    def _blocks(self) -> list[list[int]]:
+        """Divide the data set into blocks of about one size, and give what is left of each."""
+        numbers = torch.arange(len(self._wanted))
+        blocks = numbers.tensor_split(max(1, len(numbers) // self._scan.block))
+        left = self._wanted & ~self._searched
+        return [some for block in blocks if (some := block[left[block]].tolist())]
+
+    def _state(self) -> Strongest:
+        tops = {name: top.copy() for name, top in self._scan.tops.items()}
+        return Strongest(self._k, self._origin, tops, self._searched.clone(), tuple(sorted(self._skipped)))
+
+
+def _chosen(model: nn.Module, layers: Any) -> list[Layer]:
+    listed = [layers] if isinstance(layers, (str, nn.Module)) or not isinstance(layers, Iterable) else list(layers)
+    if not listed:
+        raise InputError("expected at least one layer, got none")
+    found = [find_layer(model, layer) for layer in listed]
+    return list({layer.label: layer for layer in found}.values())
+
+
+def _numbers(images: Iterable[int], count: int) -> list[int]:
+    try:
+        listed = sorted({index(number) for number in images})
+    except TypeError as error:
+        raise InputError(f"expected images as numbers, got {images!r:.60}") from error
+    if not listed or listed[0] < 0 or listed[-1] >= count:
+        found = "none" if not listed else str(listed[0] if listed[0] < 0 else listed[-1])
+        raise InputError(f"expected images as numbers from 0 to {count - 1}, got {found}")
+    return listed
+
+
+def _first_image(source: DataSet, numbers: list[int], strict: bool) -> torch.Tensor:
+    """Read the first image that can be read."""
+    first: Unreadable | None = None
+    for number in numbers:
+        found = source.attempt(number)
+        if not isinstance(found, Unreadable):
+            return found
+        first = first or found
+        if strict:
+            raise InputError(str(found))
+    raise InputError(f"none of the {len(numbers)} images can be read; the first: {first}")
+
+
+def _in_words(skipped: Sequence[Unreadable], searched: int) -> str:
+    named = "; ".join(f"{image.name}: {image.reason}" for image in skipped[:5])
+    more = "; ..." if len(skipped) > 5 else ""
+    return f"{len(skipped)} of {searched} images could not be read and were skipped ({named}{more})"

@@ -1,0 +1,211 @@
+"""Runs images through a model and offers what its layers give to their tables, at once: no activation is kept.
+
+A value may differ in its last bits with the number of images that run together, for kernels then add in another order;
+of few images also with the number of threads. So here that number is no argument: a data set is divided into blocks of
+about one size, by model and image size, and always the same images run together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.overrides import handle_torch_function
+
+from ...engine.determinism import by_chance, refuse_training, state_of_dice
+from ...engine.dry_run import NotSurveyedError, plainly_named, rectified_maps, survey
+from ...engine.layer_reader import LayerReached
+from ...engine.layers import Layer
+from ...engine.meta_mode import Run
+from ...engine.restore import run_plainly
+from ...errors import DeconvError, InputError, SignalError, reason
+from ...units.image_source import check_finite
+from ...units.selection import check_output
+from ..dataset import Group
+from .top_k import Top
+
+__all__ = ["Scan"]
+
+_LARGEST = {"cpu": 16}  # images of a block: with more, memory is slow; with less, the number of threads tells
+_MEMORY = 2**32  # bytes that a model computes from a block, most of them passing
+_ROWS = 13  # of a dry run's batch: a size that no other dimension is likely to have
+
+
+class Scan:
+    """A model, the layers that are looked at, and the best that these have given.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In eval mode; left as it was.
+    layers : sequence of Layer or None
+        None: what the rectifiers of convolutions return.
+    k : int
+        How many activations of each map are remembered.
+    image : Tensor
+        One of the images, (C, *axes), from which is learnt what can be learnt without values.
+
+    Attributes
+    ----------
+    shapes : dict of str to tuple
+        Of each layer (maps, *positions), for this image.
+    block : int
+        How many images run together, or a few more.
+    tops : dict of str to Top
+        The table of each layer.
+
+    Raises
+    ------
+    InputError
+        A layer does not run, or several times, or gives no tensor of units; the model does not take the image.
+    ModelError
+        The model's values change from run to run.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[Layer] | None, k: int, image: Tensor) -> None:
+        self._model, self._k = model, k
+        self._dtype, self._device = image.dtype, image.device
+        runs = _surveyed(model, image)
+        chosen = _rectified(runs) if layers is None else [_run_of(layer, runs) for layer in layers]
+        self.block = _block(runs, chosen, image)
+        self._calls = {run.layer.label: run.layer for run in chosen}
+        self.shapes = {run.layer.label: _shape(run) for run in chosen}
+        self.tops = {
+            run.layer.label: Top.empty(_shape(run)[0], k, len(_shape(run)) - 1, run.dtype or image.dtype)
+            for run in chosen
+        }
+
+    def look_at(self, group: Group) -> None:
+        """Run some images, with ascending numbers, that have not been looked at before."""
+        images = group.images.to(self._device, non_blocking=True)
+        if images.dtype != self._dtype:
+            raise InputError(
+                f"expected images of one type, got image {group.numbers[0]} of {images.dtype} after {self._dtype}"
+            )
+        if not bool(images.sum().isfinite()):
+            for number, image in zip(group.numbers, images, strict=True):
+                check_finite(image, number)
+        numbers = np.array(group.numbers)
+        waiting = len(self._calls)
+
+        def take(name: str, output: Any) -> None:
+            nonlocal waiting
+            if isinstance(output, Tensor):  # as one call, whose own calls nobody has to look at
+                handle_torch_function(Scan._offer, (output,), self, name, output, numbers)
+            else:
+                self._offer(name, output, numbers)
+            waiting -= 1
+            if not waiting:
+                raise LayerReached
+
+        with ExitStack() as undo:
+            for name, layer in self._calls.items():
+                undo.callback(layer.module.register_forward_hook(_taker(name, layer.call or 1, take)).remove)
+            self._run(images)
+        if waiting:
+            raise InputError(f"expected the layers to run for each image, {waiting} did not for image {numbers[0]}")
+
+    def _run(self, images: Tensor) -> None:
+        def forward(images: Tensor) -> None:
+            with suppress(LayerReached):
+                self._model(images)
+
+        try:
+            run_plainly(self._model, forward, images)
+        except DeconvError:
+            raise
+        except RuntimeError as error:
+            shape = tuple(images.shape[1:])
+            raise InputError(f"the model does not take images of shape {shape}: {reason(error)}") from error
+
+    def _offer(self, name: str, output: Any, numbers: NDArray[np.int64]) -> None:
+        output = check_output(output, len(numbers), self._calls[name])
+        maps, axes = self.shapes[name][0], len(self.shapes[name]) - 1
+        if output.shape[1] != maps or output.dim() != 2 + axes or not output[0].numel():
+            raise InputError(
+                f"expected {maps} maps with {axes} axes from {self._calls[name]} for each image, "
+                f"got {tuple(output.shape[1:])} for image {int(numbers[0])}"
+            )
+        output = output.detach()
+        maxima = output.amax(tuple(range(2, output.dim()))) if axes else output
+        best = maxima.to("cpu", self.tops[name].values.dtype).numpy()
+        if not np.isfinite(best).all():
+            example, feature_map = np.argwhere(~np.isfinite(best))[0].tolist()
+            raise SignalError(
+                f"expected finite activations, map {feature_map} of {self._calls[name]} has NaN or infinity "
+                f"in image {int(numbers[example])}"
+            )
+        self.tops[name].offer(output, best, numbers)
+
+
+def _taker(name: str, call: int, take: Any) -> Any:
+    """Make the forward hook that hands on what one call of a layer gives, in this thread only."""
+    runs, thread = 0, threading.get_ident()
+
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        nonlocal runs
+        if threading.get_ident() == thread:
+            runs += 1
+            if runs == call:
+                take(name, output)
+
+    return hook
+
+
+def _surveyed(model: nn.Module, image: Tensor) -> list[Run]:
+    """Learn which layers run."""
+    try:
+        return survey(model, [image.expand(_ROWS, *image.shape)], reach=True)
+    except NotSurveyedError:
+        return _run_once(model, image)
+
+
+def _block(runs: Sequence[Run], chosen: Sequence[Run], image: Tensor) -> int:
+    """Say how many images may run together: a power of two, and one if the model mixes them or has not run dry."""
+    last = max(chosen, key=lambda run: run.elements)
+    if last.chance:
+        raise by_chance(last.chance)
+    if last.mixed or not runs[-1].calls:
+        return 1
+    whole = runs[-1].elements // _ROWS * image.element_size()  # of the whole model, whichever layers are chosen
+    fitting = min(max(_MEMORY // (whole + 1), 1), _LARGEST.get(image.device.type, 64))
+    return int(2 ** (fitting.bit_length() - 1))
+
+
+def _run_once(model: nn.Module, image: Tensor) -> list[Run]:
+    """Learn from one image what can be learnt of a model that does not run dry."""
+    refuse_training(model)
+    dice = state_of_dice(image.device)
+    try:
+        runs = survey(model, [image[None]], dry=False)
+    except RuntimeError as error:
+        raise InputError(f"the model does not take an image of shape {tuple(image.shape)}: {reason(error)}") from error
+    if not all(map(torch.equal, dice, state_of_dice(image.device))):
+        raise by_chance("an operation on the way")
+    return runs
+
+
+def _rectified(runs: Sequence[Run]) -> list[Run]:
+    chosen = rectified_maps(plainly_named(list(runs)))
+    if not chosen:
+        raise InputError("the model has no layer known to return rectified feature maps: name the layers")
+    return chosen
+
+
+def _run_of(layer: Layer, runs: Sequence[Run]) -> Run:
+    own = [run for run in runs if run.layer.module is layer.module]
+    return replace(own[(layer.settled(len(own)).call or 1) - 1], layer=layer)
+
+
+def _shape(run: Run) -> tuple[int, ...]:
+    if run.shape is None or len(run.shape) < 2:
+        found = "another type" if run.shape is None else str(run.shape)
+        raise InputError(f"expected a tensor (N, maps, ...) as the output of {run.layer}, got {found}")
+    return run.shape[1:]

@@ -1,0 +1,167 @@
+"""Operations whose elements read windows: convolutions, pools, padding, interpolation.
+
+A window along one dimension is a table of positions (elements, window).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .call import Rule, Step, entry, reach_of, with_obstacle
+from .intervals import Reach, advance_of, over_channels, places, read, varies
+
+__all__ = [
+    "adaptive_window",
+    "interpolation_window",
+    "padded",
+    "strided_window",
+    "transposed_window",
+    "windowed",
+]
+
+
+def windowed(geometry: Callable[[Step, int, int, int], Tensor]) -> Rule:
+    """Each element reads a window of the last dimensions, given by a table of positions (elements, window).
+
+    ``geometry(step, axis, before, after)`` makes the table of one dimension of `before` and then `after` elements;
+    NaN where there is nothing to read.
+    """
+
+    def rule(step: Step) -> list[Reach]:
+        source, output = step.source, step.outputs[0]
+        dims = _windowed_dims(step)
+        reach, mixes, resized = reach_of(step, source), False, step.name.startswith(("adaptive", "interpolate"))
+        for dim in range(-dims, 0):
+            before, after = source.shape[dim], output.shape[dim]
+            if _leaves_alone(step, dim + dims, before, after):
+                continue
+            table = geometry(step, dim + dims, before, after)
+            mixes |= step.name.startswith("adaptive") and after == 1 < before and varies(reach, dim)
+            two_rows = table if after > 1 else geometry(step, dim + dims, before, 2)
+            advance = advance_of(two_rows)
+            # Aligned to the coarser grid is not aligned to the finer; and padding may crop a transposed convolution.
+            cropped = step.name.startswith("conv_transpose") and (
+                table[0].nan_to_num(inf).min() > 0 or table[-1].nan_to_num(-inf).max() < before - 1
+            )
+            resized |= (advance < 1 or bool(cropped)) and varies(reach, dim)
+            reach = read(reach, dim, before, table, dims, advance)
+        extents = tuple(replace(extent, bounds=over_channels(extent.bounds, dims)) for extent in reach.extents)
+        reach = replace(reach, extents=extents)
+        if mixes:
+            reach = replace(reach, mixer=reach.mixer or step.place())
+        elif resized:
+            reach = with_obstacle(reach, step)
+        # Where a maximum stood is counted from the image's corner, row by row.
+        return [reach, *[with_obstacle(reach, step)] * (len(step.outputs) - 1)]
+
+    return rule
+
+
+def strided_window(arguments: Sequence[str]) -> Callable[[Step, int, int, int], Tensor]:
+    """Windows at a regular distance; `arguments` names those of the function in their order."""
+    positions = {name: position for position, name in enumerate(arguments)}
+
+    def geometry(step: Step, axis: int, before: int, after: int) -> Tensor:
+        def given(name: str, default: Any) -> Any:
+            value = step.argument(positions[name], name, default=default) if name in positions else default
+            return default if value is None or value == [] or value == () else value
+
+        size = entry(step.args[1].shape[2:], axis) if "weight" in positions else entry(given("kernel_size", 1), axis)
+        stride = entry(given("stride", 1 if "weight" in positions else given("kernel_size", 1)), axis)
+        dilation, padding = entry(given("dilation", 1), axis), given("padding", 0)
+        if isinstance(padding, str):
+            padding = dilation * (size - 1) // 2 if padding == "same" else 0
+        offset = places(size) * dilation - entry(padding, axis)
+        return places(after)[:, None] * stride + offset
+
+    return geometry
+
+
+def _leaves_alone(step: Step, axis: int, before: int, after: int) -> bool:
+    """Recognise the many convolutions of size 1."""
+    if not step.name.startswith("conv") or before != after or step.args[1].shape[2 + axis] != 1:
+        return False
+    stride, padding = step.argument(3, "stride", default=1), step.argument(4, "padding", default=0)
+    return entry(stride, axis) == 1 and (isinstance(padding, str) or entry(padding, axis) == 0)
+
+
+def transposed_window(step: Step, axis: int, before: int, after: int) -> Tensor:
+    """Give the elements whose transposed filters reach each element; NaN in the gaps of a stride."""
+    size = step.args[1].shape[2 + axis]
+    stride, padding, _, _, dilation = (
+        entry(step.argument(position, name, default=default), axis)
+        for position, name, default in (
+            (3, "stride", 1),
+            (4, "padding", 0),
+            (5, "output_padding", 0),
+            (6, "groups", 1),
+            (7, "dilation", 1),
+        )
+    )
+    place = (places(after)[:, None] + padding - places(size) * dilation) / stride
+    return torch.where(place == place.floor(), place, torch.nan)
+
+
+def adaptive_window(step: Step, axis: int, before: int, after: int) -> Tensor:
+    """Give the windows that share a dimension out among the elements."""
+    begin = places(after) * before // after
+    end = -((places(1, after + 1) * before).neg() // after)
+    place = begin[:, None] + places(int((end - begin).max()))
+    return torch.where(place < end[:, None], place, torch.nan)
+
+
+def interpolation_window(step: Step, axis: int, before: int, after: int) -> Tensor:
+    """Give the neighbours from which each element is interpolated."""
+    mode = step.argument(3, "mode", default="nearest")
+    factor, of_the_sizes = step.argument(2, "scale_factor"), step.argument(5, "recompute_scale_factor", default=False)
+    if step.argument(6, "antialias", default=False) or not (of_the_sizes or _is_whole(factor)):
+        raise ValueError("a window that does not follow from the sizes")
+    if mode == "area":
+        return adaptive_window(step, axis, before, after)
+    element = places(after)
+    if mode == "nearest":
+        return (element * before / after).floor()[:, None]
+    if step.argument(4, "align_corners", default=False):
+        centre = element * (before - 1) / max(after - 1, 1)
+    else:
+        centre = (element + 0.5) * before / after - 0.5
+    reads = places(-1, 3) if mode == "bicubic" else places(2)
+    return (centre.floor()[:, None] + reads).clamp(0, before - 1)
+
+
+def _is_whole(factor: Any) -> bool:
+    factors = factor if isinstance(factor, (tuple, list)) else [factor]
+    return all(each is None or float(each).is_integer() for each in factors)
+
+
+def _windowed_dims(step: Step) -> int:
+    """How many dimensions a window has: the digit in the operation's name, or all but batch and channels."""
+    digits = [int(letter) for letter in step.name if letter in "123"]
+    return digits[-1] if digits else step.source.dim() - 2
+
+
+def padded(step: Step) -> list[Reach]:
+    """Let each element read one; in the padding nothing, or in other modes than zeros a copy."""
+    source, widths = step.source, step.argument(1, "pad")
+    mode = step.argument(2, "mode", default="constant") if step.name == "pad" else "constant"
+    reach = reach_of(step, source)
+    for number in range(len(widths) // 2):
+        dim, before = -1 - number, source.shape[-1 - number]
+        if number >= len(reach.extents) and not varies(reach, dim):
+            continue  # channels
+        table = places(-widths[2 * number], before + widths[2 * number + 1])[:, None]
+        copies = None
+        if mode != "constant":
+            place = places(before).view(1, 1, -1)
+            copies = F.pad(place, tuple(widths[2 * number : 2 * number + 2]), mode=mode).view(-1, 1)
+        if min(widths[2 * number : 2 * number + 2]) < 0 and varies(reach, dim):
+            reach = with_obstacle(reach, step)
+        reach = read(reach, dim, before, table, len(reach.extents), copies=copies)
+    return [reach]

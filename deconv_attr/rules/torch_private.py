@@ -1,0 +1,65 @@
+"""Every name of torch's that is not public, in one place, and what happens where a version of torch lacks it.
+
+What a node has saved (``node._saved_*``, ``node._raw_saved_*``) is described in torch's tutorial on hooks for saved
+tensors, yet the names are those of torch's own derivatives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch import __version__ as torch_version
+from torch.autograd.graph import Node
+
+from ..errors import ModelError
+
+__all__ = ["base_of", "defined_at", "is_view", "saved", "saved_tensor", "trains", "version_of"]
+
+
+def saved(node: Node, name: str) -> Any:
+    """Return what a node has saved under a name, a number or a tensor.
+
+    Raises
+    ------
+    ModelError
+        This version of torch saves it under another name. There is no default: it would be a guess.
+    """
+    try:
+        return getattr(node, f"_saved_{name}")
+    except AttributeError:
+        raise ModelError(
+            f"'{node.name()}' of torch {torch_version} saves nothing by the name of '{name}': please report this"
+        ) from None
+
+
+def saved_tensor(node: Node, name: str) -> Any:
+    """Return the slot in which a node has saved a tensor; None where there is none, so that nothing can be spared."""
+    return getattr(node, f"_raw_saved_{name}", None)
+
+
+def trains(node: Node) -> bool:
+    """Whether a batch norm used the batch's own statistics; True where torch does not tell: then its call must."""
+    return bool(getattr(node, "_saved_training", True))
+
+
+def is_view(tensor: Tensor) -> bool:
+    """Whether a tensor is a view of another; True where torch does not tell: a view is treated with more care."""
+    told = getattr(tensor, "_is_view", None)
+    return told is None or bool(told())
+
+
+def base_of(tensor: Tensor) -> Tensor | None:
+    """Return the tensor of which another is a view; None if it is none, or torch does not tell."""
+    return getattr(tensor, "_base", None)
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return how often a tensor has been written; 0 where torch does not tell."""
+    return 0 if tensor.is_inference() else getattr(tensor, "_version", 0)
+
+
+def defined_at(node: Node) -> str:
+    """Return ``file:line`` of the forward function of a custom autograd Function, "" if it is none."""
+    code = getattr(getattr(getattr(type(node), "_forward_cls", None), "forward", None), "__code__", None)
+    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"

@@ -1,0 +1,1 @@
+"""Single units of a layer: the pixels they read, and the pixels that caused them."""

@@ -1,0 +1,295 @@
+"""Runs a model up to a layer, forward and back, in batches that fit memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Size, Tensor, nn
+
+from ..attribution.base import leaves_of
+from ..engine.determinism import by_chance, refuse_training, state_of_dice
+from ..engine.diagnosis import arrival, endings, lost_numbers
+from ..engine.dry_run import NotSurveyedError, survey
+from ..engine.layer_reader import LayerTap
+from ..engine.layers import Layer
+from ..engine.restore import modules_of, run_plainly, sharded
+from ..engine.signal_path import SignalPath, send
+from ..errors import DeconvError, InputError, ModelError, SignalError, reason
+from ..rules.tables import Table
+from .crops import Cutouts
+from .image_source import Source, check_finite
+from .receptive_fields import ReceptiveField, field_of
+from .selection import check_output
+
+__all__ = ["Arrival", "Projector", "Site", "Start"]
+
+_MEMORY = 2**28  # bytes that one batch may take
+_ROWS = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """What a layer is on images of one shape.
+
+    Parameters
+    ----------
+    layer : Layer
+        With its call.
+    shape : tuple of int
+        (maps, *positions).
+    elements : int
+        How many numbers the model computes up to there.
+    field : ReceptiveField or None
+        None if the model does not run without values.
+    cutouts : Cutouts or None
+        None if only the whole image will do.
+    calls : tuple
+        See :class:`deconv_attr.engine.meta_mode.Run`.
+    alone : bool
+        Whether an example has to run without others, because the model mixes them or cannot be run dry.
+    """
+
+    layer: Layer
+    shape: tuple[int, ...]
+    elements: int
+    field: ReceptiveField | None = None
+    cutouts: Cutouts | None = None
+    calls: tuple[Any, ...] = ()
+    alone: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where one signal starts: the unit's number, its example in the batch, its index in one example's output."""
+
+    unit: int
+    example: int
+    index: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """One signal that came down.
+
+    Parameters
+    ----------
+    start : Start
+        Where it started.
+    activation : Tensor
+        (), with which it started.
+    signal : Tensor
+        (C, *axes), at the pixels.
+    ending : str
+        Where it died; "" if it lives.
+    """
+
+    start: Start
+    activation: Tensor
+    signal: Tensor
+    ending: str
+
+
+def _start(output: Tensor, starts: Sequence[Start]) -> Tensor:
+    """Pick the units' activations from a layer's output (N, maps, ...)."""
+    where = torch.tensor([[start.example, *start.index] for start in starts], device=output.device)
+    return output[tuple(where.T)]
+
+
+class Projector:
+    """A model, the rules, and the layer whose units are projected.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it was.
+    rules : Table
+        Which rule serves which kind of operation.
+    layer : Layer
+        The layer.
+    batch_size : int or None
+        How many examples run at once; None for as many as fit.
+    """
+
+    def __init__(self, model: nn.Module, rules: Table, layer: Layer, batch_size: int | None) -> None:
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise InputError(f"expected a batch_size of at least 1, got {batch_size!r}")
+        if sharded(modules_of(model)):
+            raise ModelError(
+                "expected a model that keeps its parameters, got one of FSDP2, which gives them back after each "
+                "signal, and here many go through one pass: use NeuronZFDeconv, or a model without fully_shard"
+            )
+        self._model, self._rules, self._layer, self._batch_size = model, rules, layer, batch_size
+        # Of a dry run's batch: a size that no other dimension is likely to have.
+        taken = {size for parameter in model.parameters() for size in parameter.shape}
+        self._rows = next((size for size in _ROWS if size not in taken), _ROWS[-1])
+        self._sites: dict[Size, Site] = {}
+        self._trials: dict[tuple[Size, Size], ReceptiveField | None] = {}
+
+    def site(self, image: Tensor) -> Site:
+        """Learn what the layer is on an image (C, *axes).
+
+        Raises
+        ------
+        InputError
+            The layer does not run, runs several times, does not return one tensor; the model does not take the image.
+        ModelError
+            The model is in training mode.
+        """
+        if image.shape not in self._sites:
+            self._sites[image.shape] = self._surveyed(image)
+        return self._sites[image.shape]
+
+    def known(self, shape: Size) -> Site:
+        """Give the site of images that have been seen."""
+        return self._sites[shape]
+
+    def same_reads(self, site: Site, image: Size, cut: Size, position: Sequence[int], corner: Sequence[int]) -> bool:
+        """Say whether a unit reads of a cut-out what it reads of its image, through the same calls.
+
+        Parameters
+        ----------
+        site : Site
+            Of the image.
+        image, cut : torch.Size
+            (C, *axes).
+        position, corner : sequence of int
+            The unit's in the image, and the cut-out's.
+        """
+        if (image, cut) not in self._trials:
+            self._trials[image, cut] = self._tried(site, cut)
+        trial = self._trials[image, cut]
+        if trial is None or site.field is None or site.cutouts is None:
+            return False
+        return all(
+            0 <= inside < len(part) and [edge + start for edge in part[inside]] == full[place]
+            for full, part, place, inside, start in zip(
+                site.field.spans, trial.spans, position, site.cutouts.place(position), corner, strict=True
+            )
+        )
+
+    def _tried(self, site: Site, cut: Size) -> ReceptiveField | None:
+        """Run dry on a cut-out: None if the model does not take it, or does something else with it."""
+        blank = torch.empty((self._rows, *cut), dtype=self._dtype, device="meta")
+        try:
+            runs = survey(self._model, [blank], layer=site.layer, reach=True, stop=True)
+            if len(runs) != site.layer.call or runs[-1].calls != site.calls:
+                return None
+            field = field_of(runs[-1], blank.shape)
+            return None if field.obstacle else field
+        except (NotSurveyedError, InputError):
+            return None
+
+    def outputs(self, site: Site, batch: Tensor) -> Tensor:
+        """Give the layer's output for images (N, C, *axes), without a signal."""
+        return self._forward(LayerTap(site.layer, last=True), batch)
+
+    def descend(self, site: Site, batch: Tensor, turns: Sequence[Sequence[Start]]) -> Iterator[Arrival]:
+        """Run the images (or cut-outs) once, and send signals down in turns, at most one from each example in a turn.
+
+        Raises
+        ------
+        SignalError
+            A signal is no finite number.
+        """
+        path = SignalPath(self._model, self._rules, narrow=True)
+        with path, path:
+            leaf, output = self._run(path, site, batch)
+            for number, starts in enumerate(turns):
+                values = _start(output, starts)
+                kept = number + 1 < len(turns)
+                (signal,) = send(values, [leaf], values.detach(), retain_graph=kept)
+                values = values.detach()
+                lost = self._where_lost(site, batch, starts, values, signal)
+                for start, value in zip(starts, values, strict=True):
+                    yield Arrival(start, value, signal[start.example], lost.get(start.example, ""))
+
+    def _where_lost(
+        self, site: Site, batch: Tensor, starts: Sequence[Start], values: Tensor, signal: Tensor
+    ) -> dict[int, str]:
+        """Say for the examples whose signals died where they did; refuse signals that are no numbers."""
+        found, finite = arrival((signal,), len(batch))
+        dead = set(found)
+        silent = {start.example for start, value in zip(starts, values.tolist(), strict=True) if not value}
+        places = dict.fromkeys(dead & silent, "their activation is 0")
+        again = [start for start in starts if start.example in dead - silent or not finite]
+        if again:
+            examples = [start.example for start in again]
+            witness = SignalPath(self._model, self._rules, narrow=True, watch=True)
+            with witness, witness:
+                leaf, output = self._run(witness, site, batch[examples])
+                values = _start(output, [replace(start, example=number) for number, start in enumerate(again)])
+                send(values, [leaf], values.detach().where(values.isfinite(), 1.0))
+            if not finite:
+                raise SignalError(lost_numbers(witness.culprit))
+            for place, numbers in endings(range(len(again)), len(again), witness.rectified).items():
+                places |= {examples[number]: place for number in numbers}
+        return places
+
+    def batch(self, site: Site, share: float, item: Tensor) -> int:
+        """Say how many examples run at once, each with a share of the whole image's pixels."""
+        if site.alone:
+            return 1
+        if self._batch_size is not None:
+            return self._batch_size
+        # Twice: what the forward pass keeps, and the signal.
+        return max(1, int(_MEMORY / (2 * site.elements * share * item.element_size() + 1)))
+
+    def batches(self, source: Source, numbers: Iterable[int]) -> Iterator[tuple[Site, list[int], Tensor]]:
+        """Read images, and put those of one shape that follow each other into batches."""
+        waiting: list[tuple[int, Tensor]] = []
+
+        def batch() -> tuple[Site, list[int], Tensor]:
+            first = waiting[0][1]
+            return self.site(first), [number for number, _ in waiting], torch.stack([image for _, image in waiting])
+
+        for number in numbers:
+            image = source[number]
+            if waiting and (
+                image.shape != waiting[0][1].shape or len(waiting) >= self.batch(self.site(image), 1, image)
+            ):
+                yield batch()
+                waiting = []
+            waiting.append((number, check_finite(image, number)))
+        if waiting:
+            yield batch()
+
+    def _run(self, path: SignalPath, site: Site, batch: Tensor) -> tuple[Tensor, Tensor]:
+        (leaf,) = leaves_of([batch])
+        tap = LayerTap(site.layer, last=True)
+        return leaf, check_output(path.run(tap.until(self._model), (leaf,), whole=False), len(batch), self._layer)
+
+    def _forward(self, tap: LayerTap, batch: Tensor) -> Tensor:
+        try:
+            output = run_plainly(self._model, tap.until(self._model), batch)
+        except DeconvError:
+            raise
+        except RuntimeError as error:
+            shape = tuple(batch.shape[1:])
+            raise InputError(f"the model does not take an image of shape {shape}: {reason(error)}") from error
+        return check_output(output, len(batch), self._layer)
+
+    def _surveyed(self, image: Tensor) -> Site:
+        batch, self._dtype = image.expand(self._rows, *image.shape), image.dtype
+        try:
+            runs = survey(self._model, [batch], layer=self._layer, reach=True)
+        except NotSurveyedError:
+            return self._run_once(image[None])
+        layer = self._layer.settled(len(runs))
+        run = runs[(layer.call or 1) - 1]
+        if run.chance:
+            raise by_chance(run.chance)
+        field = field_of(replace(run, layer=self._layer), batch.shape)
+        cutouts = None if field.obstacle else Cutouts(field)
+        return Site(layer, field.shape, run.elements // self._rows, field, cutouts, run.calls, bool(run.mixed))
+
+    def _run_once(self, batch: Tensor) -> Site:
+        """Learn from one image what can be learnt of a model that does not run dry."""
+        refuse_training(self._model)
+        dice = state_of_dice(batch.device)
+        output = self._forward(tap := LayerTap(self._layer), batch)
+        if not all(map(torch.equal, dice, state_of_dice(batch.device))):
+            raise by_chance("an operation on the way")
+        return Site(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * batch.numel())

@@ -1,0 +1,229 @@
+"""A grid of several methods side by side: a row for each image, a column for each method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..errors import InputError
+from .page_layout import (
+    BAR,
+    DPI,
+    GAP,
+    HINTING,
+    NARROWEST,
+    SCALE,
+    TICKS,
+    Page,
+    broken,
+    fitted,
+    line_height,
+    show,
+    text_width,
+    write,
+    write_below,
+)
+from .pictures import Style, coloured, in_bytes, photograph, robust_scale, style_named
+from .tile_page import text_height
+
+__all__ = ["Column", "comparison_figure"]
+
+# Inches: the longer side of a tile, up to so many rows and columns; the least that it may have, and the shorter side.
+TILE, ROWS, COLUMNS, SMALLEST, SHORTEST = 2.1, 12, 7, 0.7, 0.35
+WORD = 1.3  # inches: what a narrow column may be widened to, so that no title is broken within a word
+LABELS = (1.45, 2.2, 3.0)  # inches: labels are as narrow as the height of their rows allows
+ABOVE, BELOW, MARGIN = 0.12, 0.03, 0.08  # inches above and below the titles, and in a tile left of and right of a text
+LARGE, SMALL, BROAD = 10, 8, 1.2  # points of titles and labels, and a tile's inches from which on they are large
+NOTES = (10, 8, 7)  # points: a text in a tile has the first of them in which it fits
+NOTE = "x-small"  # of colour bars
+NUMBERS = 1.6  # inches of a column from which on there is room for numbers below its bar
+PIXELS = 65500  # on a side: as many as a JPEG has; older versions of matplotlib stop at 2 ** 16
+BLANK, FAILED = "0.95", "error"
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of a comparison: a title, maps ``(N, C, H, W)``, and how they are drawn.
+
+    A ``"signed"`` column shows :func:`signed_rgb`, a ``"heat"`` column :func:`heat`. A method that failed has no
+    maps; its column shows the error.
+    """
+
+    title: str
+    maps: Tensor | None
+    style: Literal["signed", "heat"] = "signed"
+    error: str = ""
+
+
+def comparison_figure(
+    images: Tensor, columns: Sequence[Column], labels: Sequence[str], shared_scale: bool = False
+) -> Figure:
+    """Draw a grid: a row for each image, the image itself in the first column, then the methods.
+
+    Scales are never shared between methods: a deconvnet's signal is no gradient, and is orders of magnitude
+    larger or smaller. Nor, by default, between rows: on trained SqueezeNet the top class's DeconvNet maps
+    differ by a factor of 40 from photograph to photograph, guided backprop's by 8, and under one scale the
+    weak ones are plain grey. A map that is zero everywhere says so. With more than 12 images or 6 methods, tiles
+    get smaller.
+
+    Parameters
+    ----------
+    images : Tensor
+        ``(N, 3, H, W)`` or ``(N, 1, H, W)``, between 0 and 1.
+    columns : sequence of Column
+        One for each method, with N maps each, or with an error.
+    labels : sequence of str
+        N texts, written left of the rows; long lines are broken, and cut only where they outgrow the row.
+    shared_scale : bool
+        True: all rows of a column share the scale that its colour bar shows, so that rows can be compared.
+        False: every map has its own scale, written below it, and the bar is in units of it.
+
+    Raises
+    ------
+    InputError
+        If the numbers of images, maps and labels differ, an image or a map cannot be drawn, or the picture would have
+        more pixels than a file can hold.
+    """
+    _check(images, columns, labels)
+    aspect = images.shape[-1] / images.shape[-2]
+    grid = _Grid(aspect, ["image", *(column.title for column in columns)], labels, shared_scale)
+    for row, image in enumerate(images):
+        try:
+            show(grid.tile(row, 0), in_bytes(photograph(image)))
+        except InputError as error:
+            raise InputError(f"image {row}: {error}") from error
+    for number, column in enumerate(columns, start=1):
+        if column.maps is None:
+            grid.fail(number, column.error or "no maps")
+            continue
+        try:
+            _draw_column(grid, number, column, column.maps, shared_scale)
+        except InputError as error:
+            raise InputError(f"{column.title}: {error}") from error
+    return grid.figure
+
+
+def _check(images: Tensor, columns: Sequence[Column], labels: Sequence[str]) -> None:
+    if images.ndim != 4 or not images.numel():
+        raise InputError(
+            f"a comparison needs images of shape (N, 3, H, W) or (N, 1, H, W), at least one; got {tuple(images.shape)}"
+        )
+    rows, numbers = len(images), [("labels", len(labels))]
+    for column in columns:
+        if column.maps is not None:
+            numbers.append((f"{column.title} maps", len(column.maps)))
+            if column.maps.ndim != 4:
+                raise InputError(f"{column.title} needs maps (N, C, H, W), got {tuple(column.maps.shape)}")
+    for what, number in numbers:
+        if number != rows:
+            raise InputError(f"a comparison of {rows} images needs {rows} {what}, got {number}")
+
+
+def _draw_column(grid: _Grid, number: int, column: Column, maps: Tensor, shared_scale: bool) -> None:
+    style = style_named(column.style)
+    shared = robust_scale(style.measure(maps)) if shared_scale else None
+    for row, attribution in enumerate(maps):
+        own = robust_scale(style.measure(attribution))
+        tile = grid.tile(row, number)
+        show(tile, coloured(attribution, column.style, own if shared is None else shared))
+        if own == 0:
+            grid.note(tile, "zero everywhere", grid.width, "white" if column.style == "heat" else "black")
+        elif shared is None:
+            write_below(tile, f"s = {own:.2g}")
+    grid.bar_below(number, style, shared)
+
+
+class _Grid(Page):
+    """Tiles with labels on the left, titles above and a row of colour bars below.
+
+    Parameters
+    ----------
+    aspect : float
+        Width over height of the tiles.
+    titles : sequence of str
+        One for each column; all of them are written out, in as many lines as they need.
+    labels : sequence of str
+        One for each row.
+    shared_scale : bool
+        True: scales stand below the bars. False: below each tile.
+    """
+
+    def __init__(self, aspect: float, titles: Sequence[str], labels: Sequence[str], shared_scale: bool) -> None:
+        side = max(SMALLEST, TILE * math.sqrt(min(1, ROWS / len(labels), COLUMNS / len(titles))))
+        side = max(side, min(TILE, SHORTEST * max(aspect, 1 / aspect)))
+        self.width, self.height = side * min(aspect, 1.0), side / max(aspect, 1.0)
+        self.rows, self.step = len(labels), self.height + GAP + (0 if shared_scale else SCALE)
+        size = LARGE if self.width >= BROAD else SMALL
+        word = max(text_width(word, size) for title in titles for word in [*title.split(), ""])
+        self.slot = max(self.width, NARROWEST, min(HINTING * word, WORD))
+        titles = [broken(title, size, self.slot) for title in titles]
+        self.head = ABOVE + max(text_height(title, size) for title in titles) + BELOW
+        self.noted = shared_scale and self.slot < NUMBERS
+        foot = BAR + TICKS + (line_height(NOTE) if self.noted else 0)
+        _check_number("images", len(labels), PIXELS / DPI - self.head - foot, self.step)
+        labels = _broken_labels(labels, size, self.step - BELOW)
+        self.aside = HINTING * max(text_width(label, size) for label in labels) + 2 * GAP
+        _check_number("methods", len(titles) - 1, PIXELS / DPI - self.aside - self.slot - GAP, self.slot + GAP)
+        super().__init__(self.aside + len(titles) * (self.slot + GAP), self.head + self.rows * self.step + foot)
+        for column, title in enumerate(titles):
+            self.write(self._left(column) + self.slot / 2, self.head - BELOW, title, ha="center", fontsize=size)
+        for row, label in enumerate(labels):
+            middle = self._top(row) + (self.height + text_height(label, size)) / 2
+            self.write(self.aside - GAP, middle, label, ha="right", fontsize=size)
+
+    def tile(self, row: int, column: int) -> Axes:
+        """Return the axes of one tile."""
+        left = self._left(column) + (self.slot - self.width) / 2
+        return self.axes(left, self._top(row), self.width, self.height)
+
+    def fail(self, column: int, error: str) -> None:
+        """Fill a column with empty tiles, of which the first one says why."""
+        for row in range(self.rows):
+            tile = self.axes(self._left(column), self._top(row), self.slot, self.height)
+            tile.set(xticks=[], yticks=[], facecolor=BLANK)
+            tile.spines[:].set_visible(False)
+            self.note(tile, FAILED if row else error, self.slot, "dimgrey")
+
+    def note(self, tile: Axes, text: str, width: float, colour: str) -> None:
+        """Write into the middle of a tile, as large as it fits."""
+        text, size = fitted(text, NOTES, width - MARGIN, self.height - MARGIN)
+        write(tile, 0.5, 0.5, text, ha="center", va="center", color=colour, fontsize=size)
+
+    def bar_below(self, column: int, style: Style, scale: float | None) -> None:
+        """Draw the colour bar of a column; a narrow one has no room for numbers, and its scale stands below it."""
+        left, top = self._left(column), self._top(self.rows)
+        if scale and self.noted:
+            self.bar(style, None, left, top, self.slot, f"\ns = {scale:.2g}")
+        else:
+            self.bar(style, scale, left, top, self.slot)
+
+    def _left(self, column: int) -> float:
+        return self.aside + column * (self.slot + GAP)
+
+    def _top(self, row: int) -> float:
+        return self.head + row * self.step
+
+
+def _check_number(what: str, count: int, room: float, step: float) -> None:
+    most = int(room / step)
+    if count > most:
+        raise InputError(
+            f"a picture has at most {PIXELS} pixels on a side, room for {most} {what} of this shape; got {count}"
+        )
+
+
+def _broken_labels(labels: Sequence[str], size: float, height: float) -> list[str]:
+    texts: dict[str, str] = {}
+    for width in LABELS:
+        texts = {label: broken(label, size, width) for label in set(labels)}
+        if all(text_height(text, size) <= height for text in texts.values()):
+            break
+    else:
+        texts = {label: fitted(label, [size], LABELS[-1], height)[0] for label in texts}
+    return [texts[label] for label in labels]

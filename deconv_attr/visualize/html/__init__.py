@@ -1,0 +1,26 @@
+"""Static pages: a gallery of feature maps, figure 2 of Zeiler and Fergus (2013), to browse; and a comparison.
+
+It knows pictures, names and tables of numbers, no models; what it writes needs no server and no network.
+
+A gallery is a folder. ``sheet`` makes one picture of a feature map's tiles, ``folder`` replaces the files of a gallery,
+``write`` puts layer after layer into it; ``templates`` holds the page itself: its HTML, by Jinja2, its style and its
+three scripts, of which ``page.js`` keeps the state in the address, ``cards.js`` shows a layer and ``view.js`` a single
+feature map.
+
+A comparison of methods is a single file, by ``report`` and the templates of that name.
+"""
+
+from .gallery import PageLayer, Slugs, write_page
+from .gallery_folder import GalleryFolder
+from .report import PAGES, ReportColumn, report_path, write_report
+
+__all__ = [
+    "PAGES",
+    "GalleryFolder",
+    "PageLayer",
+    "ReportColumn",
+    "Slugs",
+    "report_path",
+    "write_page",
+    "write_report",
+]

@@ -1,0 +1,116 @@
+"""The folder of a gallery: its files are replaced one by one, and ``index.html`` last."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from ...errors import InputError
+from ..writing import writing
+
+__all__ = ["GENERATOR", "GalleryFolder"]
+
+GENERATOR = "deconv_attr gallery"
+"""What made the index, as it says itself, so that one can tell it from any other page."""
+
+INDEX, PART = "index.html", ".part"
+OURS = re.compile(
+    r"files/(page\.css|\w+\.js|layer-[\w.-]+\.js|image-\d+\.(png|jpg)|maps-[\w.-]+/map-\d+\.(png|jpg))(\.part)?",
+    re.ASCII,
+)
+"""Every file beside the index that a gallery may consist of; see :func:`deconv_attr.visualize.html.write_page`."""
+
+
+class GalleryFolder:
+    """A folder to which a gallery is written.
+
+    An older gallery there loses its index when the first file is written, and then its files one by one: at no time
+    is there a page that shows files of two galleries. Nothing is touched before that.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder; made if only it is missing.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written, or it has an index that is no gallery's.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._written: set[str] = set()
+        if not self.path.parent.is_dir():
+            raise InputError(f"cannot write {self.path}: there is no folder {self.path.parent}")
+        with writing(self.path):
+            self.path.mkdir(exist_ok=True)
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise InputError(f"cannot write {self.path}: Permission denied")
+        index = self.path / INDEX
+        if index.exists() and not _is_gallery(index):
+            raise InputError(f"cannot write {index}: there is one already that is not a gallery's")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, or nothing at all.
+
+        Parameters
+        ----------
+        name : str
+            The path within the folder, with slashes; folders are made.
+        content : bytes
+            All of it.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written.
+        """
+        path = self.path / name
+        with writing(path):
+            if not self._written:
+                (self.path / INDEX).unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(path.name + PART)
+            try:
+                part.write_bytes(content)
+                part.replace(path)
+            except OSError:
+                with suppress(OSError):
+                    part.unlink()
+                raise
+        self._written.add(name.casefold())  # some file systems keep the case of an older file's name
+
+    def finish(self, index: bytes) -> Path:
+        """Write the index, remove what an earlier gallery left, and return the index's path."""
+        self.write(INDEX, index)
+        for name in list(_names(self.path, "files")):
+            if OURS.fullmatch(name) and name.casefold() not in self._written:
+                path = self.path / name
+                with suppress(OSError):  # nothing shows it
+                    path.unlink()
+                    if path.parent.name.startswith("maps-"):
+                        path.parent.rmdir()  # fails until it is empty
+        return self.path / INDEX
+
+
+def _is_gallery(index: Path) -> bool:
+    try:
+        return f'<meta name="generator" content="{GENERATOR}">'.encode() in index.read_bytes()
+    except OSError:
+        return False
+
+
+def _names(root: Path, folder: str) -> Iterator[str]:
+    """List the files below a folder by their paths from the root, following no links."""
+    if (root / folder).is_symlink():
+        return
+    for path in (root / folder).iterdir():
+        name = str(PurePosixPath(folder, path.name))
+        if path.is_dir():
+            yield from _names(root, name)
+        else:
+            yield name

@@ -1,0 +1,226 @@
+"""Writes a comparison of methods as one page: a single file with everything in it, to be mailed or kept in a wiki.
+
+Its style is ``page.css``, the gallery's, with ``report.css`` after it; its pictures are data URIs. Its policy names the
+hashes of the one style and the one script, so that nothing else is run, and nothing is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from ...errors import InputError
+from ...evidence.bootstrap import Estimate
+from ...evidence.table import Cell, Failure, Table, text, value
+from ..tiles import Bytes
+from ..writing import writable, writing
+from .rendering import rendered
+from .sprites import encoded
+
+__all__ = ["PAGES", "ReportColumn", "report_path", "write_report"]
+
+PAGES = (".html", ".htm")
+"""The endings of file names that a page can have."""
+
+PART = ".part"
+MOST_EXACT = 4_000_000  # pixels of all pictures together: about 10 MB as PNG; as JPEG, they take a third of that
+SHARP = 100  # pixels; smaller pictures are magnified, and their pixels kept sharp: LARGE in view.js
+MOST_SHARED = 6  # columns of pictures that share the width of a window; for more the grid scrolls by itself
+MIME = {".png": "image/png", ".jpg": "image/jpeg"}
+
+
+@dataclass(frozen=True, eq=False)
+class ReportColumn:
+    """One method of a comparison, as pictures.
+
+    Parameters
+    ----------
+    title : str
+        Its name.
+    pictures : sequence of ndarray
+        (H, W, 3), bytes, one for each image; empty if the method failed.
+    scales : sequence of str
+        Written below the pictures; empty, or one for each.
+    error : str
+        Why it failed; shown once, in place of its pictures.
+    """
+
+    title: str
+    pictures: Sequence[Bytes]
+    scales: Sequence[str] = ()
+    error: str = ""
+
+
+def write_report(
+    path: str | Path,
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    verdict: str,
+    notes: Sequence[str],
+    table: Table,
+    images: Sequence[Bytes],
+    labels: Sequence[str],
+    columns: Sequence[ReportColumn],
+    figures: Sequence[tuple[str, bytes]] = (),
+) -> Path:
+    """Write a comparison as one HTML file that needs no other file and no network, or write nothing at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where to write; see :func:`report_path`.
+    title : str
+        The heading.
+    facts : sequence of tuple
+        Pairs of a word and what it is, shown below the heading.
+    verdict : str
+        A paragraph.
+    notes : sequence of str
+        A list below it; no list if there are none.
+    table : Table
+        Can be sorted by each column; its legend and its errors stand below it. The first cell of a row names it.
+    images : sequence of ndarray
+        (H, W, 3), bytes.
+    labels : sequence of str
+        One for each image.
+    columns : sequence of ReportColumn
+        The methods, in the order to be shown.
+    figures : sequence of tuple
+        Pairs of what a figure shows and its SVG file.
+
+    Returns
+    -------
+    Path
+        Of the file, to be opened in a browser.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, or the numbers of images, labels, pictures and scales differ.
+    """
+    target = report_path(path)
+    _check_numbers(len(images), labels, columns)
+    style, script = _style(1 + len(columns)), _asset("report.js")
+    page = rendered(
+        "report.html",
+        style=Markup(style),
+        style_hash=_hash(style),
+        script=Markup(script),
+        script_hash=_hash(script),
+        title=title,
+        facts=facts,
+        verdict=verdict,
+        notes=notes,
+        table=table,
+        rows=[[_shown(cell) for cell in row] for row in table.rows],
+        figures=[(what, _uri("image/svg+xml", svg)) for what, svg in figures],
+        columns=columns,
+        wide=1 + len(columns) > MOST_SHARED,
+        grid=_grid(images, labels, columns),
+    )
+    _replace(target, page)
+    return target
+
+
+def report_path(name: str | Path) -> Path:
+    """Return a name as a path to which :func:`write_report` can write.
+
+    Raises
+    ------
+    InputError
+        If the ending is none of :data:`PAGES`, the folder is missing, or the place cannot be written.
+    """
+    return writable(name, "page", PAGES)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + PART)
+    with writing(path):
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _check_numbers(images: int, labels: Sequence[str], columns: Sequence[ReportColumn]) -> None:
+    counts = [("labels", len(labels))]
+    counts += [(f"pictures of {column.title}", len(column.pictures)) for column in columns if column.pictures]
+    counts += [(f"scales of {column.title}", len(column.scales)) for column in columns if column.scales]
+    for what, number in counts:
+        if number != images:
+            raise InputError(f"a comparison of {images} images needs {images} {what}, got {number}")
+
+
+# ------------------------------------------------------------------------------------------------ what is in the page
+
+
+def _shown(cell: Cell) -> dict[str, str]:
+    """Give a cell's text, its kind, the number to sort it by if it has one, and what stands beside a mean."""
+    whole = text(cell)
+    if isinstance(cell, Failure):
+        return {"kind": "error", "text": whole}
+    if isinstance(cell, str):
+        return {"kind": "name", "text": whole}
+    number = value(cell)
+    if number is None:
+        return {"kind": "undefined", "text": whole}
+    shown = {"kind": "number", "value": repr(number).replace("inf", "Infinity"), "text": whole}  # as a script reads it
+    if isinstance(cell, Estimate):
+        shown["text"] = re.split(r"(?=[ ,])", whole)[0]
+        shown["beside"] = whole.removeprefix(shown["text"])
+    return shown
+
+
+def _grid(images: Sequence[Bytes], labels: Sequence[str], columns: Sequence[ReportColumn]) -> list[dict[str, Any]]:
+    """Give a row for each image: its label, the image, and the methods' pictures; a failed method in the first only."""
+    every = [ReportColumn("image", images), *columns]
+    pixels = sum(picture.shape[0] * picture.shape[1] for column in every for picture in column.pictures)
+    rows: list[dict[str, Any]] = []
+    for number, label in enumerate(labels):
+        cells = []
+        for column in every:
+            if column.pictures:
+                scale = column.scales[number] if column.scales else ""
+                cells.append(_cell(column.title, column.pictures[number], scale, exact=pixels <= MOST_EXACT))
+            elif number == 0:
+                cells.append({"title": column.title, "error": column.error or "no pictures"})
+        rows.append({"label": label, "cells": cells})
+    return rows
+
+
+def _cell(title: str, picture: Bytes, scale: str, exact: bool) -> dict[str, Any]:
+    height, width, _ = picture.shape
+    ending, content = encoded(picture, 0 if exact else max(height, width))
+    return {
+        "title": title,
+        "scale": scale,
+        "source": _uri(MIME[ending], content),
+        "height": height,
+        "width": width,
+        "sharp": max(height, width) < SHARP,
+    }
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
+
+
+def _style(columns: int) -> str:
+    return f":root {{ --columns: {columns}; }}\n{_asset('page.css')}{_asset('report.css')}"
+
+
+def _asset(name: str) -> str:
+    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return f"sha256-{b64encode(hashlib.sha256(content.encode()).digest()).decode('ascii')}"

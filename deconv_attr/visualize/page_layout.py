@@ -1,0 +1,232 @@
+"""Places on a figure, in inches from its top left corner, and what stands there: pictures, texts, colour bars.
+
+The layout is computed, not fitted: a picture of one row looks like one row of a picture of six.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
+
+from .pictures import Picture, Style
+from .tiles import Bytes
+
+__all__ = [
+    "BAR",
+    "BETWEEN",
+    "DPI",
+    "GAP",
+    "HINTING",
+    "LABEL_SIZE",
+    "NARROWEST",
+    "SCALE",
+    "TICKS",
+    "Page",
+    "Sheet",
+    "broken",
+    "columns_for",
+    "fitted",
+    "line_height",
+    "show",
+    "text_width",
+    "write",
+    "write_below",
+    "write_inside",
+]
+
+# Inches: between two tiles, a colour bar and the numbers below it, a scale below its tile.
+GAP, BAR, TICKS, SCALE = 0.1, 0.1, 0.5, 0.16
+DPI = 150
+CUT = "…"
+HINTING = 1.04  # letters are moved to whole pixels: a drawn line is up to this much wider than its outlines
+
+# A sheet's tiles (1.5 has 225 pixels, so that the usual image of 224 is not shrunk), the narrowest column of them
+# (a scale stands below), the space between two units, the header, one line of a label: in inches.
+SHEET_TILE, NARROWEST, BETWEEN, HEADER, LINE = 1.5, 0.85, 0.3, 0.26, 0.16
+LABEL_SIZE, HEADER_SIZE = 9, 8  # points
+PAGE = 1.5  # the width over the height that a sheet of many units comes near to
+
+
+def show(axes: Axes, picture: Picture | Bytes, title: str = "", colours: str | None = None) -> None:
+    """Draw a picture with square pixels, row 0 on top, whatever the user's own plots do.
+
+    Large pixels stay sharp; "antialiased" smooths only where a pixel of the picture is about one of the figure.
+    """
+    axes.imshow(picture, vmin=0, vmax=1, cmap=colours, origin="upper", aspect="equal", interpolation="antialiased")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize="medium", pad=4, parse_math=False)
+
+
+def write(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
+    """Write at a place relative to a tile. A class name is no formula, whatever dollars it holds."""
+    axes.text(x, y, text, transform=axes.transAxes, parse_math=False, **look)
+
+
+def write_below(axes: Axes, text: str) -> None:
+    """Write a short note, such as a scale, centred below a tile; it takes ``SCALE`` inches."""
+    place = axes.transAxes + ScaledTranslation(0, -2.5 / 72, axes.figure.dpi_scale_trans)
+    axes.text(0.5, 0, text, transform=place, ha="center", va="top", fontsize="x-small", parse_math=False)
+
+
+def write_inside(axes: Axes, text: str) -> None:
+    """Write a short note into the lower left corner of a tile, where the caller's own figure may be full around it."""
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
+    write(axes, 0.03, 0.03, text, ha="left", va="bottom", fontsize="x-small", bbox=paper)
+
+
+def line_height(size: float | str) -> float:
+    """Return the distance of two lines in inches, in a size in points."""
+    return 1.25 * FontProperties(size=size).get_size_in_points() / 72
+
+
+def text_width(text: str, size: float | str) -> float:
+    """Return the width of the longest line in inches, in matplotlib's usual font of a size in points."""
+    font = FontProperties(size=size)
+    lines = text.splitlines()
+    return max((text_to_path.get_text_width_height_descent(line, font, False)[0] for line in lines), default=0) / 72
+
+
+def broken(text: str, size: float | str, width: float) -> str:
+    """Break lines, and words where they must, so that none is wider than a number of inches."""
+    return "\n".join(_broken_line(line, size, width) for line in text.splitlines())
+
+
+def _broken_line(line: str, size: float | str, width: float) -> str:
+    letters, result = len(line), line
+    while (found := HINTING * text_width(result, size)) > width and letters > 1:
+        letters = max(1, min(letters - 1, int(letters * width / found)))
+        result = textwrap.fill(line, letters)
+    return result
+
+
+def fitted(text: str, sizes: Sequence[float], width: float, height: float) -> tuple[str, float]:
+    """Break a text into a place, in the first of some sizes in which it fits whole; cut it in the last of them."""
+    lines: list[str] = []
+    for size in sizes:
+        lines, most = broken(text, size, width).splitlines(), max(1, int(height / line_height(size)))
+        whole = all(HINTING * text_width(word, size) <= width for word in text.split())
+        if whole and len(lines) <= most:
+            break
+    if len(lines) > most:
+        last = lines[most - 1]
+        while last and HINTING * text_width(last + CUT, size) > width:
+            last = last[:-1]
+        lines = [*lines[: most - 1], last.rstrip() + CUT]
+    return "\n".join(lines), size
+
+
+def _colour_bar(axes: Axes, style: Style, scale: float | None, note: str) -> None:
+    """Draw what the colours mean: values where there is one scale, else multiples of each map's own ``s``."""
+    ends = [end for end in (-1, 0, 1) if end >= style.lowest and (scale != 0 or end == 0)]
+    names = [{-1: "-s", 0: "0", 1: "s"}[end] if scale is None else f"{end * scale:.2g}" for end in ends]
+    colours = ScalarMappable(Normalize(style.lowest, 1), style.colours)
+    bar = axes.figure.colorbar(colours, cax=axes, orientation="horizontal", extend=style.extend, ticks=ends)
+    bar.ax.set_xticklabels(names, fontsize="x-small")
+    bar.set_label(style.caption + note, fontsize="x-small", labelpad=1)
+
+
+class Page:
+    """A figure of a size in inches, on which axes and texts have places in inches."""
+
+    def __init__(self, width: float, height: float, make: Callable[..., Figure] = Figure) -> None:
+        self.size = width, height
+        self.figure = make(figsize=self.size, dpi=DPI)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Return new axes that fill a place."""
+        across, down = self.size
+        return self.figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+    def write(self, left: float, bottom: float, text: str, **look: Any) -> None:
+        """Write a text whose lower left corner is at a place."""
+        x, y = left / self.size[0], 1 - bottom / self.size[1]
+        self.figure.text(x, y, text, va="bottom", parse_math=False, **look)
+
+    def bar(self, style: Style, scale: float | None, left: float, top: float, width: float, note: str = "") -> None:
+        """Draw a colour bar below a column of tiles, a little narrower than they are, and a note below its caption."""
+        _colour_bar(self.axes(left + 0.1 * width, top, 0.8 * width, BAR), style, scale, note)
+
+
+class Sheet(Page):
+    """Units from left to right and top to bottom, each a row of tiles below its label; one colour bar at the foot.
+
+    Every picture keeps its aspect, and its longer side fills a tile.
+
+    Parameters
+    ----------
+    units : sequence
+        For each unit the ``(height, width)`` of its pictures in pixels, as many as there are names.
+    names : sequence of str
+        What the pictures of a unit are, written once above the page; nothing where there is one picture.
+    labels : sequence of str
+        One for each unit, or none.
+    below : float
+        Room below the tiles in inches.
+    """
+
+    def __init__(
+        self, units: Sequence[Sequence[tuple[int, int]]], names: Sequence[str], labels: Sequence[str], below: float
+    ) -> None:
+        self.sizes = [[_fitted(*shape) for shape in shapes] for shapes in units]
+        self.widths = [max(NARROWEST, *(width for _, width in pictures)) for pictures in zip(*self.sizes, strict=True)]
+        self.height = max(height for pictures in self.sizes for height, _ in pictures)
+        self.across = sum(self.widths) + GAP * (len(self.widths) - 1)
+        self.labels = [broken(label, LABEL_SIZE, self.across) for label in labels]
+        self.names = names if len(names) > 1 else ()
+        lines = [label.count("\n") + 1 if label else 0 for label in self.labels] or [0] * len(units)
+        step = self.height + below + GAP
+        self.columns = columns_for(len(units), self.across + BETWEEN, step + LINE * max(lines))
+        self.head = self.foot = GAP + (HEADER if self.names else 0)
+        self.tops = []  # of the tiles in each row
+        for start in range(0, len(units), self.columns):
+            self.tops.append(self.foot + LINE * max(lines[start : start + self.columns]))
+            self.foot = self.tops[-1] + step
+        super().__init__(GAP + self.columns * (self.across + BETWEEN) - BETWEEN + GAP, self.foot + BAR + TICKS)
+
+    def tiles(self, number: int) -> NDArray[np.object_]:
+        """Write a unit's label, in the first row the names too, and return the axes of its pictures."""
+        row, column = divmod(number, self.columns)
+        left, top = GAP + column * (self.across + BETWEEN), self.tops[row]
+        lefts = [left + sum(self.widths[:i]) + i * GAP for i in range(len(self.widths))]
+        if row == 0:
+            for left, name in zip(lefts, self.names, strict=False):
+                self.write(left, self.head - 0.08, name, fontsize=HEADER_SIZE, color="dimgrey")
+        if self.labels:
+            self.write(lefts[0], top - 0.03, self.labels[number], fontsize=LABEL_SIZE)
+        places = zip(lefts, self.widths, self.sizes[number], strict=True)
+        axes = [
+            self.axes(left + (slot - width) / 2, top + (self.height - height) / 2, width, height)
+            for left, slot, (height, width) in places
+        ]
+        return np.array(axes, dtype=object)
+
+    def bar_at_foot(self, style: Style, scale: float | None) -> None:
+        """Draw the colour bar of all units."""
+        self.bar(style, scale, GAP, self.foot, self.widths[0])
+
+
+def _fitted(height: int, width: int) -> tuple[float, float]:
+    """Return height and width in inches."""
+    return SHEET_TILE * height / max(height, width), SHEET_TILE * width / max(height, width)
+
+
+def columns_for(units: int, width: float, height: float) -> int:
+    """Return how many units to put side by side: a page near to PAGE, with few empty places in its last row."""
+
+    def cost(columns: int) -> float:
+        rows = math.ceil(units / columns)
+        return abs(math.log(columns * width / (rows * height) / PAGE)) + 2 * (rows * columns - units) / units
+
+    return min(range(1, units + 1), key=cost)
