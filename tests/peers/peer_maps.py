@@ -11,15 +11,14 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from nets import DIFFICULT, FunctionalRelu, LocalResponseNorm, Net, PlainModules, build
+from nets import DIFFICULT, FunctionalRelu, LocalResponseNorm, Net, PlainModules, build, killer
 from oracle import project_class, relative_error
 from peer_tools import CRP, DECONV_ATTR, TORCHRAYS, ZENNITS, Tool, ability, conditional, deconvnet
 from peers import TARGET
 from state import snapshot
-from test_signal import killer
-from test_torchvision import build as torchvisions
-from test_torchvision import images
 from torch import Tensor, nn
+from torchvision_nets import build as torchvisions
+from torchvision_nets import images
 
 from deconv_attr import DECONVNET, GRADIENT, DeconvError, Kind, ZFDeconv, coverage
 

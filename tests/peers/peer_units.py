@@ -11,8 +11,8 @@ import torch
 from captum.attr import NeuronDeconvolution
 from peer_chain import LAYER, SHAPE, UNIT, chain, gradient_at_the_layer, image, lower_part, one_hot, projection, same
 from peer_tools import CAPTUMS, CRP, DECONV_ATTR, TORCHRAYS, ZENNITS, ability, deconvnet
+from reading import bytes_of
 from searching import brute_force
-from test_gallery import bytes_of
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 

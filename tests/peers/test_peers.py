@@ -66,7 +66,7 @@ GROUPS = {
             *("right", "right", "right", "right", "right"),
         ),
         row(
-            f"the {len(nets.DIFFICULT)} difficult graphs that we test with (`tests/nets.py`)",
+            f"the {len(nets.DIFFICULT)} difficult graphs that we test with (`tests/support/nets.py`)",
             maps.how_many,
             *("34 right", "3 right, 1 error", "6 right, 1 error", "6 right, 1 error", "18 right"),
         ),

@@ -1,6 +1,6 @@
 """Ctrl-C at every line of ours leaves model and thread as they were, and arrives as what it is.
 
-In the suite it strikes at every few lines; ``EVERY_LINE=1 pytest tests/test_interrupts.py`` takes them all.
+In the suite it strikes at every few lines; ``EVERY_LINE=1 pytest tests/engine/test_interrupts.py`` takes them all.
 """
 
 import contextlib

@@ -4,12 +4,11 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch.distributed
 from searching import same
-from test_strongest_file import Pixels, arrays, interrupt, make_net, parts
+from test_search_file import Pixels, arrays, interrupt, make_net, parts
 
 from deconv_attr import Strongest, strongest
 
@@ -21,7 +20,7 @@ START = """
 import os, signal, sys, time
 import torch
 import torch.distributed as dist
-from test_strongest_file import Pixels, make_net
+from test_search_file import Pixels, make_net
 from deconv_attr import strongest
 from deconv_attr.gallery.search import is_first
 rank, file = int(os.environ["RANK"]), sys.argv[1]
@@ -31,7 +30,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 
 
 def torchrun(script, *arguments, processes=2):
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    path = os.pathsep.join(sys.path)
     command = [sys.executable, "-c", START + textwrap.dedent(script), *map(str, arguments)]
     return subprocess.run(
         [*TORCHRUN, f"--nproc-per-node={processes}", "--no-python", *command],

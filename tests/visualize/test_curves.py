@@ -7,8 +7,8 @@ import pytest
 import torch
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from test_visualize_comparison import assert_apart, extents
-from test_visualize_projections import canvas
+from test_comparison_grid import assert_apart, extents
+from test_projection_figures import canvas
 
 from deconv_attr.errors import InputError
 from deconv_attr.visualize import Curve, Panel, curves, curves_figure, save_figure

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from nets import killer
 from state import snapshot
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -11,21 +12,6 @@ from torch.utils.checkpoint import checkpoint
 from deconv_attr import DECONVNET, GRADIENT, DeadSignalWarning, ZFDeconv, coverage
 from deconv_attr.errors import ModelError, RuleError, SignalError
 from deconv_attr.rules.tables import choose
-
-
-def killer(bias=-1.0):
-    """A signal of 1 at class 0 is positive at the last ReLU, and negative everywhere at `early`'s; class 1 lives."""
-    net = nn.Sequential()
-    net.add_module("early", nn.Conv2d(1, 2, 1))
-    net.add_module("early_relu", nn.ReLU())
-    net.add_module("late", nn.Conv2d(2, 2, 1))
-    net.add_module("late_relu", nn.ReLU())
-    net.add_module("pool", nn.AdaptiveAvgPool2d(1))
-    net.add_module("flatten", nn.Flatten())
-    with torch.no_grad():
-        net.early.weight.copy_(torch.ones(2, 1, 1, 1))
-        net.late.weight.copy_(torch.tensor([[-1.0, -2.0], [1.0, 2.0]]).view(2, 2, 1, 1))
-    return net
 
 
 def test_a_dead_signal_warns_where_and_gives_zeros():

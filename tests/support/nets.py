@@ -376,3 +376,18 @@ DIFFICULT = [
 def build(kind: type[Net], seed: int = 0) -> Net:
     torch.manual_seed(seed)
     return kind().double().eval()
+
+
+def killer(bias=-1.0):
+    """A signal of 1 at class 0 is positive at the last ReLU, and negative everywhere at `early`'s; class 1 lives."""
+    net = nn.Sequential()
+    net.add_module("early", nn.Conv2d(1, 2, 1))
+    net.add_module("early_relu", nn.ReLU())
+    net.add_module("late", nn.Conv2d(2, 2, 1))
+    net.add_module("late_relu", nn.ReLU())
+    net.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    net.add_module("flatten", nn.Flatten())
+    with torch.no_grad():
+        net.early.weight.copy_(torch.ones(2, 1, 1, 1))
+        net.late.weight.copy_(torch.tensor([[-1.0, -2.0], [1.0, 2.0]]).view(2, 2, 1, 1))
+    return net

@@ -11,7 +11,7 @@ pytest.importorskip("ipykernel", reason="needs nbclient and ipykernel: pip insta
 import nbformat
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).parents[1] / "examples" / "story.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "story.ipynb"
 
 
 def shown(notebook):

@@ -13,7 +13,7 @@ from torch import nn
 
 from deconv_attr.demo import Shapes, load_model, normalise
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "one_unit.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "one_unit.py"
 STEPS = (
     "9 rectify",
     "8 filter",

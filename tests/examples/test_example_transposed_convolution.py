@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "transposed_convolution.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "transposed_convolution.py"
 RANDOM, FEW, TRAINED, ORTHOGONAL = (
     "12 random filters, 5x5, stride 1",
     "4 random filters, 5x5, stride 2",

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from nets import DIFFICULT, build
-from test_torchvision import RIGHT_IN_CAPTUM, WRONG_IN_CAPTUM, images
-from test_torchvision import build as build_torchvision
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torchvision_nets import RIGHT_IN_CAPTUM, WRONG_IN_CAPTUM, images
+from torchvision_nets import build as build_torchvision
 
 from deconv_attr import DECONVNET, Kind, coverage
 from deconv_attr.rules.operations import NAMES, Operation, Question, identify, identify_node, operation_name, tensors_in

@@ -19,7 +19,7 @@ from deconv_attr.cli.models import load_classifier
 from deconv_attr.evidence import comparison
 from deconv_attr.evidence.inputs import compare
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 NETS = """
 import torch

@@ -5,6 +5,7 @@ Weights are positive, so a huge pixel reaches, through ReLUs and max-pools too, 
 
 import contextlib
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -116,3 +117,7 @@ def other_values(model, x, layer="", positions=None):
         if not torch.allclose(part[(0, ..., *site.cutouts.place(unit))], whole[(0, ..., *unit)], rtol=1e-9, atol=1e-12):
             wrong.append((unit, window))
     return wrong, without
+
+
+def bytes_of(picture):
+    return np.asarray((np.asarray(picture) * 255).round(), np.int64)

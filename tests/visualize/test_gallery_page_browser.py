@@ -9,7 +9,7 @@ import pytest
 from browsing import Page, chromium, contrast, luminance
 from PIL import Image
 from selenium.webdriver import Keys
-from test_page import NASTY, layer_of, map_tiles, write
+from test_gallery_page import NASTY, layer_of, map_tiles, write
 
 from deconv_attr.visualize.html.gallery import PageLayer
 

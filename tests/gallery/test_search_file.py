@@ -318,13 +318,13 @@ def test_writers_of_one_file_do_not_meet(net, file):
     found = strongest(net, Pixels())
     script = f"""
 import sys
-from test_strongest_file import make_net, Pixels
+from test_search_file import make_net, Pixels
 from deconv_attr import strongest
 found = strongest(make_net(), Pixels())
 for _ in range(100):
     found.save({str(file)!r})
 """
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    path = os.pathsep.join(sys.path)
     environment = os.environ | {"PYTHONPATH": path}
     others = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(2)]
     while any(other.poll() is None for other in others):
@@ -357,7 +357,7 @@ SCRIPT = textwrap.dedent(
     """
     import signal, sys, time
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    from test_strongest_file import Pixels, make_net
+    from test_search_file import Pixels, make_net
     from deconv_attr import strongest
     slow = {number: lambda: time.sleep(0.03) for number in range(200)}
     strongest(make_net(), Pixels(when=slow), file=sys.argv[1], resume=True, checkpoint_every=0)
@@ -368,7 +368,7 @@ SCRIPT = textwrap.dedent(
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_process_is_gone_on_with(file, how):
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    path = os.pathsep.join(sys.path)
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(file)], env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL
     )

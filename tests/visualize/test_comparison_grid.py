@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
-from test_visualize import bar_ticks, random_maps, tiles
-from test_visualize_projections import canvas
+from test_pictures import bar_ticks, random_maps, tiles
+from test_projection_figures import canvas
 
 from deconv_attr.errors import InputError
 from deconv_attr.visualize import Column, coloured, comparison_figure, comparison_grid, robust_scale

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import project as oracle
+from reading import bytes_of
 from state import snapshot
 from torch import nn
 from torch.utils.data import Dataset
@@ -48,10 +49,6 @@ def make_net(seed=0):
 @pytest.fixture
 def net():
     return make_net()
-
-
-def bytes_of(picture):
-    return np.asarray((np.asarray(picture) * 255).round(), np.int64)
 
 
 def by_hand(net, data, layer, top, feature_map):

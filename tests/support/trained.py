@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import torchvision
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 WEIGHTS = DATA / "squeezenet1_0_imagenet.pt"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from trained import DATA, squeezenet
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from deconv_attr.demo import CLASS_NAMES, Shapes, load_model, normalise
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 METHODS = ("Deconvolution", "ZFDeconv", "ZFDeconv*")
 TRIANGLE, DISC = CLASS_NAMES.index("triangle"), CLASS_NAMES.index("disc")
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from nets import DIFFICULT, build
 from oracle import relative_error
-from test_torchvision import RIGHT_IN_CAPTUM, WRONG_IN_CAPTUM, images
-from test_torchvision import build as build_torchvision
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+from torchvision_nets import RIGHT_IN_CAPTUM, WRONG_IN_CAPTUM, images
+from torchvision_nets import build as build_torchvision
 
 from deconv_attr import (
     DECONVNET,

@@ -7,7 +7,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from test_visualize import random_maps, texts
+from test_pictures import random_maps, texts
 
 from deconv_attr.errors import InputError
 from deconv_attr.visualize import projections_figure, robust_scale, save_figure, signed_rgb, visualize_projection

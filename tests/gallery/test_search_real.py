@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from searching import brute_force, rows, same
-from test_strongest_ranks import pytestmark as needs_gloo
-from test_strongest_ranks import torchrun
+from test_search_distributed import pytestmark as needs_gloo
+from test_search_distributed import torchrun
 from torch.utils.data import DataLoader, Subset
 from torchvision.transforms.functional import center_crop, resize
 from trained import DATA, WEIGHTS, squeezenet
@@ -23,7 +23,7 @@ COUNT = 96
 
 NET = f"""
 import sys
-sys.path.append({str(Path(__file__).parent)!r})
+sys.path.append({str(Path(__file__).parents[1] / "support")!r})
 from torch.utils.data import Subset
 from trained import squeezenet
 from deconv_attr import Photographs
