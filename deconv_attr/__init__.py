@@ -2,22 +2,36 @@
 
 >>> from deconv_attr import ZFDeconv
 >>> attributions = ZFDeconv(model).attribute(x, target=5)   # doctest: +SKIP
+
+A name is imported when it is first asked for (PEP 562), so that ``import deconv_attr`` costs next to nothing.
 """
 
-from .attribution.at_layer import LayerZFDeconv, NeuronZFDeconv
-from .attribution.zf_deconv import ZFDeconv, coverage
-from .engine.coverage import Coverage
-from .errors import DeadSignalWarning, DeconvError
-from .evidence.inputs import Comparison, compare
-from .evidence.methods import Method
-from .gallery import Evolution, Gallery, evolution
-from .gallery.images import Photographs
-from .gallery.search import Strongest, strongest
-from .rules.operations import Kind
-from .rules.switches import Switches
-from .rules.tables import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
-from .units.projection import Projection, project
-from .units.receptive_fields import ReceptiveField, receptive_field
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .attribution import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage
+    from .engine import Coverage
+    from .errors import DeadSignalWarning, DeconvError
+    from .evidence import Comparison, Method, compare, controls, default_methods, rule_tables
+    from .gallery import Evolution, Gallery, Photographs, Strongest, evolution, strongest
+    from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP, Kind, Switches
+    from .units import Projection, ReceptiveField, project, receptive_field
+
+_CHAPTERS = {
+    "attribution": ["LayerZFDeconv", "NeuronZFDeconv", "ZFDeconv", "coverage"],
+    "engine": ["Coverage"],
+    "errors": ["DeadSignalWarning", "DeconvError"],
+    "evidence": ["Comparison", "Method", "compare", "controls", "default_methods", "rule_tables"],
+    "gallery": ["Evolution", "Gallery", "Photographs", "Strongest", "evolution", "strongest"],
+    "rules": ["DECONVNET", "DESALINET", "GRADIENT", "GUIDED_BACKPROP", "Kind", "Switches"],
+    "units": ["Projection", "ReceptiveField", "project", "receptive_field"],
+}
+_HOME = {name: chapter for chapter, names in _CHAPTERS.items() for name in names}
+
+__version__ = "0.1.0"
 
 __all__ = [
     "DECONVNET",
@@ -40,10 +54,25 @@ __all__ = [
     "Strongest",
     "Switches",
     "ZFDeconv",
+    "__version__",
     "compare",
+    "controls",
     "coverage",
+    "default_methods",
     "evolution",
     "project",
     "receptive_field",
+    "rule_tables",
     "strongest",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from deconv_attr import compare
-from deconv_attr.demo import CLASS_NAMES, load_model, normalise
-from deconv_attr.gallery.images import embedded_images
+from deconv_attr.demo import CLASS_NAMES, embedded_images, load_model, normalise
 from deconv_attr.visualize import save_figure
 
 

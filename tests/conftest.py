@@ -12,16 +12,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--lean-everywhere", action="store_true", help="pack small tensors, too, as else only large ones")
+    parser.addoption("--pack-everywhere", action="store_true", help="pack small tensors, too, as else only large ones")
 
 
 def pytest_configure(config):
-    if config.getoption("--lean-everywhere"):
+    if config.getoption("--pack-everywhere"):
         forward_pass.LARGE = saved_tensors._CHANNELS_LAST = 0
 
 
 @pytest.fixture
-def lean_everywhere(monkeypatch):
+def pack_everywhere(monkeypatch):
     """Pack what autograd keeps of small tensors, too."""
     monkeypatch.setattr(forward_pass, "LARGE", 0)
     monkeypatch.setattr(saved_tensors, "_CHANNELS_LAST", 0)
@@ -36,7 +36,7 @@ def autograds_own(monkeypatch):
             init = forward_pass.ForwardPass.__init__
 
             def plain(self, *args, **kwargs):
-                init(self, *args, **{**kwargs, "narrow": False, "lean": False})
+                init(self, *args, **{**kwargs, "narrow": False, "pack": False})
 
             patch.setattr(forward_pass.ForwardPass, "__init__", plain)
             return function()

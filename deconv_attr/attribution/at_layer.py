@@ -9,8 +9,8 @@ from captum.attr import LayerAttribution, NeuronAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from ..engine.dry_run import NotSurveyedError, survey
-from ..engine.layer_reader import LayerTap
+from ..engine.dry_run import DryRunError, dry_run
+from ..engine.layer_reader import LayerReader
 from ..engine.layers import Layer, find_layer
 from ..engine.restore import run_plainly
 from ..engine.signal_path import SignalPath, send
@@ -20,14 +20,14 @@ from ..rules.tables import DECONVNET, Table, choose
 from .base import explain, leaves_of
 from .batches import batches, of_examples, target_of
 from .inputs import Selector, check_inputs, check_model, first_signal, select_scores, select_units
-from .zf_deconv import SINGLE_UNIT, Face, as_tuple
+from .zf_deconv import SINGLE_UNIT, CaptumAttribution, as_tuple
 
 __all__ = ["LayerZFDeconv", "NeuronZFDeconv"]
 
 _OTHER_UNIT = "Choose another unit, or a layer further down."
 
 
-class _AtLayer(Face):
+class _AtLayer(CaptumAttribution):
     """What a method that looks at one layer is made of; its arguments are :class:`NeuronZFDeconv`'s."""
 
     def __init__(
@@ -48,16 +48,16 @@ class _AtLayer(Face):
         self.model = model
         self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
 
-    def _settled(self, layer: Any, tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> Layer:
+    def _resolved(self, layer: Any, tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> Layer:
         """Find a layer and its only call, by a dry run, or by a plain one where the model cannot run dry."""
         found = find_layer(self.model, layer)
         if found.call is not None:
             return found
         try:
-            runs = survey(self.model, tensors, others, found)
-        except NotSurveyedError:
-            runs = survey(self.model, tensors, others, found, dry=False)
-        return found.settled(len(runs))
+            runs = dry_run(self.model, tensors, others, found)
+        except DryRunError:
+            runs = dry_run(self.model, tensors, others, found, dry=False)
+        return found.resolve_call(len(runs))
 
     def _check_rows(self, forward: Callable[..., Any], tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> None:
         """Refuse a layer whose first dimension is not the examples, by running one of them, and two.
@@ -144,8 +144,8 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
         count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
-        layer = self._settled(self.layer, *(of_examples(each, parts[0], count) for each in (tensors, others)))
-        tap = LayerTap(layer, attribute_to_neuron_input, last=True)
+        layer = self._resolved(self.layer, *(of_examples(each, parts[0], count) for each in (tensors, others)))
+        tap = LayerReader(layer, attribute_to_neuron_input, last=True)
         if len(parts) > 1 and not callable(neuron_selector):
             self._check_rows(tap.until(self.model), tensors, others)
 
@@ -211,12 +211,12 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
         count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
-        tap = LayerTap(find_layer(self.model, self.layer), attribute_to_layer_input)
+        tap = LayerReader(find_layer(self.model, self.layer), attribute_to_layer_input)
         top = None
         if from_layer is not None:
             first = [of_examples(each, parts[0], count) for each in (tensors, others)]
-            tap = LayerTap(self._settled(self.layer, *first), attribute_to_layer_input)
-            top = LayerTap(self._settled(from_layer, *first), last=True)
+            tap = LayerReader(self._resolved(self.layer, *first), attribute_to_layer_input)
+            top = LayerReader(self._resolved(from_layer, *first), last=True)
         if len(parts) > 1:
             self._check_rows(tap.within(self.model), tensors, others)
             if top is not None and not callable(target):

@@ -27,7 +27,7 @@ def explain(
     advice: str,
     *,
     traced: bool = False,
-    lean: bool = True,
+    pack: bool = True,
 ) -> tuple[tuple[Tensor, ...], Coverage]:
     """Send the signals of all examples down a model, and warn where they did not arrive.
 
@@ -43,7 +43,7 @@ def explain(
         What to do where a signal dies.
     traced : bool
         Whether the calls are asked for.
-    lean : bool
+    pack : bool
         As for :class:`SignalPath`.
 
     Returns
@@ -60,7 +60,7 @@ def explain(
     gathered, calls, dead, weak = Gathered(count), None, dict[str, list[int]](), list[int]()
     for examples in parts:
         try:
-            path = SignalPath(model, rules, traced=traced and calls is None, lean=lean)
+            path = SignalPath(model, rules, traced=traced and calls is None, pack=pack)
             with path, path:
                 signals = send(path, examples)
         except TargetError as error:
@@ -97,12 +97,12 @@ def _endings(
     count = examples.stop - examples.start
     if finite and not dead:
         return {}
-    witness = SignalPath(model, rules, watch=True)
-    with witness, witness:
-        send(witness, examples)
+    watched = SignalPath(model, rules, watch=True)
+    with watched, watched:
+        send(watched, examples)
     if not finite:
-        raise SignalError(lost_numbers(witness.culprit))
-    return endings(dead, count, witness.rectified)
+        raise SignalError(lost_numbers(watched.culprit))
+    return endings(dead, count, watched.rectified)
 
 
 def _listed(examples: list[int], count: int) -> str:

@@ -29,10 +29,10 @@ from .base import explain, leaves_of
 from .batches import batches, of_examples, target_of
 from .inputs import Target, check_inputs, check_model, select_scores
 
-__all__ = ["SINGLE_UNIT", "Face", "ZFDeconv", "as_tuple", "coverage"]
+__all__ = ["SINGLE_UNIT", "CaptumAttribution", "ZFDeconv", "as_tuple", "coverage"]
 
 
-class Face(Attribution):
+class CaptumAttribution(Attribution):
     """What every method answers to Captum."""
 
     @classmethod
@@ -45,7 +45,7 @@ class Face(Attribution):
         raise NotImplementedError(f"attribute_future is not implemented for {self.get_name()}")
 
 
-class ZFDeconv(Face, GradientAttribution):
+class ZFDeconv(CaptumAttribution, GradientAttribution):
     """The deconvnet of Zeiler and Fergus as a Captum attribution method.
 
     Parameters
@@ -154,7 +154,7 @@ class ZFDeconv(Face, GradientAttribution):
             return self.gradient_func(forward, leaves, target_of(target, examples, count), further, **options)
 
         signals, report = explain(
-            self.model, self.rules, parts, descend, SINGLE_UNIT, traced=return_coverage, lean=not create_graph
+            self.model, self.rules, parts, descend, SINGLE_UNIT, traced=return_coverage, pack=not create_graph
         )
         attributions = signals if isinstance(inputs, tuple) else signals[0]
         return (attributions, report) if return_coverage else attributions
@@ -182,7 +182,7 @@ class ZFDeconv(Face, GradientAttribution):
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
         if not isinstance(targets, (list, tuple)) or not targets:
             raise TargetError(f"expected a list of targets, got {targets!r}")
-        path = SignalPath(self.model, self.rules, lean=False)  # packed tensors serve one signal at a time
+        path = SignalPath(self.model, self.rules, pack=False)  # packed tensors serve one signal at a time
         with path, path:
             leaves = leaves_of(tensors)
             output = path.run(self.model, leaves, others)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..demo import embedded_images
 from ..errors import DeadSignalWarning, InputError
-from ..gallery.images import embedded_images, read_image
+from ..gallery.images import read_image
 from .models import Classifier, embedded_classifier, load_classifier
 
 __all__ = [

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..demo import embedded_masks
 from ..errors import DeadSignalWarning, TargetError
 from ..evidence import probabilities
 from ..evidence.inputs import Comparison, compare
 from ..evidence.methods import default_methods
-from ..gallery.images import embedded_masks
 from ..visualize import picture_path, save_figure
 from ..visualize.html import PAGES, report_path
 from .arguments import (

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from ..demo import GeneratedImages
 from ..errors import DeadSignalWarning, InputError, SkippedImagesWarning, reason
 from ..gallery import Gallery
-from ..gallery.dataset import DataSet
-from ..gallery.images import GeneratedImages, Photographs
+from ..gallery.dataset import NumberedImages
+from ..gallery.images import Photographs
 from ..gallery.search import Strongest, is_first, strongest
 from ..visualize import MOST_TILES, save_figure
 from ..visualize.html import GalleryFolder, Slugs
@@ -90,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
     device = _chosen_device(options.device)
     classifier = chosen_model(options)
     classifier.model.to(device)
-    data = DataSet(
+    data = NumberedImages(
         GeneratedImages(EMBEDDED_IMAGES)
         if options.images is None
         else Photographs(options.images, classifier.preprocessing),

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from ..units.receptive_fields import ReceptiveField, receptive_fields
+from ..units.receptive_fields import ReceptiveField, layer_fields
 from .arguments import add_model_arguments, chosen_model
 
 __all__ = ["add", "run"]
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     crop = classifier.preprocessing.crop
     print(f"{classifier}\n")
     rows = [HEADER]
-    for name, module, shape, field in receptive_fields(classifier.model, (3, crop, crop)):
+    for name, module, shape, field in layer_fields(classifier.model, (3, crop, crop)):
         rows.append((name, type(module).__name__, "-" if shape is None else _times(shape), *_pixels(field)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     for row in rows:

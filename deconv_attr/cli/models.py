@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import models as untyped_zoo
 
-from ..demo import CLASS_NAMES, load_model
-from ..engine.state_dict import fill, read_state
+from ..demo import CLASS_NAMES, GeneratedImages, load_model
+from ..engine.state_dict import load_into, read_state_dict
 from ..errors import InputError, ModelError, TargetError, nearest, reason
-from ..gallery.images import IMAGENET, GeneratedImages, Preprocessing, standard_preprocessing
+from ..gallery.images import IMAGENET, Preprocessing, standard_preprocessing
 
 __all__ = ["Classifier", "embedded_classifier", "load_classifier"]
 
@@ -152,9 +152,9 @@ def _from_torchvision(name: str, weights: str) -> Classifier:
     elif weights == "random":
         model, words = _seeded(lambda: _bare(name, {})), "random, seed 0"
     else:
-        state = read_state(weights)
+        state = read_state_dict(weights)
         model, words = _seeded(lambda: _bare(name, state)), weights
-        fill(model, state, weights, name)
+        load_into(model, state, weights, name)
     preprocessing = Preprocessing(preset, preset.resize_size[0], preset.crop_size[0], preset.mean, preset.std)
     return Classifier(model.eval(), name, words, preprocessing, tuple(default.meta["categories"]))
 
@@ -165,8 +165,8 @@ def _from_factory(name: str, weights: str | None) -> Classifier:
     model = _made(name)
     words = "as the factory made it, seed 0"
     if weights not in (None, "random"):
-        state = read_state(weights)
-        fill(model, state, weights, name)
+        state = read_state_dict(weights)
+        load_into(model, state, weights, name)
         words = weights
     return Classifier(model.eval(), name, words, standard_preprocessing(*IMAGENET))
 

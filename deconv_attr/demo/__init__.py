@@ -6,12 +6,26 @@
 >>> CLASS_NAMES[scores.argmax()] == CLASS_NAMES[label]
 True
 
-``outlines`` and ``shapes`` draw, ``zfnet`` is the model with its weights, ``train`` makes the weights
-(``python -m deconv_attr.demo.train``).
+``outlines`` and ``shapes`` draw, ``images`` makes inputs of what they draw, ``zfnet`` is the model with its weights,
+``train`` makes the weights (``python -m deconv_attr.demo.train``).
 """
 
+from .images import GeneratedImages, embedded_images, embedded_masks
 from .outlines import CLASS_NAMES, SIZE
 from .shapes import Sample, Shapes
 from .zfnet import MEAN, STD, MiniZFNet, load_model, normalise
 
-__all__ = ["CLASS_NAMES", "MEAN", "SIZE", "STD", "MiniZFNet", "Sample", "Shapes", "load_model", "normalise"]
+__all__ = [
+    "CLASS_NAMES",
+    "MEAN",
+    "SIZE",
+    "STD",
+    "GeneratedImages",
+    "MiniZFNet",
+    "Sample",
+    "Shapes",
+    "embedded_images",
+    "embedded_masks",
+    "load_model",
+    "normalise",
+]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 
-__all__ = ["by_chance", "refuse_training", "state_of_dice", "throws_dice"]
+__all__ = ["is_random", "nondeterministic", "refuse_training", "rng_states"]
 
 _DICE = frozenset(
     """rand randn randint randperm rand_like randn_like randint_like bernoulli multinomial normal poisson uniform
@@ -27,7 +27,7 @@ _TRAINING = {
 }
 
 
-def throws_dice(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+def is_random(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Say whether a call, by its canonical name, is one of these."""
 
     def given(position: int, keyword: str, default: Any) -> Any:
@@ -42,7 +42,7 @@ def throws_dice(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bo
     return bool(given(*_TRAINING[name]))
 
 
-def state_of_dice(device: torch.device) -> list[Tensor]:
+def rng_states(device: torch.device) -> list[Tensor]:
     """Give the state of the random numbers, which every throw changes."""
     states = [torch.get_rng_state()]
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
@@ -58,10 +58,10 @@ def refuse_training(model: nn.Module) -> None:
     """
     for name, module in model.named_modules():
         if module.training and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
-            raise by_chance(f"module '{name}'")
+            raise nondeterministic(f"module '{name}'")
 
 
-def by_chance(what: str) -> ModelError:
+def nondeterministic(what: str) -> ModelError:
     """Make the error for a model whose units have other values in each run."""
     return ModelError(
         f"expected the model in eval mode: {what} depends on chance, or on the rest of the batch, so that a unit has "

@@ -16,21 +16,17 @@ from torch import Tensor, nn
 from ..errors import DeconvError, reason
 from .layer_reader import LayerReached
 from .layers import Layer
-from .meta_mode import DryRun, Run
-from .restore import WritesToCopies, undisturbed
+from .meta_mode import LayerRun, MetaMode
+from .restore import CopyOnWrite, undisturbed
 
-__all__ = ["NotSurveyedError", "Survey", "plainly_named", "rectified_maps", "survey"]
+__all__ = ["DryRunError", "dry_run", "plainly_named", "rectified_maps"]
 
 
-class NotSurveyedError(DeconvError, RuntimeError):
+class DryRunError(DeconvError, RuntimeError):
     """The model does not run without values; the text says why."""
 
 
-Survey = list[Run]
-"""The runs of the layers that were looked at, in their order."""
-
-
-def survey(
+def dry_run(
     model: nn.Module,
     inputs: Sequence[Tensor],
     others: Sequence[Any] = (),
@@ -39,7 +35,7 @@ def survey(
     reach: bool = False,
     stop: bool = False,
     dry: bool = True,
-) -> Survey:
+) -> list[LayerRun]:
     """Run a model without values, and look at its layers.
 
     Parameters
@@ -59,7 +55,7 @@ def survey(
 
     Raises
     ------
-    NotSurveyedError
+    DryRunError
         The model asks for values, does not take these inputs, or has forward hooks, which could. With values, what
         the model raises is raised.
     """
@@ -67,7 +63,7 @@ def survey(
     looked_at = [layer] if layer else [Layer(name, module) for name, module in modules]
     for path, module in modules:
         if dry and any(map(_is_foreign, (*module._forward_hooks.values(), *module._forward_pre_hooks.values()))):
-            raise NotSurveyedError(
+            raise DryRunError(
                 f"there is a forward hook on '{path}'" if path else "there is a forward hook on the model"
             )
     device = _device_of(model, inputs)
@@ -77,33 +73,33 @@ def survey(
         undo.enter_context(torch.no_grad())
         undo.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
         undo.enter_context(undisturbed(model))
-        dry_run = DryRun(model, modules, others, layer, stop, device)
+        dry_run = MetaMode(model, modules, others, layer, stop, device)
         if reach:
             dry_run.begin(blank[0])
         for each in looked_at:
             undo.callback(each.module.register_forward_hook(dry_run.watcher(each)).remove)
         try:
-            with dry_run if dry else WritesToCopies(model, [*inputs, *others]), suppress(LayerReached):
+            with dry_run if dry else CopyOnWrite(model, [*inputs, *others]), suppress(LayerReached):
                 model(*(blank if dry else inputs), *others)
         except Exception as error:
             if not dry:
                 raise
-            raise NotSurveyedError(reason(error)) from error
+            raise DryRunError(reason(error)) from error
     return dry_run.found
 
 
-def rectified_maps(runs: Survey) -> Survey:
+def rectified_maps(runs: list[LayerRun]) -> list[LayerRun]:
     """Choose the layers that return what a rectifier returned, maps with positions.
 
     Parameters
     ----------
-    runs : list of Run
+    runs : list of LayerRun
         With `reach`, without which it is not known.
     """
     return [run for run in runs if run.rectified and len(run.shape or ()) > 2 and run.layer.name]
 
 
-def plainly_named(runs: Survey) -> Survey:
+def plainly_named(runs: list[LayerRun]) -> list[LayerRun]:
     """Name those layers without their call, of all modules' runs, that run once."""
     calls = [run.layer.name for run in runs]
     return [

@@ -43,7 +43,7 @@ from .call_site import running_module, source_line
 from .coverage import Call
 from .handwritten import FOLDS, SUMS, WEIGHS, factors_of, is_function_of_sign
 from .nodes import Region, State, Way, new_nodes
-from .restore import Hook, Undo, WritesToCopies, address
+from .restore import CopyOnWrite, Hook, Undo, address
 from .saved_tensors import LARGE, SavedTensors
 from .tracer import Tracer
 
@@ -63,7 +63,7 @@ _UNSEEN = (
 )
 
 
-class ForwardPass(WritesToCopies):
+class ForwardPass(CopyOnWrite):
     """Watches one forward pass in this thread.
 
     Parameters
@@ -80,14 +80,14 @@ class ForwardPass(WritesToCopies):
         Whether to note which call made which node.
     narrow : bool
         Whether filters send back windows only.
-    lean : bool
+    pack : bool
         Whether to make small what autograd keeps.
     examined : bool
         Whether to keep, whole, what may be a rectifier written by hand.
 
     Attributes
     ----------
-    lean : bool
+    pack : bool
         As given.
     noted : dict of Node to Operation
         Of nodes that do not tell themselves.
@@ -110,7 +110,7 @@ class ForwardPass(WritesToCopies):
         *,
         traced: bool = False,
         narrow: bool = False,
-        lean: bool = True,
+        pack: bool = True,
         examined: bool = False,
     ) -> None:
         super().__init__(model, others)
@@ -126,7 +126,7 @@ class ForwardPass(WritesToCopies):
         self.suspects: list[tuple[Node, Tensor]] = []
         self.factors: list[tuple[Node, Tensor, Tensor]] = []
         self._rules = rules
-        self.lean, self._narrow, self._examined = lean, narrow, examined
+        self.pack, self._narrow, self._examined = pack, narrow, examined
         self._keeping = {key for key, rule in rules.items() if rule.keep is not None}
         # Whether all calls are to be looked at.
         self._alerted = traced or any(rules[key].back is not scale for key in self._keeping)
@@ -191,7 +191,7 @@ class ForwardPass(WritesToCopies):
         if not harmless or (self._narrow and name in FILTERS):
             return self._stopped(func, name, args, kwargs)
         result = func(*args, **kwargs)
-        if self.lean and args[0].numel() >= LARGE:
+        if self.pack and args[0].numel() >= LARGE:
             self._spare(result)
         return result
 
@@ -261,7 +261,7 @@ class ForwardPass(WritesToCopies):
             self._note_all(result, tensors, operation)
         if pairs:
             self._suspect(result if target is None else target, pairs)
-        if self.lean and name in _SPARED and tensors[0].numel() >= LARGE:
+        if self.pack and name in _SPARED and tensors[0].numel() >= LARGE:
             self._spare(result)
         return result
 
@@ -314,7 +314,7 @@ class ForwardPass(WritesToCopies):
         switches = switches_of(output.grad_fn) if operation.kind is Kind.MAX_POOL else None
         arguments = named_arguments(func, name, args, kwargs)
         forward = Forward(operation, carrier.detach(), output.detach(), arguments, switches)
-        with torch.set_grad_enabled(not self.lean):  # only maps that can be differentiated need it recorded
+        with torch.set_grad_enabled(not self.pack):  # only maps that can be differentiated need it recorded
             kept = None if rule.keep is None else rule.keep(forward)
         self.regions.append(Region(rule, output.grad_fn, first, kept))
         assert carrier.grad_fn is not None

@@ -15,14 +15,14 @@ from .layers import Layer
 from .restore import Hook, Undo, modules_of, sharded
 from .signal_path import SignalPath, send
 
-__all__ = ["LayerReached", "LayerTap"]
+__all__ = ["LayerReached", "LayerReader"]
 
 
 class LayerReached(BaseException):
     """Ends a forward pass; no ``except Exception`` of the model's may stop it."""
 
 
-class LayerTap:
+class LayerReader:
     """Keeps the output (or input) of one call of a layer.
 
     It hands on copies, which later in-place calls may overwrite. Like every hook of ours, it acts in the thread that
@@ -87,7 +87,7 @@ class LayerTap:
     @property
     def layer(self) -> Layer:
         """The layer with its call, once the model has run."""
-        return self._layer.settled(self._runs)
+        return self._layer.resolve_call(self._runs)
 
     @property
     def value(self) -> Any:
@@ -98,7 +98,7 @@ class LayerTap:
         InputError
             It did not run as often as was expected.
         """
-        self._layer.settled(self._runs)
+        self._layer.resolve_call(self._runs)
         return self._kept
 
     @property

@@ -39,7 +39,7 @@ class Layer:
         """The name by which a caller would name it."""
         return self.name if self.call is None else f"{self.name}#{self.call}"
 
-    def settled(self, runs: int) -> Layer:
+    def resolve_call(self, runs: int) -> Layer:
         """Give the layer with its call, now that the number of its runs in one forward pass is known.
 
         Raises

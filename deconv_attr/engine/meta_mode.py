@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from ..rules.operations import Kind, identify, mapped, tensors_in, writes_to
-from ..rules.reads import Reach, Step, follow, mixes_examples, pixels, whole_image
+from ..rules.reads import Reach, ReadCall, follow, mixes_examples, pixels, whole_image
 from .call_site import running_module, source_line
 from .coverage import NO_RULE, Call
-from .determinism import throws_dice
+from .determinism import is_random
 from .fingerprint import memory_of
 from .layer_reader import LayerReached
 from .layers import Layer
-from .meta_output import blank_output
-from .restore import WritesToCopies
+from .meta_output import meta_output
+from .restore import CopyOnWrite
 
-__all__ = ["DryRun", "Run"]
+__all__ = ["LayerRun", "MetaMode"]
 
 _TAKES_SIZES = frozenset("view reshape expand broadcast_to".split())  # the image's own, in any case
 _KEEP_THE_SHAPE = frozenset("relu batch_norm dropout".split())  # torch is slow to say so
@@ -39,7 +39,7 @@ _AS = frozenset("to type_as view_as reshape_as expand_as".split())
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class LayerRun:
     """One call of a layer.
 
     Parameters
@@ -76,7 +76,7 @@ class Run:
     rectified: bool = False
 
 
-class DryRun(WritesToCopies):
+class MetaMode(CopyOnWrite):
     """Sends every call that touches the inputs to the meta device, and follows what it reads."""
 
     def __init__(
@@ -89,7 +89,7 @@ class DryRun(WritesToCopies):
         device: torch.device,
     ) -> None:
         super().__init__(model, others)
-        self.found: list[Run] = []
+        self.found: list[LayerRun] = []
         self._paths = {id(module): path for path, module in modules}
         held = [(*module._parameters.values(), *module._buffers.values()) for _, module in modules]
         self._own = {id(tensor): tensor for tensors in held for tensor in tensors if tensor is not None}
@@ -101,7 +101,7 @@ class DryRun(WritesToCopies):
         self._values: dict[int, Tensor] = {}  # of constants on the meta device, by id
         self._alive: list[Tensor] = []  # an id names a tensor only as long as it lives
         self._elements, self._chance, self._mixed, self._following = 0, "", "", False
-        self._poison = ""  # the call after which nothing is sure
+        self._lost_track_at = ""  # the call after which nothing is sure
         self._calls: list[Any] = []
         self._rectified: set[int] = set()  # by id, until a layer returns it
         self._thread = threading.get_ident()
@@ -128,7 +128,7 @@ class DryRun(WritesToCopies):
             if isinstance(output, Tensor):
                 shape, reach = tuple(output.shape), self._reach(output) if self._following else None
             self.found.append(
-                Run(
+                LayerRun(
                     Layer(layer.name, module, calls),
                     shape,
                     reach,
@@ -154,14 +154,14 @@ class DryRun(WritesToCopies):
         touches = any(tensor.is_meta for tensor in tensors)
         if name is None:
             if touches and getattr(func, "__name__", "") == "__set__":  # x.data = ...
-                self._poison = self._poison or self._place("an assigned attribute")
+                self._lost_track_at = self._lost_track_at or self._place("an assigned attribute")
             return super().perform(func, name, args, kwargs)
         if not self._following:  # only the number of runs still counts
             if not touches:
                 return super().perform(func, name, args, kwargs)
             kept = name in _KEEP_THE_SHAPE and bool(args) and args[0].is_meta
-            return args[0] if kept else blank_output(func, name, args, kwargs)
-        if not self._chance and throws_dice(name, args, kwargs):
+            return args[0] if kept else meta_output(func, name, args, kwargs)
+        if not self._chance and is_random(name, args, kwargs):
             self._chance = self._place(name)
         if all(map(self._is_constant, _read_by(name, tensors))):
             return self._constant_call(func, name, args, kwargs)
@@ -173,7 +173,7 @@ class DryRun(WritesToCopies):
         if name in _KEEP_THE_SHAPE and args and args[0].is_meta and not args[0]._is_view():
             output = args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])
         else:
-            output = blank_output(func, name, args, kwargs)
+            output = meta_output(func, name, args, kwargs)
         outputs = [tensor for tensor in tensors_in(output) if tensor.is_meta]
         note = self._rectified.add if _rectifies(name, known_args, known_kwargs) else self._rectified.discard
         for tensor in outputs:
@@ -190,7 +190,7 @@ class DryRun(WritesToCopies):
             if not (values or written) or any(not tensor.is_meta for tensor in written):
                 return value
             try:
-                blank = blank_output(func, name, args, kwargs)
+                blank = meta_output(func, name, args, kwargs)
             except NotImplementedError:  # the shape depends on the values, or it leaves the device
                 return value
         else:
@@ -208,7 +208,9 @@ class DryRun(WritesToCopies):
         """Say whether the value of a tensor is known, since it does not depend on the inputs."""
         if not tensor.is_meta:
             return id(tensor) not in self._reaches
-        return id(tensor) in self._values and self._reaches[id(tensor)][1] == tensor._version and not self._poison
+        return (
+            id(tensor) in self._values and self._reaches[id(tensor)][1] == tensor._version and not self._lost_track_at
+        )
 
     def _on_device(self, value: Any) -> Any:
         """Put the values of constants in the place of those without; and what only looks like the inputs."""
@@ -229,7 +231,7 @@ class DryRun(WritesToCopies):
             if not tensor.is_meta and name not in ("batch_norm", "instance_norm"):
                 raise RuntimeError(f"'{name}' writes what depends on the inputs into a tensor that does not")
             if tensor.is_meta and id(tensor) not in self._reaches:
-                self._poison = self._poison or self._place(name)
+                self._lost_track_at = self._lost_track_at or self._place(name)
 
     def _follow(
         self, name: str, func: Any, args: Any, kwargs: Any, outputs: list[Tensor], known: Mapping[int, Reach | None]
@@ -242,7 +244,7 @@ class DryRun(WritesToCopies):
             return
         if not outputs:
             return
-        step = Step(name, func, args, kwargs, outputs, lambda t: known.get(id(t)), lambda: self._place(name))
+        step = ReadCall(name, func, args, kwargs, outputs, lambda t: known.get(id(t)), lambda: self._place(name))
         if not self._mixed and (any(t.shape[:1] != self._rows for t in outputs) or mixes_examples(step)):
             self._mixed = self._place(name)
         for tensor, reach in zip(outputs, follow(step), strict=True):
@@ -281,8 +283,10 @@ class DryRun(WritesToCopies):
         if not tensor.is_meta and id(tensor) not in self._reaches:
             return None
         reach, version = self._reaches.get(id(tensor), (None, -1))
-        if self._poison or version != tensor._version:  # made, or written, by a call that could not be followed
-            return whole_image(self._image, tensor.dim(), self._poison or self._place("a call that is not followed"))
+        if self._lost_track_at or version != tensor._version:  # made, or written, by a call that could not be followed
+            return whole_image(
+                self._image, tensor.dim(), self._lost_track_at or self._place("a call that is not followed")
+            )
         return reach
 
     def _learn(self, tensor: Tensor, reach: Reach | None) -> None:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..rules.operations import mapped, tensors_in
 
-__all__ = ["blank_output"]
+__all__ = ["meta_output"]
 
 
-def blank_output(func: Any, name: str, args: Any, kwargs: Any) -> Any:
+def meta_output(func: Any, name: str, args: Any, kwargs: Any) -> Any:
     """Run a call on the meta device; of those over which torch takes long there, only compute the shape."""
     shape = None
     if name in ("conv1d", "conv2d", "conv3d") and len(args) == 7 and not kwargs:

@@ -23,9 +23,9 @@ from torch.overrides import TorchFunctionMode
 from ..rules.operations import mapped, operation_name, tensors_in, writes_to
 
 __all__ = [
+    "CopyOnWrite",
     "Hook",
     "Undo",
-    "WritesToCopies",
     "address",
     "keep_attributes",
     "modules_of",
@@ -88,7 +88,7 @@ def _do_nothing(*_: Any) -> None:
     """Stand for a hook of ours in a copy of a module."""
 
 
-class WritesToCopies(TorchFunctionMode):
+class CopyOnWrite(TorchFunctionMode):
     """Runs a forward pass in this thread with copy-on-write for the caller's memory, whichever view of it is written.
 
     Parameters
@@ -337,7 +337,7 @@ def run_plainly(model: nn.Module, forward: Callable[..., Any], *args: Any) -> An
     *args
         Its arguments.
     """
-    with undisturbed(model), torch.no_grad(), _no_cache_of_autocast(), WritesToCopies(model, args):
+    with undisturbed(model), torch.no_grad(), _no_cache_of_autocast(), CopyOnWrite(model, args):
         return forward(*args)
 
 

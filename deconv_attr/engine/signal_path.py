@@ -76,7 +76,7 @@ class SignalPath:
         Whether to note too at which calls the signal is rectified, and stops being finite.
     narrow : bool
         Whether the signal starts at single units, so that convolutions need to send back only a part of it.
-    lean : bool
+    pack : bool
         False: autograd keeps all that it ever keeps, so that maps can be differentiated; for tests, too.
 
     Attributes
@@ -100,7 +100,7 @@ class SignalPath:
         traced: bool = False,
         watch: bool = False,
         narrow: bool = False,
-        lean: bool = True,
+        pack: bool = True,
     ) -> None:
         self.calls: list[Call] = []
         self.rectified: list[Call] = []
@@ -108,7 +108,7 @@ class SignalPath:
         self.in_float16 = False
         self.watches = watch
         self._model, self._rules = model, rules
-        self._strict, self._traced, self._narrow, self._lean = strict, traced or watch, narrow, lean
+        self._strict, self._traced, self._narrow, self._pack = strict, traced or watch, narrow, pack
         self._examined = self._copies_inference = self._has_rectifier = False
         self._ran: ForwardPass
         self._given: dict[Node, tuple[Operation, Rule | None]] = {}
@@ -184,7 +184,7 @@ class SignalPath:
             return self._passed()
         except EarlyBackwardError:
             # The model takes a gradient inside its forward pass, of what we have packed: it shall have its own.
-            self._lean = self._narrow = False
+            self._pack = self._narrow = False
         except RuntimeError as error:
             if self._copies_inference or "Inference tensors cannot be saved" not in str(error):
                 raise
@@ -200,7 +200,7 @@ class SignalPath:
             entered,
             traced=self._traced,
             narrow=self._narrow,
-            lean=self._lean,
+            pack=self._pack,
             examined=self._examined,
         )
         if self._copies_inference:
@@ -281,7 +281,7 @@ class SignalPath:
                 if rule.keep is not None:  # the call could not be seen, as those in TorchScript
                     raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(node, operation)}, unseen")
                 self._check_single(node, operation, rule)
-                if not (operation.name == "relu" and ran.lean and ran.saved.rectifies(node, rule)):
+                if not (operation.name == "relu" and ran.pack and ran.saved.rectifies(node, rule)):
                     put(node, rule, ran.state)
         for region in ran.regions:
             if ran.way.leads(region.last):
@@ -382,7 +382,7 @@ class SignalPath:
         return found or [Call("", lacking.name, lacking.kind, NO_RULE)]
 
     def _traced_path(self) -> SignalPath:
-        return SignalPath(self._model, self._rules, strict=False, traced=True, lean=False)
+        return SignalPath(self._model, self._rules, strict=False, traced=True, pack=False)
 
     def _call_of(self, node: Node) -> Call | None:
         return None if self._ran.tracer is None else self._ran.tracer.call_of.get(node)

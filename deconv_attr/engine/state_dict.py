@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 
-__all__ = ["fill", "read_state"]
+__all__ = ["load_into", "read_state_dict"]
 
 
-def read_state(path: str) -> dict[str, Any]:
+def read_state_dict(path: str) -> dict[str, Any]:
     """Read a state dict, bare or under the key ``"state_dict"``, on the CPU.
 
     Raises
@@ -38,7 +38,7 @@ def read_state(path: str) -> dict[str, Any]:
     return state
 
 
-def fill(model: nn.Module, state: Mapping[str, Any], path: str, name: str) -> None:
+def load_into(model: nn.Module, state: Mapping[str, Any], path: str, name: str) -> None:
     """Load a state dict into a model, all of it or nothing.
 
     Parameters
@@ -46,7 +46,7 @@ def fill(model: nn.Module, state: Mapping[str, Any], path: str, name: str) -> No
     model : nn.Module
         Changed in place.
     state : mapping of str to Tensor
-        What :func:`read_state` returned.
+        What :func:`read_state_dict` returned.
     path, name : str
         Of the file and the model, for the error.
 

@@ -4,23 +4,26 @@ Each check is a function of its own, with its formula and source, and gives a nu
 them by name, ``verdict`` says in words what a table of them means.
 
 =================  ============================================================================
-room               what is asked
+module             what is asked
 =================  ============================================================================
 similarity         does the map depend on the class? is it the image, or its edges? do methods agree?
 randomisation      does it depend on the weights?
-perturbation       does the score depend on what the map marks? does the map on small noise?
+faithfulness       does the score depend on what the map marks? does the map on small noise?
 localisation       does it lie on the object, where that is known?
 =================  ============================================================================
 """
 
 from .bootstrap import Estimate, estimate
 from .checks import CHECKS, Case, Check, Curve, Finding, chosen_checks
+from .comparison import Comparison
 from .correlation import pearson, spearman
 from .faithfulness import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
+from .inputs import compare
 from .localisation import check_masks, mask_share, pointing_game
+from .methods import Method, captum_misses, controls, default_methods, rule_tables
 from .randomisation import Randomisation, parameter_randomisation
 from .similarity import edge_similarity, input_recovery, is_zero, method_agreement, target_sensitivity
-from .table import Cell, Failure, Table
+from .table import Cell, Failure, ResultTable
 from .verdicts import verdict
 
 __all__ = [
@@ -28,15 +31,21 @@ __all__ = [
     "Case",
     "Cell",
     "Check",
+    "Comparison",
     "Curve",
     "Estimate",
     "Failure",
     "Finding",
+    "Method",
     "Randomisation",
-    "Table",
+    "ResultTable",
     "area",
+    "captum_misses",
     "check_masks",
     "chosen_checks",
+    "compare",
+    "controls",
+    "default_methods",
     "deletion",
     "edge_similarity",
     "estimate",
@@ -50,6 +59,7 @@ __all__ = [
     "pearson",
     "pointing_game",
     "probabilities",
+    "rule_tables",
     "scores_of",
     "sensitivity_max",
     "spearman",

@@ -23,22 +23,13 @@ from ..visualize import (
     photograph,
 )
 from ..visualize.html import ReportColumn, report_path, write_report
-from . import (
-    CHECKS,
-    Case,
-    Estimate,
-    Failure,
-    Finding,
-    Table,
-    chosen_checks,
-    estimate,
-    is_zero,
-    method_agreement,
-    probabilities,
-    scores_of,
-    verdict,
-)
+from .bootstrap import Estimate, estimate
+from .checks import CHECKS, Case, Finding, chosen_checks
+from .faithfulness import probabilities, scores_of
 from .methods import Method, captum_misses, eval_mode
+from .similarity import is_zero, method_agreement
+from .table import Failure, ResultTable
+from .verdicts import verdict
 
 __all__ = ["Comparison"]
 
@@ -124,7 +115,7 @@ class Comparison:
             self._images = (shown - low) / (high - low).clamp(min=torch.finfo(shown.dtype).tiny)
         return self._images
 
-    def table(self, checks: Sequence[str] | None = None) -> Table:
+    def table(self, checks: Sequence[str] | None = None) -> ResultTable:
         """Check the maps: a row for each method, a column for each number, means over images with intervals of 95 %.
 
         What has been computed once is kept.
@@ -142,7 +133,7 @@ class Comparison:
         names = chosen_checks(checks, self.masks)
         legend = {column: what for name in names for column, what in CHECKS[name].columns.items()}
         rows = [[each.label, *(cell for name in names for cell in self._cells(each, name))] for each in self.methods]
-        return Table(["method", *legend], rows, legend)
+        return ResultTable(["method", *legend], rows, legend)
 
     def verdict(self, checks: Sequence[str] | None = None) -> str:
         """Say in a paragraph what :meth:`table` says in numbers, as carefully as the number of images asks."""
@@ -194,7 +185,7 @@ class Comparison:
             [("model", type(self.model).__name__), ("images", str(len(self))), ("seed", str(self.seed))],
             self._verdict(table),
             self.notes,
-            table,
+            table.for_page(),
             [in_bytes(photograph(image)) for image in self.images],
             self.labels,
             columns,
@@ -209,7 +200,7 @@ class Comparison:
         dead = [f"{label} is zero for {count} of {len(self)} images" for label, count in zero.items() if count]
         return failed + dead + captum_misses(self.model, self.inputs, self.methods)
 
-    def agreement(self, *, absolute: bool = False) -> Table:
+    def agreement(self, *, absolute: bool = False) -> ResultTable:
         """Compare the methods with each other; see :func:`deconv_attr.evidence.method_agreement`."""
         return method_agreement(self.attributions, absolute=absolute, seed=self.seed)
 
@@ -255,7 +246,7 @@ class Comparison:
         if _versions(self.model) != self._weights:
             raise InputError("expected the model as it was compared, but its weights have changed since: compare again")
 
-    def _verdict(self, table: Table) -> str:
+    def _verdict(self, table: ResultTable) -> str:
         on_objects = None if self.masks is None else float(self.masks.double().mean())
         return verdict(table, len(self), on_objects)
 

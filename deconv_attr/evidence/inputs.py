@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from ..attribution.inputs import check_inputs, check_model
 from ..engine.restore import run_plainly
 from ..errors import InputError, ModelError, TargetError
-from . import check_masks
 from .comparison import Comparison
+from .localisation import check_masks
 from .methods import as_methods, default_methods, eval_mode
 
 __all__ = ["Comparison", "compare"]

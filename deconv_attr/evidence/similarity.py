@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .bootstrap import estimate
 from .correlation import pearson, spearman
 from .methods import as_method, without_dead_signals
-from .table import Table
+from .table import ResultTable
 
 __all__ = ["edge_similarity", "input_recovery", "is_zero", "method_agreement", "strength", "target_sensitivity"]
 
@@ -93,7 +93,7 @@ def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
     return spearman(strength(maps), torch.where(edges > rounding, edges, 0))
 
 
-def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = False, seed: int = 0) -> Table:
+def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = False, seed: int = 0) -> ResultTable:
     """Compare methods with each other: the mean of ``spearman(M_a, M_b)`` over images, for each pair.
 
     Parameters
@@ -107,7 +107,7 @@ def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = Fal
 
     Returns
     -------
-    Table
+    ResultTable
         Square; a row and a column for each method.
     """
     found = {}
@@ -118,7 +118,7 @@ def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = Fal
             pair = (strength(a), strength(b)) if absolute or a.shape != b.shape else (a, b)
             found[first, second] = found[second, first] = estimate(spearman(*pair), seed)
     rows = [[first, *(1.0 if first == second else found[first, second] for second in labels)] for first in labels]
-    return Table(["method", *labels], rows)
+    return ResultTable(["method", *labels], rows)
 
 
 def strength(maps: Tensor) -> Tensor:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
 from ..errors import InputError, nearest
+from ..visualize.html import ReportCell, ReportTable
 from .bootstrap import Estimate
 
-__all__ = ["Cell", "Failure", "Table", "text", "value"]
+__all__ = ["Cell", "Failure", "ResultTable", "text", "value"]
 
 WIDEST = 120  # characters of a line
 
@@ -31,7 +33,7 @@ Cell = str | float | Estimate | Failure
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """A table that prints itself, and can be sorted.
 
     Parameters
@@ -48,7 +50,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     legend: Mapping[str, str] = field(default_factory=dict)
 
-    def sorted(self, column: str, descending: bool = False) -> Table:
+    def sorted(self, column: str, descending: bool = False) -> ResultTable:
         """Return the table with its rows in another order; errors and what is undefined come last.
 
         Raises
@@ -79,7 +81,7 @@ class Table:
         found = ((text(row[0]), cell.text) for row in self.rows for cell in row if isinstance(cell, Failure))
         return list(dict.fromkeys(found))
 
-    def transposed(self) -> Table:
+    def transposed(self) -> ResultTable:
         """Return the table with a row for each column: what is many columns wide can be read so."""
         rows = [[name, *(row[place] for row in self.rows)] for place, name in enumerate(self.header)]
         return replace(self, header=["", *(text(row[0]) for row in self.rows)], rows=rows[1:])
@@ -103,6 +105,11 @@ class Table:
         except ImportError as error:
             raise InputError("to_pandas needs pandas, which is not installed: pip install pandas") from error
         return pd.DataFrame([list(map(_plain, row)) for row in self.rows], columns=list(self.header))
+
+    def for_page(self) -> ReportTable:
+        """Return the table as plain cells, for :func:`write_report`."""
+        rows = [list(map(_report_cell, row)) for row in self.rows]
+        return ReportTable(self.header, rows, self.legend, self.failures)
 
     def __str__(self) -> str:
         """Print the table, or its transpose where it is too wide for a terminal and that is not."""
@@ -142,6 +149,18 @@ def value(cell: Cell) -> float | None:
         return None
     number = float(cell.mean if isinstance(cell, Estimate) else cell)
     return None if math.isnan(number) else number
+
+
+def _report_cell(cell: Cell) -> ReportCell:
+    whole, number = text(cell), value(cell)
+    if isinstance(cell, Failure):
+        return ReportCell(whole, "error")
+    if isinstance(cell, str):
+        return ReportCell(whole)
+    if number is None:
+        return ReportCell(whole, "undefined")
+    mean = re.split(r"(?=[ ,])", whole)[0] if isinstance(cell, Estimate) else whole
+    return ReportCell(mean, "number", number, whole.removeprefix(mean))
 
 
 def _plain(cell: Cell) -> str | float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .bootstrap import Estimate
-from .table import Failure, Table
+from .table import Failure, ResultTable
 
 __all__ = ["verdict"]
 
@@ -16,7 +16,7 @@ RARE = 0.05  # share of zero maps of which nothing is said
 Numbers = Sequence[tuple[str, Estimate]]
 
 
-def verdict(table: Table, images: int, on_objects: float | None = None) -> str:
+def verdict(table: ResultTable, images: int, on_objects: float | None = None) -> str:
     """Say what a table of checks means.
 
     A method is called alike or different, on the object or not, if the whole interval says so; "perhaps" marks what
@@ -24,7 +24,7 @@ def verdict(table: Table, images: int, on_objects: float | None = None) -> str:
 
     Parameters
     ----------
-    table : Table
+    table : ResultTable
         Of :data:`deconv_attr.evidence.CHECKS`, or some of them.
     images : int
         How many images it is of.
@@ -111,12 +111,12 @@ def _located(numbers: Numbers, chance: float | None) -> str:
     return _sentence(f"the strongest pixel lies on the object {'; '.join(filter(None, parts))}")
 
 
-def _failed(table: Table) -> str:
+def _failed(table: ResultTable) -> str:
     failed = [str(row[0]) for row in table.rows if row[1:] and all(isinstance(cell, Failure) for cell in row[1:])]
     return f"No maps: {_listed(failed)}." if failed else ""
 
 
-def _numbers(table: Table, column: str) -> Numbers:
+def _numbers(table: ResultTable, column: str) -> Numbers:
     """Give the methods that have a number in a column."""
     if column not in table.header:
         return []

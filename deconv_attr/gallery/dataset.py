@@ -32,7 +32,7 @@ from ..errors import InputError, reason
 from ..units.image_source import image_of
 from .images import Photographs
 
-__all__ = ["DataSet", "Group", "Unreadable"]
+__all__ = ["Group", "NumberedImages", "Unreadable"]
 
 _SAMPLE = 16  # images whose pixels are compared when a data set is said to be the same
 # What Pillow raises; an InputError is a ValueError.
@@ -57,7 +57,7 @@ class Group(NamedTuple):
     images: Tensor
 
 
-class DataSet:
+class NumberedImages:
     """Images by number.
 
     Parameters
@@ -94,9 +94,9 @@ class DataSet:
         self._reader = _Reader(self.images, _collate_of(loader))
 
     @classmethod
-    def of(cls, data: Any, workers: int | None = None) -> DataSet:
+    def of(cls, data: Any, workers: int | None = None) -> NumberedImages:
         """Give data that is one already as it is, with the fingerprint that it may have taken."""
-        return data if isinstance(data, DataSet) else cls(data, workers)
+        return data if isinstance(data, NumberedImages) else cls(data, workers)
 
     def __len__(self) -> int:
         return len(self.images)

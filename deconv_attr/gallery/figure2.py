@@ -23,11 +23,11 @@ from ..rules.tables import DECONVNET, Table
 from ..units.projection import Projection, project
 from ..units.receptive_fields import ReceptiveField, receptive_field
 from ..visualize import MOST_MAPS, Figure, gallery_figure, in_bytes, photograph, signed_rgb
-from ..visualize.html import PageLayer, write_page
+from ..visualize.html import PageLayer, write_gallery
 from ..visualize.tiles import MapTiles
-from .dataset import DataSet
-from .map_choice import Maps, chosen, some
-from .search import NOBODY, Strongest
+from .dataset import NumberedImages
+from .map_choice import Maps, choose_maps, sample_maps
+from .search import NO_IMAGE, Strongest
 from .windows import GREY, Windows, essential, framed, of_one_size, within
 
 __all__ = ["Gallery"]
@@ -89,7 +89,7 @@ class Gallery:
         if not isinstance(found, Strongest):
             raise InputError(f"expected found as the result of a search, got a {type(found).__name__}")
         self._model, self._found, self._share = model, found, share
-        self._source = DataSet.of(data)
+        self._source = NumberedImages.of(data)
         found.check(model, self._source)
         image = self._source[self._seen()]
         if image.dim() != 3:
@@ -101,7 +101,7 @@ class Gallery:
         unknown = [layer for layer in wanted if layer not in found]
         if unknown:
             raise InputError(f"expected layers that were searched, {', '.join(found)}; got {unknown[0]!r}")
-        self.maps = {layer: chosen(layer, len(found[layer].values), wanted[layer], seed) for layer in wanted}
+        self.maps = {layer: choose_maps(layer, len(found[layer].values), wanted[layer], seed) for layer in wanted}
         self._read = lru_cache(max(1, _MEMORY // image.nbytes))(self._source.__getitem__)
         self._fields: dict[tuple[str, Size], ReceptiveField | None] = {}
 
@@ -145,7 +145,7 @@ class Gallery:
         """
         numbers = self._numbers(layer, maps)
         if len(numbers) > MOST_MAPS:
-            numbers = some(numbers, MOST_MAPS, 0)
+            numbers = sample_maps(numbers, MOST_MAPS, 0)
         return gallery_figure(layer, list(self._tiles(layer, numbers)), self._found.k, self._facts(layer))
 
     def to_html(self, folder: str | Path, title: str = "", facts: Sequence[tuple[str, str]] = ()) -> Path:
@@ -180,7 +180,7 @@ class Gallery:
             PageLayer(layer, self._facts(layer), self._tiles(layer, self.maps[layer]), self._found.k)
             for layer in self.maps
         )
-        return write_page(
+        return write_gallery(
             folder,
             title or f"Feature maps of {origin.model}",
             facts or [(name, text) for name, text in known if text],
@@ -195,13 +195,13 @@ class Gallery:
         if maps is None:
             return self.maps[layer]
         if isinstance(maps, Integral):
-            return some(self.maps[layer], int(maps), 0)
-        return chosen(layer, len(self._found[layer].values), maps, 0)
+            return sample_maps(self.maps[layer], int(maps), 0)
+        return choose_maps(layer, len(self._found[layer].values), maps, 0)
 
     def _seen(self) -> int:
         """Give the number of an image that could be read."""
         images = next(iter(self._found.values())).images
-        return int(images[images != NOBODY][0])
+        return int(images[images != NO_IMAGE][0])
 
     def _facts(self, layer: str) -> str:
         maps = len(self._found[layer].values)
@@ -232,7 +232,7 @@ class Gallery:
         with tqdm(total=len(numbers), disable=not self._show_progress, unit="map", desc=layer, leave=False) as bar:
             for start in range(0, len(numbers), step):
                 part = numbers[start : start + step]
-                active = (top.images[part] != NOBODY) & (top.values[part] != 0)
+                active = (top.images[part] != NO_IMAGE) & (top.values[part] != 0)
                 yield from self._some_tiles(layer, part, active, bar)
 
     def _some_tiles(self, layer: str, numbers: Sequence[int], active: Tensor, bar: Any) -> Iterator[MapTiles]:
@@ -296,7 +296,7 @@ def _check(projection: Projection, values: Tensor) -> None:
         )
 
 
-def _picture_of(source: DataSet) -> Callable[[Tensor], Tensor]:
+def _picture_of(source: NumberedImages) -> Callable[[Tensor], Tensor]:
     """Make the inverse of the data set's normalisation."""
     known = source.normalisation
     if known is None:

@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..engine.state_dict import fill, read_state
+from ..engine.state_dict import load_into, read_state_dict
 from ..errors import InputError
 from ..visualize import Figure, evolution_figure
 from ..visualize.tiles import MapTiles
-from .dataset import DataSet
+from .dataset import NumberedImages
 from .figure2 import Gallery
 from .map_choice import Maps
 from .search import strongest
@@ -93,7 +93,7 @@ def evolution(
         raise InputError(f"expected checkpoints as a dict of at least one, got {checkpoints!r:.60}")
     if not isinstance(layer, str):
         raise InputError(f"expected the layer as a name, got {layer!r:.60}")
-    source = DataSet(data, workers)
+    source = NumberedImages(data, workers)
     columns, numbers = [], []
     for label, checkpoint in checkpoints.items():
         then = _model_of(model, checkpoint, label)
@@ -108,9 +108,9 @@ def evolution(
 def _model_of(model: nn.Module, checkpoint: Checkpoint, label: str) -> nn.Module:
     if isinstance(checkpoint, nn.Module):
         return checkpoint
-    state = read_state(str(checkpoint)) if isinstance(checkpoint, (str, Path)) else checkpoint
+    state = read_state_dict(str(checkpoint)) if isinstance(checkpoint, (str, Path)) else checkpoint
     if not isinstance(state, Mapping):
         raise InputError(f"expected checkpoint {label} as a state dict, its path, or a model, got {state!r:.60}")
     then = copy.deepcopy(model)
-    fill(then, state, f"checkpoint {label}", type(model).__name__)
+    load_into(then, state, f"checkpoint {label}", type(model).__name__)
     return then

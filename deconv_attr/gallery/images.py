@@ -1,4 +1,4 @@
-"""Where images come from: photographs on disk, or the generated shapes of the demo; and how they become inputs."""
+"""Photographs on disk, and how they become inputs."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms as untyped_transforms
 
-from ..demo import CLASS_NAMES, MEAN, SIZE, STD, Sample, Shapes
 from ..errors import InputError
 
 __all__ = [
     "IMAGENET",
-    "GeneratedImages",
     "Photographs",
     "Preprocessing",
-    "embedded_images",
-    "embedded_masks",
     "read_image",
     "standard_preprocessing",
 ]
@@ -32,8 +27,6 @@ transforms: Any = untyped_transforms
 
 IMAGENET = (256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """The usual preprocessing: shorter side, crop, mean and standard deviation."""
-
-EMBEDDED_IMAGES, EMBEDDED_SEED = 6, 2  # a seed that neither training nor validation has used
 
 
 @dataclass(frozen=True)
@@ -143,47 +136,5 @@ class Photographs(Dataset[Tensor]):
         return self.preprocessing.transform(read_image(str(self.folder / self.names[number])))
 
 
-class GeneratedImages(Dataset[Tensor]):
-    """Generated shapes (3, 96, 96) as inputs of the embedded model.
-
-    Parameters
-    ----------
-    count : int
-        How many.
-    """
-
-    preprocessing = standard_preprocessing(SIZE, SIZE, MEAN, STD)
-
-    def __init__(self, count: int) -> None:
-        self._shapes = Shapes(count, EMBEDDED_SEED)
-
-    def __len__(self) -> int:
-        return len(self._shapes)
-
-    def __getitem__(self, number: int) -> Tensor:
-        return self.preprocessing.normalise(self._shapes[number][0])
-
-
 def _instead_of_a_folder(path: Path) -> str:
     return "a file" if path.exists() else "not there"
-
-
-def embedded_images(number: int = EMBEDDED_IMAGES) -> tuple[Tensor, list[str]]:
-    """Return generated images ``(N, 3, 96, 96)`` between 0 and 1, each of another class, and their names."""
-    samples = _embedded_samples(number)
-    return torch.stack([each.image for each in samples]), [f"a generated {CLASS_NAMES[each.label]}" for each in samples]
-
-
-def embedded_masks(number: int = EMBEDDED_IMAGES) -> Tensor:
-    """Return where the shapes of these images are, ``(N, 96, 96)`` bool."""
-    return torch.stack([each.mask for each in _embedded_samples(number)])
-
-
-def _embedded_samples(number: int) -> list[Sample]:
-    first: dict[int, Sample] = {}
-    shapes = Shapes(1000, EMBEDDED_SEED)
-    for sample in map(shapes.sample, range(len(shapes))):
-        if len(first) == number:
-            break
-        first.setdefault(sample.label, sample)
-    return list(first.values())

@@ -12,12 +12,12 @@ import torch
 
 from ..errors import InputError
 
-__all__ = ["Maps", "chosen", "some"]
+__all__ = ["Maps", "choose_maps", "sample_maps"]
 
 Maps = int | Sequence[int] | None
 
 
-def chosen(layer: str, count: int, maps: Maps, seed: int) -> list[int]:
+def choose_maps(layer: str, count: int, maps: Maps, seed: int) -> list[int]:
     """Give the numbers of the maps that are meant, of a layer that has so many.
 
     Raises
@@ -28,7 +28,7 @@ def chosen(layer: str, count: int, maps: Maps, seed: int) -> list[int]:
     if maps is None:
         return list(range(count))
     if isinstance(maps, Integral) and not isinstance(maps, bool):
-        return some(range(count), int(maps), seed)
+        return sample_maps(range(count), int(maps), seed)
     try:
         listed: Any = maps
         if isinstance(maps, str) or any(map(_is_flag, listed)):
@@ -48,8 +48,8 @@ def _is_flag(number: object) -> bool:
     return isinstance(number, (bool, np.bool_)) or getattr(number, "dtype", None) == torch.bool
 
 
-def some(numbers: Sequence[int], count: int, seed: int) -> list[int]:
-    """Draw some by chance, and give them in order."""
+def sample_maps(numbers: Sequence[int], count: int, seed: int) -> list[int]:
+    """Draw some at random, and give them in order."""
     if count < 1:
         raise InputError(f"expected at least one map, got {count}")
     if count >= len(numbers):

@@ -20,8 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from ..engine.call_site import is_internal
-from .torch_private import defined_at, saved
+from .torch_private import made_by, saved
 
 __all__ = [
     "ARGUMENTS",
@@ -370,7 +369,7 @@ def identify_node(node: Node, carriers: int) -> Operation | Question:
         How many of the tensors that the call read carry the signal.
     """
     name = node.name()
-    if name in _CUSTOM and not is_internal(defined_at(node)):  # somebody else's, of that name
+    if name in _CUSTOM and made_by(node).split(".")[0] not in _OWN_OR_TORCHS:  # somebody else's, of that name
         return Operation(name, Kind.UNKNOWN)
     name = _canonical(name)
     look = _AMBIGUOUS.get(name)
@@ -409,6 +408,7 @@ def _canonical(node_name: str) -> str:
     return "scaled_dot_product_attention" if name.startswith("scaled_dot_product") else known
 
 
+_OWN_OR_TORCHS = (__name__.split(".")[0], "torch")
 _CUSTOM = {  # of our own Function, and of torch's: for module hooks, FSDP2 and DTensor, which bring numbers elsewhere
     "EnteringBackward": "clone",
     **dict.fromkeys(("BackwardHookFunctionBackward", "RegisterPostBackwardFunctionBackward"), "alias"),

@@ -14,7 +14,7 @@ from torch.autograd.graph import Node
 
 from ..errors import ModelError
 
-__all__ = ["base_of", "defined_at", "is_view", "saved", "saved_tensor", "trains", "version_of"]
+__all__ = ["base_of", "defined_at", "is_view", "made_by", "saved", "saved_tensor", "trains", "version_of"]
 
 
 def saved(node: Node, name: str) -> Any:
@@ -57,6 +57,11 @@ def base_of(tensor: Tensor) -> Tensor | None:
 def version_of(tensor: Tensor) -> int:
     """Return how often a tensor has been written; 0 where torch does not tell."""
     return 0 if tensor.is_inference() else getattr(tensor, "_version", 0)
+
+
+def made_by(node: Node) -> str:
+    """Return the module in which a custom autograd Function is defined, "" if the node is of none."""
+    return str(getattr(getattr(type(node), "_forward_cls", None), "__module__", ""))
 
 
 def defined_at(node: Node) -> str:

@@ -1,6 +1,6 @@
 """Where to cut an image so that a unit's value and projection stay exactly what they are in the whole of it.
 
-A cut-out starts aligned to the layer's cumulative stride, so that every layer's grid falls on the grid it has in the
+A crop starts aligned to the layer's cumulative stride, so that every layer's grid falls on the grid it has in the
 image, and reaches to the image's border where the unit's window does, so that true borders stay true borders. Units
 near the other, artificial borders have wrong values; they are not in the unit's cone.
 """
@@ -15,13 +15,13 @@ import torch
 
 from .receptive_fields import ReceptiveField
 
-__all__ = ["Cutouts", "index_of"]
+__all__ = ["Crops", "index_of"]
 
-_LITTLE = 1.15  # how much longer a side may be, so that all cut-outs share one size
+_LITTLE = 1.15  # how much longer a side may be, so that all crops share one size
 
 
-class Cutouts:
-    """The cut-outs of a layer's units: of as few different sizes as possible, so that many units share a batch.
+class Crops:
+    """The crops of a layer's units: of as few different sizes as possible, so that many units share a batch.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ class Cutouts:
         )
 
     def place(self, position: Sequence[int]) -> tuple[int, ...]:
-        """Give the unit's position in the layer when it runs on the cut-out."""
+        """Give the unit's position in the layer when it runs on the crop."""
         return tuple(
             place - begins[place] // (stride or 1)
             for (begins, _), place, stride in zip(self._axes, position, self._strides, strict=True)
         )
 
     def pixels(self, position: Sequence[int]) -> int:
-        """Count the pixels of a unit's cut-out."""
+        """Count the pixels of a unit's crop."""
         return prod(part.stop - part.start for part in self.window(position))
 
 
@@ -62,7 +62,7 @@ def _cut_axis(field: ReceptiveField, axis: int) -> tuple[list[int], list[int]]:
     inner = (start >= 0) & ~at_border
     usual = int((stop - begin)[inner].max()) if inner.any() else 0
     # Near the far border the start moves down instead, to the same pixel for all; and if that costs little, all
-    # cut-outs are as large as these.
+    # crops are as large as these.
     latest = max(length - usual, 0) // stride * stride
     if inner.any() and length - latest <= _LITTLE * usual:
         usual = length - latest

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-__all__ = ["Images", "Source", "check_finite", "image_of"]
+__all__ = ["ImageSource", "Images", "check_finite", "image_of"]
 
 
 class Images(Protocol):
@@ -20,7 +20,7 @@ class Images(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-class Source:
+class ImageSource:
     """The images, one at a time."""
 
     def __init__(self, images: Images, device: torch.device | None) -> None:

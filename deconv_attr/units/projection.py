@@ -1,7 +1,7 @@
 """Units of a layer to pixels, many at a time: ``project(model, images, "features.8", units)``.
 
 The signal starts with one unit's activation and goes down to the pixels. A unit's value and its projection depend on
-its receptive field only, so where the graph allows, a cut-out of the image is run in place of the image: as exact, and
+its receptive field only, so where the graph allows, a crop of the image is run in place of the image: as exact, and
 for lower layers faster by one or two orders of magnitude.
 
 Source: Zeiler and Fergus 2014, section 2.1: "To examine a given convnet activation, we set all other activations in the
@@ -26,10 +26,10 @@ from ..engine.layers import find_layer
 from ..errors import DeadSignalWarning, InputError
 from ..rules.tables import DECONVNET, Table, choose
 from .crops import index_of
-from .image_source import Images, Source
-from .runner import Projector
-from .scheduler import Done, Schedule
-from .selection import check_units, read_units, strongest_positions
+from .image_source import Images, ImageSource
+from .runner import LayerRunner
+from .scheduler import Done, Scheduler
+from .selection import check_units, parse_units, strongest_positions
 
 __all__ = ["Projection", "project"]
 
@@ -51,8 +51,8 @@ class Projection:
     patches : list of Tensor
         (C, h, w) each: the projection inside the box, signed; outside it is zero. In units of activation squared
         per input.
-    from_cutout : Tensor
-        (K,), bool: whether a cut-out was run in place of the image.
+    from_crop : Tensor
+        (K,), bool: whether a crop was run in place of the image.
     image_shapes : list of torch.Size
         (C, H, W) of each unit's image.
     """
@@ -62,7 +62,7 @@ class Projection:
     activations: Tensor
     boxes: Tensor
     patches: list[Tensor]
-    from_cutout: Tensor
+    from_crop: Tensor
     image_shapes: list[Size]
 
     def __len__(self) -> int:
@@ -91,8 +91,8 @@ class Projection:
         return image
 
     def __repr__(self) -> str:
-        cut = int(self.from_cutout.sum())
-        return f"<Projection: {len(self)} units of {self.layer}, {cut} from cut-outs>"
+        cut = int(self.from_crop.sum())
+        return f"<Projection: {len(self)} units of {self.layer}, {cut} from crops>"
 
 
 def project(
@@ -122,7 +122,7 @@ def project(
         K rows (image, map, row, column); or (image, map): the map's strongest unit in that image; or feature maps
         alone, (K,): the strongest unit of each over all images.
     expected : Tensor or sequence of float, optional
-        (K,), the units' activations in whole images, known from a search. Each cut-out is checked against them.
+        (K,), the units' activations in whole images, known from a search. Each crop is checked against them.
     rules : Table
         As for :class:`ZFDeconv`.
     batch_size : int, optional
@@ -152,30 +152,30 @@ def project(
 
     Notes
     -----
-    A cut-out is used where every operation up to the layer is known to be local and to depend neither on the size of
+    A crop is used where every operation up to the layer is known to be local and to depend neither on the size of
     the image nor on the place in it (:func:`receptive_field` names the first that is not). Its activation is
     compared with the whole image's where that is known: from `expected`, from the search for the strongest
-    units, or, failing both, for the units of one image, which is run whole for this. A unit whose cut-out
+    units, or, failing both, for the units of one image, which is run whole for this. A unit whose crop
     differs is projected from the whole image; if one of that image does, all are.
 
     A negative activation, as a convolution's before its ReLU may be, starts a negative signal.
     """
     check_model(model)
     found = find_layer(model, layer)
-    projector = Projector(model, choose(rules, **choices), found, batch_size)
-    source = Source(images, next((parameter.device for parameter in model.parameters()), None))
-    table = read_units(units, len(source))
+    runner = LayerRunner(model, choose(rules, **choices), found, batch_size)
+    source = ImageSource(images, next((parameter.device for parameter in model.parameters()), None))
+    table = parse_units(units, len(source))
     first = int(table[0, 0]) if table.shape[1] > 1 else 0
-    site = projector.site(source[first])
+    geometry = runner.geometry(source[first])
     of_first = (table[:, 0] == first).nonzero().flatten().tolist() if table.shape[1] > 1 else None
-    check_units(table, site.shape, str(found), of_first)
-    located = table.shape[1] == 1 + len(site.shape) and table.shape[1] > 1
+    check_units(table, geometry.shape, str(found), of_first)
+    located = table.shape[1] == 1 + len(geometry.shape) and table.shape[1] > 1
     known = _known(expected, table, located)
     if not located:
-        table, known = _strongest(projector, source, table)
-    schedule = Schedule(projector, source, site, table, known)
+        table, known = _strongest(runner, source, table)
+    scheduler = Scheduler(runner, source, geometry, table, known)
     with tqdm(total=len(table), disable=not show_progress, unit="unit") as bar:
-        done = schedule.run(bar.update)
+        done = scheduler.run(bar.update)
     _warn_of_dead(done)
     return Projection(
         found.label,
@@ -183,7 +183,7 @@ def project(
         torch.stack([unit.activation for unit in done]).to(source.device),
         torch.tensor([unit.box for unit in done]),
         [unit.patch.to(source.device) for unit in done],
-        torch.tensor([unit.from_cutout for unit in done]),
+        torch.tensor([unit.from_crop for unit in done]),
         [unit.image_shape for unit in done],
     )
 
@@ -218,14 +218,14 @@ def _warn_of_dead(done: Sequence[Done]) -> None:
         )
 
 
-def _strongest(projector: Projector, source: Source, table: Tensor) -> tuple[Tensor, Tensor]:
+def _strongest(runner: LayerRunner, source: ImageSource, table: Tensor) -> tuple[Tensor, Tensor]:
     """Find the strongest units of maps, in the images that are named or in all; give them and their activations."""
     anywhere = table.shape[1] == 1
     numbers = range(len(source)) if anywhere else sorted(set(table[:, 0].tolist()))
     best = torch.full((len(table),), -torch.inf, dtype=torch.float64)
     found: list[list[int]] = [[] for _ in table]
-    for site, some_numbers, batch in projector.batches(source, numbers):
-        for number, output in zip(some_numbers, projector.outputs(site, batch), strict=True):
+    for geometry, some_numbers, batch in runner.batches(source, numbers):
+        for number, output in zip(some_numbers, runner.outputs(geometry, batch), strict=True):
             rows = range(len(table)) if anywhere else (table[:, 0] == number).nonzero().flatten().tolist()
             values, positions = strongest_positions(output, table[list(rows), -1])
             for row, value, position in zip(rows, values.tolist(), positions.tolist(), strict=True):

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.inputs import check_model
-from ..engine.dry_run import NotSurveyedError, Survey, survey
+from ..engine.dry_run import DryRunError, dry_run
 from ..engine.layers import Layer, find_layer
-from ..engine.meta_mode import Run
+from ..engine.meta_mode import LayerRun
 from ..errors import InputError, ModelError
 from ..rules.reads import Extent
 
-__all__ = ["ReceptiveField", "field_of", "receptive_field", "receptive_fields"]
+__all__ = ["ReceptiveField", "field_of", "layer_fields", "receptive_field"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class ReceptiveField:
         The operation that reads all of the image, with its place: every unit depends on all pixels, and size and
         boxes say so. "" if all operations are local.
     obstacle : str
-        Why a unit's value in a cut-out is not its value in the image: an operation that depends on the size of the
+        Why a unit's value in a crop is not its value in the image: an operation that depends on the size of the
         image, or on the place in it. "" if it is the same.
     reads : tuple of Tensor
         For each axis (4, n): the first and last pixel that the units at each position really read, and the first
@@ -153,11 +153,11 @@ def receptive_field(model: nn.Module, layer: nn.Module | str, input_shape: Seque
     check_model(model)
     found = find_layer(model, layer)
     runs = _survey(model, input_shape, found)
-    call = found.settled(len(runs)).call or 1
+    call = found.resolve_call(len(runs)).call or 1
     return field_of(replace(runs[call - 1], layer=found), _batch(input_shape))
 
 
-def receptive_fields(
+def layer_fields(
     model: nn.Module, input_shape: Sequence[int]
 ) -> list[tuple[str, nn.Module, tuple[int, ...] | None, ReceptiveField | None]]:
     """List the layers of a model that run, in their order.
@@ -192,7 +192,7 @@ def receptive_fields(
     return found
 
 
-def field_of(run: Run, input_shape: Sequence[int]) -> ReceptiveField:
+def field_of(run: LayerRun, input_shape: Sequence[int]) -> ReceptiveField:
     """Read the receptive field of a layer off one of its runs.
 
     Raises
@@ -218,17 +218,17 @@ def field_of(run: Run, input_shape: Sequence[int]) -> ReceptiveField:
 
 def _survey(
     model: nn.Module, input_shape: Sequence[int], layer: Layer | None = None, *, or_run: bool = False
-) -> Survey:
-    """Survey a model; one that does not run dry is run on zeros, if that will do."""
+) -> list[LayerRun]:
+    """Dry-run a model; one that does not run dry is run on zeros, if that will do."""
     check_model(model)
     shape = _batch(input_shape)
     weight = next(model.parameters(), torch.empty(0))
     try:
-        return survey(model, [torch.empty(shape, dtype=weight.dtype, device="meta")], layer=layer, reach=True)
-    except NotSurveyedError as error:
+        return dry_run(model, [torch.empty(shape, dtype=weight.dtype, device="meta")], layer=layer, reach=True)
+    except DryRunError as error:
         if or_run:
             with suppress(Exception):
-                return survey(model, [weight.new_zeros(shape)], layer=layer, dry=False)
+                return dry_run(model, [weight.new_zeros(shape)], layer=layer, dry=False)
         raise ModelError(f"the model does not run on an input of shape {shape} without values: {error}") from error
 
 

@@ -10,28 +10,28 @@ import torch
 from torch import Size, Tensor, nn
 
 from ..attribution.base import leaves_of
-from ..engine.determinism import by_chance, refuse_training, state_of_dice
+from ..engine.determinism import nondeterministic, refuse_training, rng_states
 from ..engine.diagnosis import arrival, endings, lost_numbers
-from ..engine.dry_run import NotSurveyedError, survey
-from ..engine.layer_reader import LayerTap
+from ..engine.dry_run import DryRunError, dry_run
+from ..engine.layer_reader import LayerReader
 from ..engine.layers import Layer
 from ..engine.restore import modules_of, run_plainly, sharded
 from ..engine.signal_path import SignalPath, send
 from ..errors import DeconvError, InputError, ModelError, SignalError, reason
 from ..rules.tables import Table
-from .crops import Cutouts
-from .image_source import Source, check_finite
+from .crops import Crops
+from .image_source import ImageSource, check_finite
 from .receptive_fields import ReceptiveField, field_of
 from .selection import check_output
 
-__all__ = ["Arrival", "Projector", "Site", "Start"]
+__all__ = ["Arrival", "LayerGeometry", "LayerRunner", "Seed"]
 
 _MEMORY = 2**28  # bytes that one batch may take
 _ROWS = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
 
 
 @dataclass(frozen=True, eq=False)
-class Site:
+class LayerGeometry:
     """What a layer is on images of one shape.
 
     Parameters
@@ -44,10 +44,10 @@ class Site:
         How many numbers the model computes up to there.
     field : ReceptiveField or None
         None if the model does not run without values.
-    cutouts : Cutouts or None
+    crops : Crops or None
         None if only the whole image will do.
     calls : tuple
-        See :class:`deconv_attr.engine.meta_mode.Run`.
+        See :class:`deconv_attr.engine.meta_mode.LayerRun`.
     alone : bool
         Whether an example has to run without others, because the model mixes them or cannot be run dry.
     """
@@ -56,13 +56,13 @@ class Site:
     shape: tuple[int, ...]
     elements: int
     field: ReceptiveField | None = None
-    cutouts: Cutouts | None = None
+    crops: Crops | None = None
     calls: tuple[Any, ...] = ()
     alone: bool = True
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class Seed:
     """Where one signal starts: the unit's number, its example in the batch, its index in one example's output."""
 
     unit: int
@@ -76,7 +76,7 @@ class Arrival:
 
     Parameters
     ----------
-    start : Start
+    start : Seed
         Where it started.
     activation : Tensor
         (), with which it started.
@@ -86,19 +86,19 @@ class Arrival:
         Where it died; "" if it lives.
     """
 
-    start: Start
+    start: Seed
     activation: Tensor
     signal: Tensor
     ending: str
 
 
-def _start(output: Tensor, starts: Sequence[Start]) -> Tensor:
+def _start(output: Tensor, starts: Sequence[Seed]) -> Tensor:
     """Pick the units' activations from a layer's output (N, maps, ...)."""
     where = torch.tensor([[start.example, *start.index] for start in starts], device=output.device)
     return output[tuple(where.T)]
 
 
-class Projector:
+class LayerRunner:
     """A model, the rules, and the layer whose units are projected.
 
     Parameters
@@ -125,10 +125,10 @@ class Projector:
         # Of a dry run's batch: a size that no other dimension is likely to have.
         taken = {size for parameter in model.parameters() for size in parameter.shape}
         self._rows = next((size for size in _ROWS if size not in taken), _ROWS[-1])
-        self._sites: dict[Size, Site] = {}
+        self._geometries: dict[Size, LayerGeometry] = {}
         self._trials: dict[tuple[Size, Size], ReceptiveField | None] = {}
 
-    def site(self, image: Tensor) -> Site:
+    def geometry(self, image: Tensor) -> LayerGeometry:
         """Learn what the layer is on an image (C, *axes).
 
         Raises
@@ -138,56 +138,58 @@ class Projector:
         ModelError
             The model is in training mode.
         """
-        if image.shape not in self._sites:
-            self._sites[image.shape] = self._surveyed(image)
-        return self._sites[image.shape]
+        if image.shape not in self._geometries:
+            self._geometries[image.shape] = self._surveyed(image)
+        return self._geometries[image.shape]
 
-    def known(self, shape: Size) -> Site:
-        """Give the site of images that have been seen."""
-        return self._sites[shape]
+    def known(self, shape: Size) -> LayerGeometry:
+        """Give the geometry of images that have been seen."""
+        return self._geometries[shape]
 
-    def same_reads(self, site: Site, image: Size, cut: Size, position: Sequence[int], corner: Sequence[int]) -> bool:
-        """Say whether a unit reads of a cut-out what it reads of its image, through the same calls.
+    def same_reads(
+        self, geometry: LayerGeometry, image: Size, cut: Size, position: Sequence[int], corner: Sequence[int]
+    ) -> bool:
+        """Say whether a unit reads of a crop what it reads of its image, through the same calls.
 
         Parameters
         ----------
-        site : Site
+        geometry : LayerGeometry
             Of the image.
         image, cut : torch.Size
             (C, *axes).
         position, corner : sequence of int
-            The unit's in the image, and the cut-out's.
+            The unit's in the image, and the crop's.
         """
         if (image, cut) not in self._trials:
-            self._trials[image, cut] = self._tried(site, cut)
+            self._trials[image, cut] = self._tried(geometry, cut)
         trial = self._trials[image, cut]
-        if trial is None or site.field is None or site.cutouts is None:
+        if trial is None or geometry.field is None or geometry.crops is None:
             return False
         return all(
             0 <= inside < len(part) and [edge + start for edge in part[inside]] == full[place]
             for full, part, place, inside, start in zip(
-                site.field.spans, trial.spans, position, site.cutouts.place(position), corner, strict=True
+                geometry.field.spans, trial.spans, position, geometry.crops.place(position), corner, strict=True
             )
         )
 
-    def _tried(self, site: Site, cut: Size) -> ReceptiveField | None:
-        """Run dry on a cut-out: None if the model does not take it, or does something else with it."""
+    def _tried(self, geometry: LayerGeometry, cut: Size) -> ReceptiveField | None:
+        """Run dry on a crop: None if the model does not take it, or does something else with it."""
         blank = torch.empty((self._rows, *cut), dtype=self._dtype, device="meta")
         try:
-            runs = survey(self._model, [blank], layer=site.layer, reach=True, stop=True)
-            if len(runs) != site.layer.call or runs[-1].calls != site.calls:
+            runs = dry_run(self._model, [blank], layer=geometry.layer, reach=True, stop=True)
+            if len(runs) != geometry.layer.call or runs[-1].calls != geometry.calls:
                 return None
             field = field_of(runs[-1], blank.shape)
             return None if field.obstacle else field
-        except (NotSurveyedError, InputError):
+        except (DryRunError, InputError):
             return None
 
-    def outputs(self, site: Site, batch: Tensor) -> Tensor:
+    def outputs(self, geometry: LayerGeometry, batch: Tensor) -> Tensor:
         """Give the layer's output for images (N, C, *axes), without a signal."""
-        return self._forward(LayerTap(site.layer, last=True), batch)
+        return self._forward(LayerReader(geometry.layer, last=True), batch)
 
-    def descend(self, site: Site, batch: Tensor, turns: Sequence[Sequence[Start]]) -> Iterator[Arrival]:
-        """Run the images (or cut-outs) once, and send signals down in turns, at most one from each example in a turn.
+    def descend(self, geometry: LayerGeometry, batch: Tensor, turns: Sequence[Sequence[Seed]]) -> Iterator[Arrival]:
+        """Run the images (or crops) once, and send signals down in turns, at most one from each example in a turn.
 
         Raises
         ------
@@ -196,18 +198,18 @@ class Projector:
         """
         path = SignalPath(self._model, self._rules, narrow=True)
         with path, path:
-            leaf, output = self._run(path, site, batch)
+            leaf, output = self._run(path, geometry, batch)
             for number, starts in enumerate(turns):
                 values = _start(output, starts)
                 kept = number + 1 < len(turns)
                 (signal,) = send(values, [leaf], values.detach(), retain_graph=kept)
                 values = values.detach()
-                lost = self._where_lost(site, batch, starts, values, signal)
+                lost = self._where_lost(geometry, batch, starts, values, signal)
                 for start, value in zip(starts, values, strict=True):
                     yield Arrival(start, value, signal[start.example], lost.get(start.example, ""))
 
     def _where_lost(
-        self, site: Site, batch: Tensor, starts: Sequence[Start], values: Tensor, signal: Tensor
+        self, geometry: LayerGeometry, batch: Tensor, starts: Sequence[Seed], values: Tensor, signal: Tensor
     ) -> dict[int, str]:
         """Say for the examples whose signals died where they did; refuse signals that are no numbers."""
         found, finite = arrival((signal,), len(batch))
@@ -217,38 +219,38 @@ class Projector:
         again = [start for start in starts if start.example in dead - silent or not finite]
         if again:
             examples = [start.example for start in again]
-            witness = SignalPath(self._model, self._rules, narrow=True, watch=True)
-            with witness, witness:
-                leaf, output = self._run(witness, site, batch[examples])
+            watched = SignalPath(self._model, self._rules, narrow=True, watch=True)
+            with watched, watched:
+                leaf, output = self._run(watched, geometry, batch[examples])
                 values = _start(output, [replace(start, example=number) for number, start in enumerate(again)])
                 send(values, [leaf], values.detach().where(values.isfinite(), 1.0))
             if not finite:
-                raise SignalError(lost_numbers(witness.culprit))
-            for place, numbers in endings(range(len(again)), len(again), witness.rectified).items():
+                raise SignalError(lost_numbers(watched.culprit))
+            for place, numbers in endings(range(len(again)), len(again), watched.rectified).items():
                 places |= {examples[number]: place for number in numbers}
         return places
 
-    def batch(self, site: Site, share: float, item: Tensor) -> int:
+    def batch(self, geometry: LayerGeometry, share: float, item: Tensor) -> int:
         """Say how many examples run at once, each with a share of the whole image's pixels."""
-        if site.alone:
+        if geometry.alone:
             return 1
         if self._batch_size is not None:
             return self._batch_size
         # Twice: what the forward pass keeps, and the signal.
-        return max(1, int(_MEMORY / (2 * site.elements * share * item.element_size() + 1)))
+        return max(1, int(_MEMORY / (2 * geometry.elements * share * item.element_size() + 1)))
 
-    def batches(self, source: Source, numbers: Iterable[int]) -> Iterator[tuple[Site, list[int], Tensor]]:
+    def batches(self, source: ImageSource, numbers: Iterable[int]) -> Iterator[tuple[LayerGeometry, list[int], Tensor]]:
         """Read images, and put those of one shape that follow each other into batches."""
         waiting: list[tuple[int, Tensor]] = []
 
-        def batch() -> tuple[Site, list[int], Tensor]:
+        def batch() -> tuple[LayerGeometry, list[int], Tensor]:
             first = waiting[0][1]
-            return self.site(first), [number for number, _ in waiting], torch.stack([image for _, image in waiting])
+            return self.geometry(first), [number for number, _ in waiting], torch.stack([image for _, image in waiting])
 
         for number in numbers:
             image = source[number]
             if waiting and (
-                image.shape != waiting[0][1].shape or len(waiting) >= self.batch(self.site(image), 1, image)
+                image.shape != waiting[0][1].shape or len(waiting) >= self.batch(self.geometry(image), 1, image)
             ):
                 yield batch()
                 waiting = []
@@ -256,12 +258,12 @@ class Projector:
         if waiting:
             yield batch()
 
-    def _run(self, path: SignalPath, site: Site, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, path: SignalPath, geometry: LayerGeometry, batch: Tensor) -> tuple[Tensor, Tensor]:
         (leaf,) = leaves_of([batch])
-        tap = LayerTap(site.layer, last=True)
+        tap = LayerReader(geometry.layer, last=True)
         return leaf, check_output(path.run(tap.until(self._model), (leaf,), whole=False), len(batch), self._layer)
 
-    def _forward(self, tap: LayerTap, batch: Tensor) -> Tensor:
+    def _forward(self, tap: LayerReader, batch: Tensor) -> Tensor:
         try:
             output = run_plainly(self._model, tap.until(self._model), batch)
         except DeconvError:
@@ -271,25 +273,25 @@ class Projector:
             raise InputError(f"the model does not take an image of shape {shape}: {reason(error)}") from error
         return check_output(output, len(batch), self._layer)
 
-    def _surveyed(self, image: Tensor) -> Site:
+    def _surveyed(self, image: Tensor) -> LayerGeometry:
         batch, self._dtype = image.expand(self._rows, *image.shape), image.dtype
         try:
-            runs = survey(self._model, [batch], layer=self._layer, reach=True)
-        except NotSurveyedError:
+            runs = dry_run(self._model, [batch], layer=self._layer, reach=True)
+        except DryRunError:
             return self._run_once(image[None])
-        layer = self._layer.settled(len(runs))
+        layer = self._layer.resolve_call(len(runs))
         run = runs[(layer.call or 1) - 1]
         if run.chance:
-            raise by_chance(run.chance)
+            raise nondeterministic(run.chance)
         field = field_of(replace(run, layer=self._layer), batch.shape)
-        cutouts = None if field.obstacle else Cutouts(field)
-        return Site(layer, field.shape, run.elements // self._rows, field, cutouts, run.calls, bool(run.mixed))
+        crops = None if field.obstacle else Crops(field)
+        return LayerGeometry(layer, field.shape, run.elements // self._rows, field, crops, run.calls, bool(run.mixed))
 
-    def _run_once(self, batch: Tensor) -> Site:
+    def _run_once(self, batch: Tensor) -> LayerGeometry:
         """Learn from one image what can be learnt of a model that does not run dry."""
         refuse_training(self._model)
-        dice = state_of_dice(batch.device)
-        output = self._forward(tap := LayerTap(self._layer), batch)
-        if not all(map(torch.equal, dice, state_of_dice(batch.device))):
-            raise by_chance("an operation on the way")
-        return Site(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * batch.numel())
+        dice = rng_states(batch.device)
+        output = self._forward(tap := LayerReader(self._layer), batch)
+        if not all(map(torch.equal, dice, rng_states(batch.device))):
+            raise nondeterministic("an operation on the way")
+        return LayerGeometry(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * batch.numel())

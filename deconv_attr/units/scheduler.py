@@ -1,4 +1,4 @@
-"""Which units run together: cut-outs of one size where these are exact and cheaper, and else whole images."""
+"""Which units run together: crops of one size where these are exact and cheaper, and else whole images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Size, Tensor
 
 from ..errors import DeconvError
 from .crops import index_of
-from .image_source import Source, check_finite
-from .runner import Arrival, Projector, Site, Start
+from .image_source import ImageSource, check_finite
+from .runner import Arrival, LayerGeometry, LayerRunner, Seed
 from .selection import check_units
 
-__all__ = ["Done", "Schedule"]
+__all__ = ["Done", "Scheduler"]
 
-# Units whose cut-outs together are larger than this many images share one forward pass of the image.
+# Units whose crops together are larger than this many images share one forward pass of the image.
 _SHARED = 2.0
 # An image with many units stands in a batch that often, so that a filter is read from memory once for several signals.
 _COPIES = 4
@@ -27,7 +27,7 @@ _COPIES = 4
 class _Cut(NamedTuple):
     unit: int
     pixels: Tensor  # (C, *axes)
-    corner: list[int]  # of the cut-out in the image
+    corner: list[int]  # of the crop in the image
 
 
 class Done(NamedTuple):
@@ -36,19 +36,19 @@ class Done(NamedTuple):
     activation: Tensor
     box: list[int]
     patch: Tensor
-    from_cutout: bool
+    from_crop: bool
     image_shape: Size
     ending: str  # where the signal died
 
 
-class Schedule:
+class Scheduler:
     """The units of one call of :func:`project`.
 
     Parameters
     ----------
-    projector, source
+    runner, source
         What runs, and the images.
-    site : Site
+    geometry : LayerGeometry
         Of the first image; the units have been checked against it.
     table : Tensor
         (K, 2 + axes): image, map and position of each unit.
@@ -57,10 +57,10 @@ class Schedule:
     """
 
     def __init__(
-        self, projector: Projector, source: Source, site: Site, table: Tensor, expected: Tensor | None
+        self, runner: LayerRunner, source: ImageSource, geometry: LayerGeometry, table: Tensor, expected: Tensor | None
     ) -> None:
-        self._projector, self._source, self._table = projector, source, table
-        self._shape = site.shape  # with which the table has been compared
+        self._runner, self._source, self._table = runner, source, table
+        self._shape = geometry.shape  # with which the table has been compared
         self._rows: list[list[int]] = table.tolist()
         self._eps = 0.0  # of the activations that are known
         if expected is not None and expected.is_floating_point():
@@ -73,14 +73,14 @@ class Schedule:
         self._done: dict[int, Done] = {}
 
     def run(self, tell: Callable[[int], object]) -> list[Done]:
-        """Project all units: from cut-outs, and what these cannot serve from whole images.
+        """Project all units: from crops, and what these cannot serve from whole images.
 
         Parameters
         ----------
         tell : callable
             Is told how many units have been done more; fewer, where some must be done again.
         """
-        left = self._by_cutouts(tell)
+        left = self._by_crops(tell)
         chosen: dict[int, list[int]] = defaultdict(list)
         for unit in sorted(left, key=lambda unit: self._rows[unit][2:]):
             chosen[self._rows[unit][0]].append(unit)
@@ -91,75 +91,75 @@ class Schedule:
             for turn in range(copies)
         ]
         rest = iter(shares)
-        for site, numbers, batch in self._projector.batches(self._source, [number for number, _ in shares]):
-            self._by_images(site, batch, [next(rest)[1] for _ in numbers], tell)
+        for geometry, numbers, batch in self._runner.batches(self._source, [number for number, _ in shares]):
+            self._by_images(geometry, batch, [next(rest)[1] for _ in numbers], tell)
         return [self._done[unit] for unit in range(len(self._rows))]
 
-    def _by_cutouts(self, tell: Callable[[int], object]) -> set[int]:
-        """Project from cut-outs where that is exact and cheaper; give the units that are left."""
+    def _by_crops(self, tell: Callable[[int], object]) -> set[int]:
+        """Project from crops where that is exact and cheaper; give the units that are left."""
         left: set[int] = set()
         sample: set[int] = set()
         waiting: dict[tuple[Size, Size], list[_Cut]] = defaultdict(list)
 
-        def run(site: Site, key: tuple[Size, Size]) -> None:
+        def run(geometry: LayerGeometry, key: tuple[Size, Size]) -> None:
             cuts = waiting.pop(key)
-            refused = self._run_cuts(site, key[0], cuts)
+            refused = self._run_cuts(geometry, key[0], cuts)
             left.update(refused)
             tell(len(cuts) - len(refused))
 
         for number, units in sorted(self._units.items()):
             image = self._source[number]
-            site = self._projector.site(image)
-            if site.shape != self._shape:
-                check_units(self._table, site.shape, str(site.layer), units)
-            if site.alone:
+            geometry = self._runner.geometry(image)
+            if geometry.shape != self._shape:
+                check_units(self._table, geometry.shape, str(geometry.layer), units)
+            if geometry.alone:
                 self._alone.add(number)
             places = [self._rows[unit][2:] for unit in units]
             pixels = image[0].numel()
-            if site.cutouts is None or sum(map(site.cutouts.pixels, places)) >= _SHARED * pixels:
+            if geometry.crops is None or sum(map(geometry.crops.pixels, places)) >= _SHARED * pixels:
                 left.update(units)
                 continue
             if not sample and any(self._expected[unit] is None for unit in units):
-                output = self._projector.outputs(site, check_finite(image, number)[None])[0]
+                output = self._runner.outputs(geometry, check_finite(image, number)[None])[0]
                 for unit in units:
                     self._expected[unit] = float(output[tuple(self._rows[unit][1:])])
                 sample.update(units)
             for unit, place in zip(units, places, strict=True):
-                window = site.cutouts.window(place)
+                window = geometry.crops.window(place)
                 corner = [part.start for part in window]
                 cut = _Cut(unit, check_finite(image[(..., *window)].clone(), number), corner)
-                if not self._projector.same_reads(site, image.shape, cut.pixels.shape, place, corner):
+                if not self._runner.same_reads(geometry, image.shape, cut.pixels.shape, place, corner):
                     left.add(unit)
                     continue
                 key = (image.shape, cut.pixels.shape)
                 waiting[key].append(cut)
                 share = cut.pixels.numel() / image.numel()
-                if len(waiting[key]) >= self._projector.batch(site, share, image):
-                    run(site, key)
+                if len(waiting[key]) >= self._runner.batch(geometry, share, image):
+                    run(geometry, key)
         for key in list(waiting):
-            run(self._projector.known(key[0]), key)
+            run(self._runner.known(key[0]), key)
         if sample & left:  # what is wrong for one may be wrong for all
             others = {unit for unit, value in enumerate(self._expected) if value is None} - left
             tell(-sum(unit in self._done for unit in others))
             left |= others
         return left
 
-    def _run_cuts(self, site: Site, image_shape: Size, cuts: list[_Cut]) -> list[int]:
-        """Run cut-outs of one size; give the units whose activations are not those of the whole image."""
-        assert site.cutouts is not None
+    def _run_cuts(self, geometry: LayerGeometry, image_shape: Size, cuts: list[_Cut]) -> list[int]:
+        """Run crops of one size; give the units whose activations are not those of the whole image."""
+        assert geometry.crops is not None
         starts = [
-            Start(cut.unit, example, (self._rows[cut.unit][1], *site.cutouts.place(self._rows[cut.unit][2:])))
+            Seed(cut.unit, example, (self._rows[cut.unit][1], *geometry.crops.place(self._rows[cut.unit][2:])))
             for example, cut in enumerate(cuts)
         ]
         try:
-            arrivals = list(self._projector.descend(site, torch.stack([cut.pixels for cut in cuts]), [starts]))
+            arrivals = list(self._runner.descend(geometry, torch.stack([cut.pixels for cut in cuts]), [starts]))
         except DeconvError:
             raise
         except Exception:  # the model does not take such a small image
             return [cut.unit for cut in cuts]
         loudest = max(abs(float(arrival.activation)) for arrival in arrivals)
         refused = []
-        boxes = self._boxes(site, image_shape, [cut.unit for cut in cuts])
+        boxes = self._boxes(geometry, image_shape, [cut.unit for cut in cuts])
         eps = max(self._eps, torch.finfo(arrivals[0].activation.dtype).eps)  # the kernels add in another order
         for cut, arrival, box in zip(cuts, arrivals, boxes, strict=True):
             value, expected = float(arrival.activation), self._expected[cut.unit]
@@ -169,26 +169,30 @@ class Schedule:
                 self._keep(arrival, box, cut.corner, image_shape, True)
         return refused
 
-    def _by_images(self, site: Site, batch: Tensor, units: list[list[int]], tell: Callable[[int], object]) -> None:
+    def _by_images(
+        self, geometry: LayerGeometry, batch: Tensor, units: list[list[int]], tell: Callable[[int], object]
+    ) -> None:
         """Run whole images, and send down in turns one unit of each."""
         turns = [
-            [Start(unit, example, tuple(self._rows[unit][1:])) for example, unit in enumerate(turn) if unit is not None]
+            [Seed(unit, example, tuple(self._rows[unit][1:])) for example, unit in enumerate(turn) if unit is not None]
             for turn in zip_longest(*units)
         ]
         shape = batch.shape[1:]
-        boxes = {unit: box for some in units for unit, box in zip(some, self._boxes(site, shape, some), strict=True)}
-        for arrival in self._projector.descend(site, batch, turns):
+        boxes = {
+            unit: box for some in units for unit, box in zip(some, self._boxes(geometry, shape, some), strict=True)
+        }
+        for arrival in self._runner.descend(geometry, batch, turns):
             box = boxes[arrival.start.unit]
             self._keep(arrival, box, [0] * (len(shape) - 1), shape, False)
             tell(1)
 
-    def _boxes(self, site: Site, image_shape: Size, units: list[int]) -> list[list[int]]:
-        if site.field is None:
+    def _boxes(self, geometry: LayerGeometry, image_shape: Size, units: list[int]) -> list[list[int]]:
+        if geometry.field is None:
             axes = image_shape[1:]
             return [[*[0] * len(axes), *axes]] * len(units)
-        boxes: list[list[int]] = site.field.boxes(self._table[units, 2:]).tolist()
+        boxes: list[list[int]] = geometry.field.boxes(self._table[units, 2:]).tolist()
         return boxes
 
-    def _keep(self, arrival: Arrival, box: list[int], corner: list[int], image_shape: Size, from_cutout: bool) -> None:
+    def _keep(self, arrival: Arrival, box: list[int], corner: list[int], image_shape: Size, from_crop: bool) -> None:
         patch = arrival.signal[index_of([edge - start for edge, start in zip(box, corner * 2, strict=True)])].clone()
-        self._done[arrival.start.unit] = Done(arrival.activation, box, patch, from_cutout, image_shape, arrival.ending)
+        self._done[arrival.start.unit] = Done(arrival.activation, box, patch, from_crop, image_shape, arrival.ending)

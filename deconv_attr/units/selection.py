@@ -12,10 +12,10 @@ from torch import Tensor
 from ..engine.layers import Layer
 from ..errors import InputError, TargetError
 
-__all__ = ["check_output", "check_units", "places_of_maxima", "read_units", "strongest_positions"]
+__all__ = ["check_output", "check_units", "parse_units", "positions_of_maxima", "strongest_positions"]
 
 
-def read_units(units: Any, images: int) -> Tensor:
+def parse_units(units: Any, images: int) -> Tensor:
     """Give units as a table of integers, (K, columns).
 
     Raises
@@ -111,10 +111,10 @@ def strongest_positions(output: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         The activations (K,), and the positions (K, axes).
     """
     planes = output[maps.to(output.device)]
-    return planes.flatten(1).amax(1).cpu() if planes.dim() > 1 else planes.cpu(), places_of_maxima(planes)
+    return planes.flatten(1).amax(1).cpu() if planes.dim() > 1 else planes.cpu(), positions_of_maxima(planes)
 
 
-def places_of_maxima(planes: Tensor) -> Tensor:
+def positions_of_maxima(planes: Tensor) -> Tensor:
     """Find where feature maps (n, *positions) are strongest, the first of equals: (n, axes), on the CPU."""
     if planes.dim() == 1:
         return torch.empty(len(planes), 0, dtype=torch.long)

@@ -34,7 +34,7 @@ __all__ = [
     "SCALE",
     "TICKS",
     "Page",
-    "Sheet",
+    "ProjectionPage",
     "broken",
     "columns_for",
     "fitted",
@@ -159,7 +159,7 @@ class Page:
         _colour_bar(self.axes(left + 0.1 * width, top, 0.8 * width, BAR), style, scale, note)
 
 
-class Sheet(Page):
+class ProjectionPage(Page):
     """Units from left to right and top to bottom, each a row of tiles below its label; one colour bar at the foot.
 
     Every picture keeps its aspect, and its longer side fills a tile.

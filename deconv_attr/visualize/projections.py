@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from .page_layout import GAP, SCALE, Page, Sheet, broken, line_height, show, write_below, write_inside
+from .page_layout import GAP, SCALE, Page, ProjectionPage, broken, line_height, show, write_below, write_inside
 from .pictures import STYLES, robust_scale, signed_rgb
 from .unit_input import Box, Unit, checked_text, checked_unit, checked_units
 
@@ -137,7 +137,9 @@ def projections_figure(
         raise InputError(f"a figure of {len(units)} projections needs {len(units)} labels or none, got {len(labels)}")
     shared = robust_scale(torch.cat([_flat(unit.projection) for unit in units])) if shared_scale else None
     noted = shared is None or any(unit.scale == 0 for unit in units)
-    sheet = Sheet([unit.shapes for unit in units], TILES[: len(units[0].shapes)], labels, SCALE if noted else 0)
+    sheet = ProjectionPage(
+        [unit.shapes for unit in units], TILES[: len(units[0].shapes)], labels, SCALE if noted else 0
+    )
     for number, unit in enumerate(units):
         note = f"s = {unit.scale:.2g}" if shared is None else ""
         _draw(unit, sheet.tiles(number), unit.scale if shared is None else shared, note)

@@ -15,7 +15,7 @@ from searching import same
 from deconv_attr import Photographs, Strongest, strongest
 from deconv_attr.cli import gallery as command
 from deconv_attr.cli import main
-from deconv_attr.gallery.images import GeneratedImages
+from deconv_attr.demo import GeneratedImages
 
 NETS = """
 import torch

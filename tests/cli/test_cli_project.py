@@ -13,8 +13,7 @@ from PIL import Image
 from deconv_attr import NeuronZFDeconv, receptive_field
 from deconv_attr.cli import main
 from deconv_attr.cli import project as command
-from deconv_attr.demo import load_model
-from deconv_attr.gallery.images import embedded_images
+from deconv_attr.demo import embedded_images, load_model
 
 NETS = """
 import torch

@@ -10,9 +10,10 @@ from torchvision.models import get_model
 
 from deconv_attr.cli.models import Classifier, load_classifier
 from deconv_attr.demo import CLASS_NAMES, Shapes
-from deconv_attr.engine.state_dict import fill, read_state
+from deconv_attr.demo.images import EMBEDDED_SEED, embedded_images
+from deconv_attr.engine.state_dict import load_into, read_state_dict
 from deconv_attr.errors import DeconvError, InputError, ModelError, TargetError
-from deconv_attr.gallery.images import EMBEDDED_SEED, embedded_images, read_image, standard_preprocessing
+from deconv_attr.gallery.images import read_image, standard_preprocessing
 
 FACTORIES = """
 import torch
@@ -155,7 +156,7 @@ def test_batch_counters_may_be_missing():
         "running_mean": torch.ones(2),
         "running_var": torch.ones(2),
     }
-    fill(model, state, "old.pt", "it")
+    load_into(model, state, "old.pt", "it")
     assert torch.equal(model.running_mean, torch.ones(2))
 
 
@@ -164,7 +165,7 @@ def test_weights_that_do_not_fit_are_named():
     before = {key: value.clone() for key, value in model.state_dict().items()}
     state = {"0.weight": torch.ones(3, 2), "0.bias": torch.ones(7), "3.bias": 5, "head.weight": torch.ones(1)}
     with pytest.raises(InputError) as caught:
-        fill(model, state, "other.pt", "my:net")
+        load_into(model, state, "other.pt", "my:net")
     assert str(caught.value) == (
         "the weights in other.pt do not fit my:net: 5 missing (1.weight, 1.bias, 2.weight, ...); "
         "1 unexpected (head.weight); 2 of another shape (0.bias: expected (3,), got (7,), "
@@ -188,7 +189,7 @@ def test_weights_that_fit_and_cannot_be_copied_are_one_sentence(change, message)
     with pytest.raises(
         InputError, match=rf"the weights in w.pt do not fit net: 2 that cannot be copied \(weight: {message}"
     ) as caught:
-        fill(model, state, "w.pt", "net")
+        load_into(model, state, "w.pt", "net")
     assert one_sentence(caught)
     assert torch.equal(model.weight, before)
 
@@ -219,7 +220,7 @@ def test_file_that_holds_no_weights_is_an_error(content, message, tmp_path):
     else:
         torch.save(content, path)
     with pytest.raises(InputError, match=message) as caught:
-        read_state(str(path))
+        read_state_dict(str(path))
     assert one_sentence(caught)
 
 

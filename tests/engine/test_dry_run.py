@@ -1,4 +1,4 @@
-"""What a dry run makes of a model: what mixes the image, what spoils a cut-out; and that it changes nothing."""
+"""What a dry run makes of a model: what mixes the image, what spoils a crop; and that it changes nothing."""
 
 import threading
 
@@ -14,10 +14,10 @@ from torch import nn
 from torchvision.ops import drop_block2d, stochastic_depth
 
 from deconv_attr import DECONVNET, receptive_field
-from deconv_attr.engine.dry_run import NotSurveyedError, survey
+from deconv_attr.engine.dry_run import DryRunError, dry_run
 from deconv_attr.engine.layers import Layer, find_layer
 from deconv_attr.errors import InputError, ModelError
-from deconv_attr.units.runner import Projector
+from deconv_attr.units.runner import LayerRunner
 
 SHAPE = (2, 12, 14)
 
@@ -339,14 +339,14 @@ def test_what_makes_a_cut_out_another_image_is_an_obstacle_or_seen_in_the_cut_ou
 
 def test_a_cut_out_at_another_place_than_the_grid_s_does_not_pass():
     model, x = nn.Sequential(conv(stride=2), nn.ReLU(), same(into=2)).eval(), torch.rand(1, 2, 40, 40)
-    projector = Projector(model, DECONVNET, find_layer(model, "2"), None)
-    site = projector.site(x[0])
-    window = site.cutouts.window((8, 9))
+    runner = LayerRunner(model, DECONVNET, find_layer(model, "2"), None)
+    geometry = runner.geometry(x[0])
+    window = geometry.crops.window((8, 9))
     cut, corner = x[(..., *window)][0].shape, [part.start for part in window]
-    assert projector.same_reads(site, x[0].shape, cut, (8, 9), corner)
+    assert runner.same_reads(geometry, x[0].shape, cut, (8, 9), corner)
     for elsewhere in ([corner[0] + 1, corner[1]], [corner[0], corner[1] - 2]):
-        assert not projector.same_reads(site, x[0].shape, cut, (8, 9), elsewhere)
-    assert not projector.same_reads(site, x[0].shape, torch.Size((2, *(edge - 2 for edge in cut[1:]))), (8, 9), corner)
+        assert not runner.same_reads(geometry, x[0].shape, cut, (8, 9), elsewhere)
+    assert not runner.same_reads(geometry, x[0].shape, torch.Size((2, *(edge - 2 for edge in cut[1:]))), (8, 9), corner)
 
 
 class WithoutWidening(nn.Module):
@@ -484,7 +484,7 @@ def test_examples_that_depend_on_each_other_are_found(name):
     together, apart = model(x), torch.cat([model(each[None]) for each in x])
     if name not in ("pairs", "not known"):  # not proved to be apart
         assert torch.allclose(together, apart) == (name in UNMIXED)
-    (run,) = survey(model, [torch.rand(13, *SHAPE)], layer=find_layer(model, ""), reach=True)
+    (run,) = dry_run(model, [torch.rand(13, *SHAPE)], layer=find_layer(model, ""), reach=True)
     assert (run.mixed == "") == (name in UNMIXED)
 
 
@@ -522,7 +522,7 @@ def test_a_dry_run_changes_nothing(kind, training):
     x = torch.rand(kind.shape if issubclass(kind, Net) else (1, *SHAPE), dtype=next(model.parameters()).dtype)
     before, dice = snapshot(model, x), torch.get_rng_state()
     receptive_field(model, "", x.shape)
-    survey(model, [x], reach=True)
+    dry_run(model, [x], reach=True)
     assert snapshot(model, x) == before
     assert torch.equal(torch.get_rng_state(), dice)
 
@@ -569,7 +569,7 @@ def test_another_thread_sees_nothing_of_a_dry_run():
     assert (field.size, field.obstacle) == ((3, 3), "")
     assert len(found) == 3
     assert all(torch.equal(each, expected) for each in found)
-    assert len(survey(model, [real], layer=find_layer(model, "2"))) == 1
+    assert len(dry_run(model, [real], layer=find_layer(model, "2"))) == 1
 
 
 # --------------------------------------------------------------------------------------------------- the runs
@@ -578,7 +578,7 @@ def test_another_thread_sees_nothing_of_a_dry_run():
 def test_a_survey_lists_each_call_of_each_layer_with_its_shape():
     relu = nn.ReLU()
     model = nn.Sequential(conv(), relu, conv(3, 2, 5, stride=2), relu, nn.Flatten(), nn.Linear(100, 3))
-    runs = survey(model, [torch.rand(4, *SHAPE)])
+    runs = dry_run(model, [torch.rand(4, *SHAPE)])
     assert [(run.layer.name, run.layer.call, run.shape) for run in runs] == [
         ("0", 1, (4, 2, 10, 12)),
         ("1", 1, (4, 2, 10, 12)),
@@ -592,10 +592,10 @@ def test_a_survey_lists_each_call_of_each_layer_with_its_shape():
 
 def test_chance_is_named_from_the_layer_on_where_it_is_thrown():
     model = nn.Sequential(conv(), nn.Dropout(), conv(), nn.BatchNorm2d(2))
-    chances = {run.layer.name: run.chance for run in survey(model, [torch.rand(1, *SHAPE)], reach=True)}
+    chances = {run.layer.name: run.chance for run in dry_run(model, [torch.rand(1, *SHAPE)], reach=True)}
     assert chances["0"] == ""
     assert all("dropout" in chances[name] for name in "1 2 3".split())
-    assert all(run.chance == "" for run in survey(model.eval(), [torch.rand(1, *SHAPE)], reach=True))
+    assert all(run.chance == "" for run in dry_run(model.eval(), [torch.rand(1, *SHAPE)], reach=True))
 
 
 CHANCE = {
@@ -615,24 +615,24 @@ CHANCE = {
 @pytest.mark.parametrize("name", CHANCE)
 def test_every_way_to_throw_dice_is_named_and_leaves_the_dice_alone(name):
     model, dice = Of(CHANCE[name]), torch.get_rng_state()
-    (run,) = survey(model, [torch.rand(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
+    (run,) = dry_run(model, [torch.rand(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
     assert "test_survey.py" in run.chance or "torchvision" in run.chance
     assert torch.equal(torch.get_rng_state(), dice) is False  # by the test's own torch.rand
     after = torch.get_rng_state()
-    survey(model, [torch.empty(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
+    dry_run(model, [torch.empty(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
     assert torch.equal(torch.get_rng_state(), after)
 
 
 def test_dropout_of_nothing_throws_no_dice():
     for drop in (nn.Dropout(0.0).train(), Of(lambda x: F.dropout(x, 0.0, True)), Of(lambda x: F.dropout2d(x, p=0.0))):
-        (run,) = survey(drop, [torch.rand(1, *SHAPE)], layer=Layer("", drop), reach=True)
+        (run,) = dry_run(drop, [torch.rand(1, *SHAPE)], layer=Layer("", drop), reach=True)
         assert run.chance == ""
 
 
 def test_attention_that_does_not_train_throws_no_dice():
     for training in (False, True):
         heads = nn.MultiheadAttention(2, 1, dropout=0.5, batch_first=True).train(training)
-        (run,) = survey(Of(attention, heads), [torch.rand(1, *SHAPE)], layer=Layer("", heads), reach=True)
+        (run,) = dry_run(Of(attention, heads), [torch.rand(1, *SHAPE)], layer=Layer("", heads), reach=True)
         assert (run.chance != "") == training
 
 
@@ -645,11 +645,11 @@ def test_further_arguments_of_the_model_are_given_and_left_alone():
     scale, offset = torch.ones(2, 1, 1), torch.zeros(1)
     model = Scaled()
     before = snapshot(model, scale, offset)
-    (run,) = survey(model, [torch.rand(3, *SHAPE)], [scale, [offset]], reach=True)
+    (run,) = dry_run(model, [torch.rand(3, *SHAPE)], [scale, [offset]], reach=True)
     assert run.shape == (3, *SHAPE)
     assert run.reach.obstacle == ""
     assert snapshot(model, scale, offset) == before
-    with pytest.raises(NotSurveyedError):
-        survey(model, [torch.rand(3, *SHAPE)])
+    with pytest.raises(DryRunError):
+        dry_run(model, [torch.rand(3, *SHAPE)])
     with pytest.raises(InputError, match="no layer"):
         find_layer(model, "conv")

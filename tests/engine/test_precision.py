@@ -121,7 +121,7 @@ def test_a_part_that_autocast_leaves_in_single_precision_goes_back_in_it(dtype, 
 
 @half
 def test_in_half_precision_too_the_map_is_the_one_of_autograds_own_backward(
-    dtype, tolerance, lean_everywhere, autograds_own
+    dtype, tolerance, pack_everywhere, autograds_own
 ):
     model, x = net().to(dtype), images().to(dtype)
     found = ZFDeconv(model).attribute(x, target=1)

@@ -285,7 +285,7 @@ def _retaining(grad, scores, tensors, start, **options):
     return grad(scores, tensors, start, **{**options, "retain_graph": True})
 
 
-def test_a_packed_graph_that_the_user_has_kept_says_so(lean_everywhere):
+def test_a_packed_graph_that_the_user_has_kept_says_so(pack_everywhere):
     net, x = small(), torch.randn(2, 3, 16, 16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("deconv_attr.engine.signal_path._sent", partial(_retaining, torch.autograd.grad))
@@ -562,7 +562,7 @@ def test_bad_targets_are_refused(targets):
 # ------------------------------------------------------------------------------ private names of torch
 
 
-def test_without_torchs_private_names_maps_are_the_same(monkeypatch, lean_everywhere):
+def test_without_torchs_private_names_maps_are_the_same(monkeypatch, pack_everywhere):
     net, x = small(), torch.randn(2, 3, 16, 16)
     expected = ZFDeconv(net).attribute(x, target=1)
     monkeypatch.setattr(

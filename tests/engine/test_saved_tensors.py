@@ -25,7 +25,7 @@ from deconv_attr.engine import saved_tensors
 from deconv_attr.engine.signal_path import SignalPath, send
 from deconv_attr.errors import ModelError, RuleError
 
-pytestmark = pytest.mark.usefixtures("lean_everywhere")
+pytestmark = pytest.mark.usefixtures("pack_everywhere")
 TABLES = {"deconvnet": DECONVNET, "desalinet": DESALINET, "guided": GUIDED_BACKPROP, "gradient": GRADIENT}
 
 

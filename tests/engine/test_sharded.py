@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from deconv_attr import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage, project
-from deconv_attr.engine.layer_reader import LayerTap
+from deconv_attr.engine.layer_reader import LayerReader
 from deconv_attr.engine.layers import find_layer
 from deconv_attr.engine.restore import run_plainly
 from deconv_attr.errors import ModelError, RuleError
@@ -157,6 +157,6 @@ def test_a_function_that_is_called_like_one_of_dtensors_is_none():
 def test_a_pass_of_fsdp2_without_a_signal_gives_the_parameters_back(mesh, layer):
     net, x = sharded(mesh), image()
     before = {name: id(parameter) for name, parameter in net.named_parameters()}
-    found = run_plainly(net, LayerTap(find_layer(net, layer), last=True).until(net), x)
+    found = run_plainly(net, LayerReader(find_layer(net, layer), last=True).until(net), x)
     torch.testing.assert_close(found, network()[: int(layer) + 1](x))
     assert {name: id(parameter) for name, parameter in net.named_parameters()} == before

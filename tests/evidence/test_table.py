@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 import pytest
 
 from deconv_attr.errors import InputError
-from deconv_attr.evidence import Estimate, Failure, Table
+from deconv_attr.evidence import Estimate, Failure, ResultTable
 from deconv_attr.evidence.table import WIDEST
 
 NAN = float("nan")
 MIDDLE, HIGH = Estimate(0.5, 0.4, 0.6, 10, 10), Estimate(0.9, 0.8, 1.0, 9, 10)
 NONE = Estimate(NAN, NAN, NAN, 0, 10)
 BROKEN = Failure("RuleError: no rule for 'gelu': name one")
-TABLE = Table(
+TABLE = ResultTable(
     ["method", "image", "edges"],
     [["b", MIDDLE, 0.25], ["Broken", BROKEN, BROKEN], ["A", HIGH, NAN], ["dead", NONE, 2]],
     {"image": "is it the image?"},
@@ -44,12 +44,12 @@ def test_names_are_sorted_by_the_alphabet():
 
 
 def test_numbers_come_before_names():
-    mixed = Table(["a"], [["x"], [2.0], [MIDDLE], [-1], [1.5]])
+    mixed = ResultTable(["a"], [["x"], [2.0], [MIDDLE], [-1], [1.5]])
     assert names(mixed.sorted("a")) == [-1, MIDDLE, 1.5, 2.0, "x"]
 
 
 def test_equal_rows_keep_their_order():
-    equal = Table(["method", "n"], [["b", 1.0], ["a", 1.0], ["c", 0.0]])
+    equal = ResultTable(["method", "n"], [["b", 1.0], ["a", 1.0], ["c", 0.0]])
     assert names(equal.sorted("n")) == ["c", "b", "a"]
     assert names(equal.sorted("n", descending=True)) == ["b", "a", "c"]
 
@@ -76,9 +76,9 @@ def test_a_wrong_column_is_named_with_the_nearest(ask):
 
 def test_each_error_is_told_once():
     other = Failure("InputError: no")
-    table = Table(["method", "a", "b"], [["x", BROKEN, BROKEN], ["y", 1.0, other], ["z", BROKEN, 2.0]])
+    table = ResultTable(["method", "a", "b"], [["x", BROKEN, BROKEN], ["y", 1.0, other], ["z", BROKEN, 2.0]])
     assert table.failures == [("x", BROKEN.text), ("y", other.text), ("z", BROKEN.text)]
-    assert Table(["a"], [["x"]]).failures == []
+    assert ResultTable(["a"], [["x"]]).failures == []
 
 
 def test_the_transpose_has_a_row_for_each_column():
@@ -91,7 +91,7 @@ def test_the_transpose_has_a_row_for_each_column():
 
 
 def test_the_transpose_tells_columns_of_one_name_apart():
-    table = Table(["method", "method", "b"], [["method", 1.0, 0.25], ["b", 0.25, 1.0]])
+    table = ResultTable(["method", "method", "b"], [["method", 1.0, 0.25], ["b", 0.25, 1.0]])
     assert table.transposed().rows == [["method", 1.0, 0.25], ["b", 0.25, 1.0]]
 
 
@@ -112,12 +112,12 @@ def test_a_table_is_printed_in_columns_with_its_legend_and_errors():
 
 
 def test_a_table_without_legend_ends_with_its_rows():
-    assert str(Table(["a", "b"], [["x", 0.12345], ["y", 1e-7]])).splitlines() == ["a  b", "x  0.123", "y  1e-07"]
+    assert str(ResultTable(["a", "b"], [["x", 0.12345], ["y", 1e-7]])).splitlines() == ["a  b", "x  0.123", "y  1e-07"]
 
 
 def many(columns):
     header = ["method", *(f"a wide column {number:03}" for number in range(columns))]
-    return Table(header, [["one", *map(float, range(columns))], ["two", *map(float, range(columns))]])
+    return ResultTable(header, [["one", *map(float, range(columns))], ["two", *map(float, range(columns))]])
 
 
 def test_a_table_too_wide_for_a_terminal_is_printed_on_its_side():
@@ -128,23 +128,23 @@ def test_a_table_too_wide_for_a_terminal_is_printed_on_its_side():
 
 
 def test_a_table_is_not_turned_where_that_makes_it_wider():
-    wide = Table(["method", "x" * (WIDEST + 1)], [["one", 1.0], ["two", 2.0]])
+    wide = ResultTable(["method", "x" * (WIDEST + 1)], [["one", 1.0], ["two", 2.0]])
     assert str(wide).splitlines()[1] == "one     1"
 
 
 def test_errors_of_a_turned_table_are_still_by_method():
-    wide = Table(many(20).header, [["one", *([BROKEN] * 20)]])
+    wide = ResultTable(many(20).header, [["one", *([BROKEN] * 20)]])
     assert str(wide).splitlines()[-1] == f"one: {BROKEN.text}"
 
 
 def test_wide_cells_are_measured_too():
-    table = Table(["m", *"abcd"], [["one", *([HIGH] * 4)]])
+    table = ResultTable(["m", *"abcd"], [["one", *([HIGH] * 4)]])
     assert max(map(len, str(table.transposed()).splitlines())) < WIDEST
     assert max(map(len, str(table).splitlines())) <= WIDEST
 
 
 def test_markdown_escapes_what_divides_cells():
-    table = Table(["method", "other class, |map|"], [["a|\nb", MIDDLE], ["c", BROKEN]])
+    table = ResultTable(["method", "other class, |map|"], [["a|\nb", MIDDLE], ["c", BROKEN]])
     assert table.to_markdown().splitlines() == [
         "| method | other class, \\|map\\| |",
         "| --- | --- |",
@@ -168,7 +168,9 @@ class Cells(HTMLParser):
 
 
 def test_a_notebook_gets_html_and_nothing_in_it_is_markup():
-    table = Table(["method", "<b>"], [["<script>alert(1)</script>", MIDDLE], ["a & b", 1.0]], {"<b>": "<i>what</i>"})
+    table = ResultTable(
+        ["method", "<b>"], [["<script>alert(1)</script>", MIDDLE], ["a & b", 1.0]], {"<b>": "<i>what</i>"}
+    )
     page = Cells(table._repr_html_())
     assert page.found["th"] == ["method", "<b>"]
     assert page.found["td"] == ["<script>alert(1)</script>", "0.50 (0.40 to 0.60)", "a & b", "1"]
@@ -189,7 +191,7 @@ def test_pandas_gets_means():
     first, _, last, dead = frame["image"]
     assert (first, last) == (0.5, 0.9)
     assert math.isnan(dead)
-    numbers = Table(["m", "n"], [["a", MIDDLE], ["b", 1.0]]).to_pandas()["n"]
+    numbers = ResultTable(["m", "n"], [["a", MIDDLE], ["b", 1.0]]).to_pandas()["n"]
     assert numbers.dtype == float
     assert numbers.mean() == 0.75
 

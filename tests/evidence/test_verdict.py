@@ -2,7 +2,7 @@
 
 import pytest
 
-from deconv_attr.evidence import CHECKS, Estimate, Failure, Table, verdict
+from deconv_attr.evidence import CHECKS, Estimate, Failure, ResultTable, verdict
 
 NAN = float("nan")
 MANY = "From 60 images."
@@ -22,7 +22,7 @@ NOTHING = "These numbers are told by the table alone."
 
 def said(column, *cells, images=60, chance=None):
     """Give the verdict on methods A, B, ... of one column, after its first words."""
-    table = Table(["method", column], [[name, cell] for name, cell in zip("ABCDEF", cells, strict=False)])
+    table = ResultTable(["method", column], [[name, cell] for name, cell in zip("ABCDEF", cells, strict=False)])
     text = verdict(table, images, chance)
     if text == NOTHING:
         return ""
@@ -48,7 +48,7 @@ FEW = "images are no evidence, and intervals of so few are too narrow; what foll
     ],
 )
 def test_a_verdict_opens_with_what_the_number_of_images_allows(images, opening):
-    table = Table(["method", "image"], [["A", number(0.9)]])
+    table = ResultTable(["method", "image"], [["A", number(0.9)]])
     rest = " The map is nearly the image itself for A (0.90), so it is a copy and no explanation."
     assert verdict(table, images) == opening + rest
 
@@ -149,7 +149,7 @@ def test_without_the_size_of_objects_nothing_is_said_of_them():
 
 
 def test_methods_without_maps_are_named():
-    table = Table(
+    table = ResultTable(
         ["method", "image", "edges"],
         [["A", BROKEN, BROKEN], ["B", number(0.9), BROKEN], ["C", UNDEFINED, UNDEFINED], ["D", BROKEN, BROKEN]],
     )
@@ -161,7 +161,9 @@ def test_methods_without_maps_are_named():
 
 def test_all_is_said_in_the_order_of_the_checks():
     columns = [column for check in CHECKS.values() for column in check.columns]
-    table = Table(["method", *columns], [["A", *(number(0.9) for _ in columns)], ["B", *([BROKEN] * len(columns))]])
+    table = ResultTable(
+        ["method", *columns], [["A", *(number(0.9) for _ in columns)], ["B", *([BROKEN] * len(columns))]]
+    )
     openings = [
         "From 12 images, and for images like these only.",
         "The signal died",
@@ -185,5 +187,5 @@ def test_which_correlation_counts_is_that_of_the_column():
 
 @pytest.mark.parametrize("header", [["method", "deletion"], ["method"]], ids=["of other checks", "of none"])
 def test_a_verdict_without_content_says_so(header):
-    table = Table(header, [[name, *([number(0.9)] * (len(header) - 1))] for name in "AB"])
+    table = ResultTable(header, [[name, *([number(0.9)] * (len(header) - 1))] for name in "AB"])
     assert verdict(table, 60) == NOTHING

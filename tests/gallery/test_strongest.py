@@ -23,7 +23,7 @@ from torch.utils.data import (
 from deconv_attr import Photographs, strongest
 from deconv_attr.errors import InputError, ModelError, SignalError, SkippedImagesWarning
 from deconv_attr.gallery.images import standard_preprocessing
-from deconv_attr.gallery.search.top_k import Top
+from deconv_attr.gallery.search.top_k import TopK
 
 
 @pytest.fixture
@@ -580,7 +580,7 @@ def test_the_table_does_not_depend_on_the_order_in_which_images_come(seed):
     outputs, generator = random_top(seed)
 
     def offered(groups):
-        top = Top.empty(5, 4, 2, torch.float32)
+        top = TopK.empty(5, 4, 2, torch.float32)
         for group in groups:
             numbers = torch.tensor(sorted(group))
             top.offer(outputs[numbers], outputs[numbers].amax((2, 3)).numpy(), numbers.numpy())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deconv_attr import DECONVNET
 from deconv_attr.engine.layers import find_layer
-from deconv_attr.units.runner import Projector
+from deconv_attr.units.runner import LayerRunner
 
 
 class Of(nn.Module):
@@ -102,19 +102,21 @@ def contains(box, inner):
 
 
 def other_values(model, x, layer="", positions=None):
-    """Run the cut-outs of units: those whose values change, and those to which the package gives no cut-out."""
+    """Run the crops of units: those whose values change, and those to which the package gives no crop."""
     whole, wrong, without = units(model, x, model.get_submodule(layer)), [], []
-    projector = Projector(model, DECONVNET, find_layer(model, layer), None)
-    site = projector.site(x[0])
+    runner = LayerRunner(model, DECONVNET, find_layer(model, layer), None)
+    geometry = runner.geometry(x[0])
     everywhere = [(r, c) for r in range(whole.shape[2]) for c in range(whole.shape[3])]
     for unit in positions or everywhere:
-        window = None if site.cutouts is None else site.cutouts.window(unit)
+        window = None if geometry.crops is None else geometry.crops.window(unit)
         cut = None if window is None else x[(..., *window)]
-        if cut is None or not projector.same_reads(site, x[0].shape, cut[0].shape, unit, [w.start for w in window]):
+        if cut is None or not runner.same_reads(geometry, x[0].shape, cut[0].shape, unit, [w.start for w in window]):
             without.append(unit)
             continue
         part = units(model, cut, model.get_submodule(layer))
-        if not torch.allclose(part[(0, ..., *site.cutouts.place(unit))], whole[(0, ..., *unit)], rtol=1e-9, atol=1e-12):
+        if not torch.allclose(
+            part[(0, ..., *geometry.crops.place(unit))], whole[(0, ..., *unit)], rtol=1e-9, atol=1e-12
+        ):
             wrong.append((unit, window))
     return wrong, without
 

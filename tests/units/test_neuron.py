@@ -69,7 +69,7 @@ def test_every_layer_of_a_small_net_agrees_with_the_oracle(dims, layer):
     expected = by_hand(model, x, layer, units)
     assert expected.flatten(1).any(1).sum() >= len(units) / 3
     result = alone(model, x, layer, units)
-    assert result.from_cutout.all() == (layer not in ("flat", "head"))
+    assert result.from_crop.all() == (layer not in ("flat", "head"))
     assert wrong(result, expected, 1e-10) == {}
     assert wrong(together(model, x, layer, units * 9), expected.repeat(9, *[1] * x.dim()), 1e-10) == {}
     assert relative_error(whole(model, x, layer, units), expected) < 1e-10

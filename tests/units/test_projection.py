@@ -1,4 +1,4 @@
-"""``project``: single units of a layer to pixels, from cut-outs and from whole images."""
+"""``project``: single units of a layer to pixels, from crops and from whole images."""
 
 import warnings
 from functools import cache, partial
@@ -148,7 +148,7 @@ def test_a_cut_out_gives_the_projection_of_the_whole_image(name, layer):
     assert expected.flatten(1).any(1).sum() >= 0.7 * len(units)
     model.seen.clear()
     result = alone(model, x, layer, units)
-    assert result.from_cutout.all()
+    assert result.from_crop.all()
     assert wrong(result, expected, 1e-6) == {}
     torch.testing.assert_close(result.activations, torch.stack([output[u] for u in units]), rtol=1e-5, atol=1e-5)
     field = receptive_field(model, layer, x.shape)
@@ -166,8 +166,8 @@ def test_in_double_precision_the_oracle_agrees_from_cut_outs_and_from_whole_imag
     (expected,) = by_hand(model, x, layer, [unit])
     assert expected.any()
     cut, whole_image = alone(model, x, layer, [unit]), together(model, x, layer, [unit] * 20)
-    assert cut.from_cutout.all()
-    assert not whole_image.from_cutout.any()
+    assert cut.from_crop.all()
+    assert not whole_image.from_crop.any()
     for result in (cut, whole_image):
         assert relative_error(result.full(len(result) - 1), expected) < 1e-10
 
@@ -185,7 +185,7 @@ def test_where_units_crowd_an_image_it_is_run_whole_in_one_batch(name):
     model.seen.clear()
     result = together(model, x, f"net.{layer}", units)
     assert model.seen == [(4, *x.shape)]  # one batch of copies, so that filters are read once for several signals
-    assert not result.from_cutout.any()
+    assert not result.from_crop.any()
     assert wrong(result, expected, 1e-10) == {}
     assert all(result.patches[i].shape == want[window(result, i)].shape for i, want in enumerate(expected))
 
@@ -195,7 +195,7 @@ def window(result, number):
     return (..., *map(slice, starts, ends))
 
 
-# ---------------------------------------------------------------------------------------- where a cut-out will not do
+# ---------------------------------------------------------------------------------------- where a crop will not do
 
 
 class Local(nn.Module):
@@ -283,7 +283,7 @@ def test_what_is_not_local_is_projected_from_whole_images(make, layer, choices):
     expected = whole(model, x, layer, units, **choices)
     assert expected.flatten(1).any(1).sum() >= 0.7 * len(units)
     result = alone(model, x, layer, units, **choices)
-    assert not result.from_cutout.any()
+    assert not result.from_crop.any()
     assert wrong(result, expected, 1e-10) == {}
 
 
@@ -299,7 +299,7 @@ def dead(model, x, layer="net.4"):
     return feature_map, row + 8, column + 8
 
 
-BLIND = {  # images (C, H, W), whose first unit says nothing of the cut-outs of the second
+BLIND = {  # images (C, H, W), whose first unit says nothing of the crops of the second
     "a dark image first": (lambda x: x * 1e-5, strongest),
     "a dead unit first": (lambda x: x, dead),
     "a smaller image first": (lambda x: x[:, :40, :40], strongest),
@@ -331,7 +331,7 @@ def test_expected_activations_spare_the_whole_image_and_one_that_is_wrong_is_ser
         given = values.clone()
         given[spoilt] *= 1.01
         result = alone(model, x, "net.net.4", units, expected=given)
-        assert (~result.from_cutout).nonzero().flatten().tolist() == spoilt
+        assert (~result.from_crop).nonzero().flatten().tolist() == spoilt
         assert sum(shape[0] for shape in model.seen if shape[1:] == x.shape) == len(spoilt)
         assert wrong(result, expected, 1e-6) == {}
         assert torch.equal(result.activations > 0, values > 0)

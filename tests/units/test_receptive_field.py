@@ -11,7 +11,7 @@ from torch import nn
 
 from deconv_attr import receptive_field
 from deconv_attr.errors import InputError, ModelError
-from deconv_attr.units.receptive_fields import receptive_fields
+from deconv_attr.units.receptive_fields import layer_fields
 
 SHAPE = (2, 9, 12)
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -331,12 +331,12 @@ def test_the_default_device_does_not_matter():
 
 def test_a_model_that_cannot_be_surveyed_is_listed_from_a_run_and_one_that_must_not_run_is_not_run():
     asks = nn.Sequential(conv(), Of(lambda x: x if x.mean() > 0 else -x))
-    listed = receptive_fields(asks, SHAPE)
+    listed = layer_fields(asks, SHAPE)
     shape = tuple(asks[0](torch.zeros(1, *SHAPE)).shape[1:])
     assert [(name, *rest) for name, _, *rest in listed] == [("0", shape, None), ("1", shape, None)]
     lazy = nn.Sequential(nn.LazyConv2d(2, 3))
     with pytest.raises(ModelError, match="module '0' has none yet"):
-        receptive_fields(lazy, SHAPE)
+        layer_fields(lazy, SHAPE)
     assert isinstance(lazy[0], nn.LazyConv2d)
     with pytest.raises(ModelError, match=r"torch.nn.Module"):
-        receptive_fields(torch.relu, SHAPE)
+        layer_fields(torch.relu, SHAPE)

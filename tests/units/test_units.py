@@ -117,7 +117,7 @@ def test_images_may_differ_in_size_and_the_batch_size_changes_nothing(images, ba
         assert result.image_shapes == [images[i].shape for i, *_ in rows]
     crowd = [row for row in rows for _ in range(9)]
     result = quietly(model, images, LAYER, crowd, batch_size=batch_size)
-    assert not result.from_cutout.all()
+    assert not result.from_crop.all()
     assert wrong(result, [want for want in expected for _ in range(9)], 1e-10) == {}
 
 
@@ -269,7 +269,7 @@ def test_bad_input_is_refused_in_one_sentence_and_nothing_is_changed(layer, unit
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-@pytest.mark.parametrize("at", [0, 1], ids=["whole image", "cut-outs"])
+@pytest.mark.parametrize("at", [0, 1], ids=["whole image", "crops"])
 def test_nothing_is_changed_by_an_error_in_any_forward_pass_or_by_success(error, at):
     calls, armed = [], False
 
@@ -314,7 +314,7 @@ def test_another_thread_may_run_and_project_the_model_in_the_midst_of_a_projecti
     assert len(found) >= 4
     assert all(torch.equal(output, plain) for output in found[::2])
     for result, wanted in results:
-        assert torch.equal(result.from_cutout, wanted.from_cutout)
+        assert torch.equal(result.from_crop, wanted.from_crop)
         assert torch.equal(result.boxes, wanted.boxes)
         assert all(map(torch.equal, result.patches, wanted.patches))
 
@@ -461,11 +461,11 @@ def test_expected_activations_count_with_the_digits_that_they_have(spelling):
     first = quietly(model, images, LAYER, units)
     again = quietly(model, images, LAYER, units, expected=spelling(first.activations))
     assert (first.activations != first.activations.float()).sum() > 4
-    assert first.from_cutout.all()
-    assert again.from_cutout.all()
+    assert first.from_crop.all()
+    assert again.from_crop.all()
     off = [value * (1 + 1e-5) for value in first.activations.tolist()]
     result = quietly(model, images, LAYER, units, expected=off)
-    assert torch.equal(result.from_cutout, first.activations == 0)
+    assert torch.equal(result.from_crop, first.activations == 0)
 
 
 def test_a_module_may_be_named_by_any_of_its_names():

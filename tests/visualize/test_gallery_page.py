@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from deconv_attr.errors import InputError
-from deconv_attr.visualize.html import PageLayer, write_page
-from deconv_attr.visualize.html.sprites import sheet
+from deconv_attr.visualize.html import PageLayer, write_gallery
+from deconv_attr.visualize.html.sprites import sprite_sheet
 from deconv_attr.visualize.tiles import MapTiles
 
 FACTS = [("model", "a net"), ("images", "4 generated")]
@@ -45,7 +45,7 @@ def photo(number):
 
 
 def write(folder, *layers, title="A gallery", name=lambda number: f"{number}.jpg", picture=photo):
-    return write_page(folder, title, FACTS, layers, name, picture)
+    return write_gallery(folder, title, FACTS, layers, name, picture)
 
 
 def layer_of(*maps, name="conv", facts="maps of a layer"):
@@ -150,7 +150,7 @@ def test_large_tiles_and_images_are_jpeg_in_full_colours(tmp_path):
     with Image.open(path) as picture:
         assert picture.format == "JPEG"
         assert [factors[1:3] for factors in picture.layer] == [(1, 1)] * 3
-    made = sheet(tiles, 1)
+    made = sprite_sheet(tiles, 1)
     assert np.abs(pixels_of(path).astype(int) - made.pixels).mean() < 2
     assert (tmp_path / "files/image-0.jpg").is_file()
 
@@ -196,7 +196,7 @@ def test_layers_and_maps_are_written_before_the_next_is_asked_for(tmp_path):
         assert len(data_of(tmp_path, "a")["maps"]) == 4
         yield PageLayer("b", "", maps("b"))
 
-    write_page(tmp_path, "streamed", FACTS, layers(), str, photo)
+    write_gallery(tmp_path, "streamed", FACTS, layers(), str, photo)
     assert len(data_of(tmp_path, "b")["maps"]) == 4
 
 
@@ -306,20 +306,20 @@ def never():
 def test_a_page_that_is_no_gallery_is_not_replaced(tmp_path):
     (tmp_path / "index.html").write_text("<title>my home page</title>")
     with pytest.raises(InputError, match=r"cannot write .*index\.html: there is one already that is not a gallery's"):
-        write_page(tmp_path, "", [], never(), str, photo)
+        write_gallery(tmp_path, "", [], never(), str, photo)
     assert files_below(tmp_path) == {"index.html"}
 
 
 def test_a_missing_parent_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot write .*b: there is no folder .*a$"):
-        write_page(tmp_path / "a/b", "", [], never(), str, photo)
+        write_gallery(tmp_path / "a/b", "", [], never(), str, photo)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "page").write_text("a file")
     with pytest.raises(InputError, match=r"cannot write .*page: File exists"):
-        write_page(tmp_path / "page", "", [], never(), str, photo)
+        write_gallery(tmp_path / "page", "", [], never(), str, photo)
 
 
 def test_a_folder_in_the_place_of_a_file_is_named_and_nothing_half_written_is_left(tmp_path):
@@ -349,4 +349,4 @@ def test_a_full_disk_is_named_and_leaves_no_page(tmp_path, monkeypatch):
 def test_a_folder_that_may_not_be_written_is_named(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match=r"cannot write .*: Permission denied"):
-        write_page(tmp_path, "", [], never(), str, photo)
+        write_gallery(tmp_path, "", [], never(), str, photo)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from deconv_attr.errors import InputError
 from deconv_attr.evidence.bootstrap import Estimate
-from deconv_attr.evidence.table import Failure, Table, text
+from deconv_attr.evidence.table import Failure, ResultTable, text
 from deconv_attr.visualize.html import ReportColumn, report, report_path, write_report
 
 NAN = float("nan")
@@ -38,7 +38,7 @@ def picture(seed, height=5, width=7):
 
 
 def table_of(*cells, name="number"):
-    return Table(["method", name], [[f"method {place}", cell] for place, cell in enumerate(cells)])
+    return ResultTable(["method", name], [[f"method {place}", cell] for place, cell in enumerate(cells)])
 
 
 def write(folder, name="page.html", **given):
@@ -54,7 +54,8 @@ def write(folder, name="page.html", **given):
         "labels": [f"image {number}" for number in range(len(images))],
         "columns": [column_of("ZFDeconv", len(images))],
     }
-    return write_report(folder / name, **{**usual, **given})
+    asked = {**usual, **given}
+    return write_report(folder / name, **{**asked, "table": asked["table"].for_page()})
 
 
 def column_of(title, images=2, **others):
@@ -139,7 +140,7 @@ def pictures_of(page):
 
 
 def test_everything_stands_in_its_order(tmp_path):
-    table = Table(["method", "deletion"], [["ZFDeconv", 0.25]], {"deletion": "higher is better"})
+    table = ResultTable(["method", "deletion"], [["ZFDeconv", 0.25]], {"deletion": "higher is better"})
     path = write(
         tmp_path,
         table=table,
@@ -204,7 +205,7 @@ def test_a_cell_shows_its_text_and_carries_its_number(tmp_path, cell, kind, valu
 
 def test_an_error_is_written_out_once_below_the_table(tmp_path):
     failure = Failure("RuleError: no rule covers gelu")
-    table = Table(
+    table = ResultTable(
         ["method", "one", "two"], [["a", failure, failure], ["b", 1.0, Failure("OSError: full")]], {"one": "1"}
     )
     legend = parsed(write(tmp_path, table=table)).one("dl", **{"class": "legend"})
@@ -308,7 +309,7 @@ def test_texts_are_texts_wherever_they_stand(tmp_path):
         facts=[(each, each) for each in NASTY],
         verdict=NASTY[3],
         notes=NASTY,
-        table=Table(NASTY, [NASTY, ["row", *map(Failure, NASTY)]], {each: each for each in NASTY}),
+        table=ResultTable(NASTY, [NASTY, ["row", *map(Failure, NASTY)]], {each: each for each in NASTY}),
         images=pictures,
         labels=NASTY,
         columns=[*(ReportColumn(each, pictures, NASTY) for each in NASTY), ReportColumn("x", [], error=NASTY[2])],

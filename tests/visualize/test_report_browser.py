@@ -11,7 +11,7 @@ from selenium.webdriver import Keys
 from test_report import NAN, NASTY, SVG, column_of, picture, write
 
 from deconv_attr.evidence.bootstrap import Estimate
-from deconv_attr.evidence.table import Failure, Table, text
+from deconv_attr.evidence.table import Failure, ResultTable, text
 from deconv_attr.visualize.html import ReportColumn
 
 ROWS = [
@@ -22,8 +22,10 @@ ROWS = [
     ["random", Estimate(0.09, 0.08, 0.1, 4, 4), NAN, 2.0],
     ["map <1>", Estimate(1.5, 1.25, 2.5, 4, 4), 1e-05, -7.0],
 ]
-TABLE = Table(["method", "deletion", "seconds", "mixed"], ROWS, {"deletion": "higher is better " * 20})
-WIDE = Table(["method", *(f"a number {n}" for n in range(20))], [["a" * 60, *[0.5] * 20]], {"a number 1": "x" * 300})
+TABLE = ResultTable(["method", "deletion", "seconds", "mixed"], ROWS, {"deletion": "higher is better " * 20})
+WIDE = ResultTable(
+    ["method", *(f"a number {n}" for n in range(20))], [["a" * 60, *[0.5] * 20]], {"a number 1": "x" * 300}
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +43,11 @@ def folder(tmp_path_factory):
     images = [picture(number) for number in range(3)]
     notes = ["a note " * 30]
     write(folder, "usual.html", images=images, columns=columns, table=TABLE, notes=notes, figures=[("a curve", SVG)])
-    write(folder, "none.html", images=[], columns=[], table=Table(["method"], []), notes=notes)
+    write(folder, "none.html", images=[], columns=[], table=ResultTable(["method"], []), notes=notes)
     write(
         folder,
         "nasty.html",
-        table=Table(NASTY, [NASTY]),
+        table=ResultTable(NASTY, [NASTY]),
         verdict="long" * 200,
         facts=[("word", "long" * 200)],
         labels=["long" * 100, NASTY[3]],

@@ -10,25 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...engine.dry_run import NotSurveyedError, plainly_named, rectified_maps, survey
-from ...engine.layer_reader import LayerTap
+from ...engine.dry_run import DryRunError, dry_run, plainly_named, rectified_maps
+from ...engine.layer_reader import LayerReader
 from ...engine.layers import Layer
-from ...engine.meta_mode import Run
+from ...engine.meta_mode import LayerRun
 from ...engine.restore import run_plainly
 from ...errors import InputError
 
-__all__ = ["Start", "starting_layer"]
+__all__ = ["StartingLayer", "starting_layer"]
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class StartingLayer:
     """A layer of feature maps, and whether it has one for each class, of which the class's score is made."""
 
     layer: Layer
     is_of_classes: bool
 
 
-def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None) -> Start:
+def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None) -> StartingLayer:
     """Find the layer to start from.
 
     Parameters
@@ -47,40 +47,40 @@ def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None)
     """
     image = inputs[:1]
     try:
-        runs = survey(model, (image,), reach=True)
-    except NotSurveyedError:
-        runs = survey(model, (image,), dry=False)
+        runs = dry_run(model, (image,), reach=True)
+    except DryRunError:
+        runs = dry_run(model, (image,), dry=False)
     if layer is not None:
         own = [run for run in runs if run.layer.module is layer.module]
-        run = own[(layer.settled(len(own)).call or 1) - 1]
-        return Start(layer, _has_maps(run) and _is_read(model, image, runs, run))
+        run = own[(layer.resolve_call(len(own)).call or 1) - 1]
+        return StartingLayer(layer, _has_maps(run) and _is_read(model, image, runs, run))
     runs = plainly_named(runs)
     dry = any(run.calls for run in runs)
     maps = [run for run in (rectified_maps(runs) if dry else runs) if _has_maps(run)]
     rectified = [run for run in maps if dry or _is_rectified(model, image, run)]
     for run in [*reversed(rectified), *reversed(runs)]:
         if _has_maps(run) and _is_read(model, image, runs, run):
-            return Start(run.layer, True)
+            return StartingLayer(run.layer, True)
     if not rectified:
         raise InputError("the model has no layer known to return rectified feature maps: name a layer to start from")
-    return Start(rectified[-1].layer, False)
+    return StartingLayer(rectified[-1].layer, False)
 
 
-def _has_maps(run: Run) -> bool:
+def _has_maps(run: LayerRun) -> bool:
     return bool(run.layer.name) and len(run.shape or ()) == 4 and prod((run.shape or ())[2:]) > 1
 
 
-def _is_rectified(model: nn.Module, image: Tensor, run: Run) -> bool:
+def _is_rectified(model: nn.Module, image: Tensor, run: LayerRun) -> bool:
     """Say whether a layer's maps look rectified: the only way where the model does not run without values."""
     output = run_plainly(model, _until(model, run), image)
     return bool((output == 0).any() and (output >= 0).all())
 
 
-def _until(model: nn.Module, run: Run) -> Callable[..., Any]:
-    return LayerTap(replace(run.layer, call=run.layer.call or 1), last=True).until(model)
+def _until(model: nn.Module, run: LayerRun) -> Callable[..., Any]:
+    return LayerReader(replace(run.layer, call=run.layer.call or 1), last=True).until(model)
 
 
-def _is_read(model: nn.Module, image: Tensor, runs: Sequence[Run], run: Run) -> bool:
+def _is_read(model: nn.Module, image: Tensor, runs: Sequence[LayerRun], run: LayerRun) -> bool:
     """Say whether the scores are the means or the maxima of the layer's maps, as they are or by a softmax."""
     if not any(not whole.layer.name and whole.shape == (run.shape or ())[:2] for whole in runs):
         return False

@@ -19,14 +19,14 @@ import torch.distributed as dist
 
 from ...errors import SearchError
 
-__all__ = ["Ranks", "is_first", "joined"]
+__all__ = ["ProcessGroup", "is_first", "joined"]
 
 _PATIENCE = timedelta(hours=24)  # a share may take that much longer than another; who dies is noticed at once
 
 _searches = count()
 
 
-class Ranks:
+class ProcessGroup:
     """The processes, and which one this is.
 
     Parameters
@@ -65,7 +65,7 @@ def is_first() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def joined() -> Iterator[ProcessGroup]:
     """Join the other processes, if there are any, for as long as this lasts.
 
     Raises
@@ -75,21 +75,21 @@ def joined() -> Iterator[Ranks]:
     """
     with ExitStack() as undo:
         if not dist.is_available():
-            yield Ranks()
+            yield ProcessGroup()
             return
         if not dist.is_initialized():
             if not dist.is_torchelastic_launched() or os.environ.get("WORLD_SIZE") == "1":
-                yield Ranks()
+                yield ProcessGroup()
                 return
             _initialise()
             undo.callback(_left, None)
         if dist.get_world_size() == 1:
-            yield Ranks()
+            yield ProcessGroup()
             return
         undo.enter_context(_telling_of_the_end())
         group = dist.new_group(backend="gloo", timeout=_PATIENCE)
         undo.callback(_left, group)
-        yield Ranks(group)
+        yield ProcessGroup(group)
 
 
 def _initialise() -> None:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ...engine.fingerprint import fingerprint_of
 from ...errors import InputError, reason
-from ..dataset import DataSet, Unreadable
+from ..dataset import NumberedImages, Unreadable
 from . import archive
-from .top_k import Top
+from .top_k import TopK
 
 __all__ = ["Origin", "Strongest"]
 
@@ -48,7 +48,7 @@ class Origin:
     computed: str
 
     @classmethod
-    def of(cls, model: nn.Module, source: DataSet, device: torch.device) -> Origin:
+    def of(cls, model: nn.Module, source: NumberedImages, device: torch.device) -> Origin:
         """Look at a model and images."""
         return cls(
             fingerprint_of(model),
@@ -81,7 +81,7 @@ class Origin:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Strongest(Mapping[str, Top]):
+class Strongest(Mapping[str, TopK]):
     """The k strongest activations of every feature map of some layers over a data set, at most one of each image.
 
     ``found["features.5"].values``, ``.images`` and ``.positions`` have the shapes (maps, k), (maps, k) and
@@ -94,7 +94,7 @@ class Strongest(Mapping[str, Top]):
         How many of each map.
     origin : Origin
         Model and images.
-    tops : dict of str to Top
+    tops : dict of str to TopK
         What was found, by layer.
     searched : Tensor
         (images,), bool: which images were looked at.
@@ -104,11 +104,11 @@ class Strongest(Mapping[str, Top]):
 
     k: int
     origin: Origin
-    tops: dict[str, Top]
+    tops: dict[str, TopK]
     searched: Tensor
     skipped: tuple[Unreadable, ...] = ()
 
-    def __getitem__(self, layer: str) -> Top:
+    def __getitem__(self, layer: str) -> TopK:
         if layer not in self.tops:
             raise KeyError(f"layer {layer!r} was not searched, but {', '.join(self.tops)}")
         return self.tops[layer]
@@ -184,7 +184,7 @@ class Strongest(Mapping[str, Top]):
         if model is not None:
             self.origin.check(what, weights=fingerprint_of(model))
         if data is not None:
-            source = DataSet.of(data)
+            source = NumberedImages.of(data)
             self.origin.check(what, pixels=source.fingerprint, images=len(source))
 
     def save(self, path: str | Path) -> None:
@@ -238,7 +238,7 @@ class Strongest(Mapping[str, Top]):
                 raise ValueError(f"the arrays of {name} are of types that were not written")
             if images.amax() >= origin.images:
                 raise ValueError(f"{name} names image {int(images.amax())} of {origin.images}")
-            tops[name] = Top(values, images, positions)
+            tops[name] = TopK(values, images, positions)
         searched = torch.from_numpy(np.unpackbits(arrays["searched"], count=origin.images).astype(bool))
         return cls(k, origin, tops, searched, tuple(Unreadable(*row) for row in description["skipped"]))
 

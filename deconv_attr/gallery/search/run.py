@@ -22,9 +22,9 @@ from tqdm import tqdm
 from ...attribution.inputs import check_model
 from ...engine.layers import Layer, find_layer
 from ...errors import InputError, SearchError, SkippedImagesWarning
-from ..dataset import DataSet, Unreadable
+from ..dataset import NumberedImages, Unreadable
 from .checkpoints import Checkpoints
-from .distributed import Ranks, joined
+from .distributed import ProcessGroup, joined
 from .result import Origin, Strongest
 from .scan import Scan
 
@@ -109,7 +109,7 @@ def strongest(
     if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, (int, float)) or checkpoint_every < 0:
         raise InputError(f"expected checkpoint_every in seconds, got {checkpoint_every!r:.60}")
     chosen = None if layers is None else _chosen(model, layers)
-    source = DataSet.of(data, workers)
+    source = NumberedImages.of(data, workers)
     numbers = _numbers(source.numbers if images is None else images, len(source))
     with joined() as ranks:
         found = _Search(model, source, chosen, int(k), numbers, ranks, strict).run(
@@ -127,11 +127,11 @@ class _Search:
     def __init__(
         self,
         model: nn.Module,
-        source: DataSet,
+        source: NumberedImages,
         layers: Sequence[Layer] | None,
         k: int,
         numbers: list[int],
-        ranks: Ranks,
+        ranks: ProcessGroup,
         strict: bool,
     ) -> None:
         self._source, self._k, self._ranks, self._strict = source, k, ranks, strict
@@ -228,7 +228,7 @@ def _numbers(images: Iterable[int], count: int) -> list[int]:
     return listed
 
 
-def _first_image(source: DataSet, numbers: list[int], strict: bool) -> torch.Tensor:
+def _first_image(source: NumberedImages, numbers: list[int], strict: bool) -> torch.Tensor:
     """Read the first image that can be read."""
     first: Unreadable | None = None
     for number in numbers:

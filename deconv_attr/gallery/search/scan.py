@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function
 
-from ...engine.determinism import by_chance, refuse_training, state_of_dice
-from ...engine.dry_run import NotSurveyedError, plainly_named, rectified_maps, survey
+from ...engine.determinism import nondeterministic, refuse_training, rng_states
+from ...engine.dry_run import DryRunError, dry_run, plainly_named, rectified_maps
 from ...engine.layer_reader import LayerReached
 from ...engine.layers import Layer
-from ...engine.meta_mode import Run
+from ...engine.meta_mode import LayerRun
 from ...engine.restore import run_plainly
 from ...errors import DeconvError, InputError, SignalError, reason
 from ...units.image_source import check_finite
 from ...units.selection import check_output
 from ..dataset import Group
-from .top_k import Top
+from .top_k import TopK
 
 __all__ = ["Scan"]
 
@@ -58,7 +58,7 @@ class Scan:
         Of each layer (maps, *positions), for this image.
     block : int
         How many images run together, or a few more.
-    tops : dict of str to Top
+    tops : dict of str to TopK
         The table of each layer.
 
     Raises
@@ -78,7 +78,7 @@ class Scan:
         self._calls = {run.layer.label: run.layer for run in chosen}
         self.shapes = {run.layer.label: _shape(run) for run in chosen}
         self.tops = {
-            run.layer.label: Top.empty(_shape(run)[0], k, len(_shape(run)) - 1, run.dtype or image.dtype)
+            run.layer.label: TopK.empty(_shape(run)[0], k, len(_shape(run)) - 1, run.dtype or image.dtype)
             for run in chosen
         }
 
@@ -159,19 +159,19 @@ def _taker(name: str, call: int, take: Any) -> Any:
     return hook
 
 
-def _surveyed(model: nn.Module, image: Tensor) -> list[Run]:
+def _surveyed(model: nn.Module, image: Tensor) -> list[LayerRun]:
     """Learn which layers run."""
     try:
-        return survey(model, [image.expand(_ROWS, *image.shape)], reach=True)
-    except NotSurveyedError:
+        return dry_run(model, [image.expand(_ROWS, *image.shape)], reach=True)
+    except DryRunError:
         return _run_once(model, image)
 
 
-def _block(runs: Sequence[Run], chosen: Sequence[Run], image: Tensor) -> int:
+def _block(runs: Sequence[LayerRun], chosen: Sequence[LayerRun], image: Tensor) -> int:
     """Say how many images may run together: a power of two, and one if the model mixes them or has not run dry."""
     last = max(chosen, key=lambda run: run.elements)
     if last.chance:
-        raise by_chance(last.chance)
+        raise nondeterministic(last.chance)
     if last.mixed or not runs[-1].calls:
         return 1
     whole = runs[-1].elements // _ROWS * image.element_size()  # of the whole model, whichever layers are chosen
@@ -179,32 +179,32 @@ def _block(runs: Sequence[Run], chosen: Sequence[Run], image: Tensor) -> int:
     return int(2 ** (fitting.bit_length() - 1))
 
 
-def _run_once(model: nn.Module, image: Tensor) -> list[Run]:
+def _run_once(model: nn.Module, image: Tensor) -> list[LayerRun]:
     """Learn from one image what can be learnt of a model that does not run dry."""
     refuse_training(model)
-    dice = state_of_dice(image.device)
+    dice = rng_states(image.device)
     try:
-        runs = survey(model, [image[None]], dry=False)
+        runs = dry_run(model, [image[None]], dry=False)
     except RuntimeError as error:
         raise InputError(f"the model does not take an image of shape {tuple(image.shape)}: {reason(error)}") from error
-    if not all(map(torch.equal, dice, state_of_dice(image.device))):
-        raise by_chance("an operation on the way")
+    if not all(map(torch.equal, dice, rng_states(image.device))):
+        raise nondeterministic("an operation on the way")
     return runs
 
 
-def _rectified(runs: Sequence[Run]) -> list[Run]:
+def _rectified(runs: Sequence[LayerRun]) -> list[LayerRun]:
     chosen = rectified_maps(plainly_named(list(runs)))
     if not chosen:
         raise InputError("the model has no layer known to return rectified feature maps: name the layers")
     return chosen
 
 
-def _run_of(layer: Layer, runs: Sequence[Run]) -> Run:
+def _run_of(layer: Layer, runs: Sequence[LayerRun]) -> LayerRun:
     own = [run for run in runs if run.layer.module is layer.module]
-    return replace(own[(layer.settled(len(own)).call or 1) - 1], layer=layer)
+    return replace(own[(layer.resolve_call(len(own)).call or 1) - 1], layer=layer)
 
 
-def _shape(run: Run) -> tuple[int, ...]:
+def _shape(run: LayerRun) -> tuple[int, ...]:
     if run.shape is None or len(run.shape) < 2:
         found = "another type" if run.shape is None else str(run.shape)
         raise InputError(f"expected a tensor (N, maps, ...) as the output of {run.layer}, got {found}")

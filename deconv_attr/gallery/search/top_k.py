@@ -13,19 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...units.selection import places_of_maxima
+from ...units.selection import positions_of_maxima
 
-__all__ = ["NOBODY", "Top"]
+__all__ = ["NO_IMAGE", "TopK"]
 
-NOBODY = -1
+NO_IMAGE = -1
 """Stands for the image where there have been fewer than k."""
 
-Table = NDArray[Any]
+Array = NDArray[Any]
 
 _CACHED = 2**18  # numbers
 
 
-class Top:
+class TopK:
     """A table that remembers the best of what it is offered. In the processor's memory, whatever runs the model.
 
     Parameters
@@ -33,7 +33,7 @@ class Top:
     values : Tensor
         (maps, k), float32 or float64; minus infinity where there is no image.
     images : Tensor
-        (maps, k), int64; :data:`NOBODY` where there is none.
+        (maps, k), int64; :data:`NO_IMAGE` where there is none.
     positions : Tensor
         (maps, k, axes), int64: row and column of each unit.
     """
@@ -43,16 +43,16 @@ class Top:
         self._tables = values.numpy(), images.numpy(), positions.numpy()  # the same memory, and quicker calls
 
     @classmethod
-    def empty(cls, maps: int, k: int, axes: int, dtype: torch.dtype) -> Top:
+    def empty(cls, maps: int, k: int, axes: int, dtype: torch.dtype) -> TopK:
         """Make a table of nobody; for activations in half precision in single precision, which holds them exactly."""
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         return cls(
             torch.full((maps, k), -torch.inf, dtype=wide),
-            torch.full((maps, k), NOBODY),
-            torch.full((maps, k, axes), NOBODY),
+            torch.full((maps, k), NO_IMAGE),
+            torch.full((maps, k, axes), NO_IMAGE),
         )
 
-    def offer(self, output: Tensor, best: Table, numbers: Table) -> None:
+    def offer(self, output: Tensor, best: Array, numbers: Array) -> None:
         """Take what is strong enough of some images that have not been offered before.
 
         Parameters
@@ -80,35 +80,35 @@ class Top:
         places[which, place] = _places(output, order[which, place] - k, rows[which])
         values[rows], images[rows], positions[rows] = many[line, order], theirs[line, order], places
 
-    def merged(self, other: Top) -> Top:
+    def merged(self, other: TopK) -> TopK:
         """Give the best of two tables; an image that is in both counts once."""
         both = [np.concatenate(pair, 1) for pair in zip(self._tables, other._tables, strict=True)]
         values, images, _ = both
         k = self.values.shape[1]
         twice = (images[:, k:, None] == images[:, None, :k]).any(2)
-        values[:, k:][twice], images[:, k:][twice] = -np.inf, NOBODY
+        values[:, k:][twice], images[:, k:][twice] = -np.inf, NO_IMAGE
         order = _ranked(values, images)[:, :k]
         values, images, positions = (table[np.arange(len(table))[:, None], order] for table in both)
-        positions[images == NOBODY] = NOBODY
-        return Top(*map(torch.from_numpy, (values, images, positions)))
+        positions[images == NO_IMAGE] = NO_IMAGE
+        return TopK(*map(torch.from_numpy, (values, images, positions)))
 
-    def copy(self) -> Top:
+    def copy(self) -> TopK:
         """Give a copy that remembers this state."""
-        return Top(self.values.clone(), self.images.clone(), self.positions.clone())
+        return TopK(self.values.clone(), self.images.clone(), self.positions.clone())
 
 
-def _ranked(values: Table, images: Table) -> Table:
+def _ranked(values: Array, images: Array) -> Array:
     """Order each row: the stronger first, of equals the lower image number; who is nobody last."""
-    order: Table = np.lexsort((images, -values), axis=1)
+    order: Array = np.lexsort((images, -values), axis=1)
     return order
 
 
-def _places(output: Tensor, examples: Table, maps: Table) -> Table:
+def _places(output: Tensor, examples: Array, maps: Array) -> Array:
     """Find where some maps of some examples are strongest, (n, axes)."""
     if not output.is_contiguous():
-        found: Table = places_of_maxima(output[torch.from_numpy(examples), torch.from_numpy(maps)]).numpy()
+        found: Array = positions_of_maxima(output[torch.from_numpy(examples), torch.from_numpy(maps)]).numpy()
         return found
     # As rows of memory, few enough at a time for a cache: that is several times as fast.
     planes, which = output.flatten(0, 1), torch.from_numpy(examples * output.shape[1] + maps).to(output.device)
     parts = torch.split(which, max(1, _CACHED // planes[0].numel()))
-    return np.concatenate([places_of_maxima(planes.index_select(0, part)).numpy() for part in parts])
+    return np.concatenate([positions_of_maxima(planes.index_select(0, part)).numpy() for part in parts])

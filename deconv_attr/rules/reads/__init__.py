@@ -8,8 +8,8 @@ read off it, and an element whose second interval leaves the image depends on wh
 All four are kept as (-first, last, -start, end), so that every union is a maximum.
 """
 
-from .call import Step
+from .call import ReadCall
 from .intervals import Extent, Reach, pixels, whole_image
 from .rules import follow, mixes_examples
 
-__all__ = ["Extent", "Reach", "Step", "follow", "mixes_examples", "pixels", "whole_image"]
+__all__ = ["Extent", "Reach", "ReadCall", "follow", "mixes_examples", "pixels", "whole_image"]

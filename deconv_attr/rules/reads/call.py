@@ -13,22 +13,22 @@ from ..operations import tensors_in
 from .intervals import Extent, Reach, all_of, either
 
 __all__ = [
+    "ReadCall",
     "Rule",
-    "Step",
     "all_but_batch",
-    "anything",
     "dims_at",
     "entry",
     "last_dim",
     "normalized_dims",
     "reach_of",
+    "reads_all",
     "union",
     "with_obstacle",
 ]
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class ReadCall:
     """One call of the forward pass.
 
     Parameters
@@ -70,21 +70,21 @@ class Step:
         return next((self.kwargs[name] for name in names if name in self.kwargs), default)
 
 
-Rule = Callable[[Step], list[Reach]]
+Rule = Callable[[ReadCall], list[Reach]]
 
 
-def reach_of(step: Step, tensor: Tensor) -> Reach:
+def reach_of(call: ReadCall, tensor: Tensor) -> Reach:
     """Give the reach of an operand that has one."""
-    reach = step.known(tensor)
+    reach = call.known(tensor)
     assert reach is not None
     return reach
 
 
-def union(step: Step, rank: int) -> Reach:
+def union(call: ReadCall, rank: int) -> Reach:
     """Unite what the operands read, broadcast to one rank; see whether a constant depends on the place."""
     reaches = []
-    for tensor in step.tensors:
-        reach = step.known(tensor)
+    for tensor in call.tensors:
+        reach = call.known(tensor)
         if reach is not None:
             lead = rank - tensor.dim()
             extents = tuple(
@@ -92,9 +92,9 @@ def union(step: Step, rank: int) -> Reach:
             )
             reaches.append(replace(reach, extents=extents))
     united = reduce(either, reaches)
-    constants = [tensor for tensor in step.tensors if step.known(tensor) is None]
+    constants = [tensor for tensor in call.tensors if call.known(tensor) is None]
     if any(_changes(constant, extent) for constant in constants for extent in united.extents):
-        united = with_obstacle(united, step)
+        united = with_obstacle(united, call)
     return united
 
 
@@ -108,9 +108,9 @@ def _changes(constant: Tensor, extent: Extent) -> bool:
     return any(constant.is_meta or not bool((constant == constant.narrow(d, 0, 1)).all()) for d in shared)
 
 
-def with_obstacle(reach: Reach, step: Step) -> Reach:
-    """Note the first call that makes a cut-out another image."""
-    return replace(reach, obstacle=reach.obstacle or step.place())
+def with_obstacle(reach: Reach, call: ReadCall) -> Reach:
+    """Note the first call that makes a crop another image."""
+    return replace(reach, obstacle=reach.obstacle or call.place())
 
 
 def entry(value: Any, axis: int) -> int:
@@ -120,36 +120,36 @@ def entry(value: Any, axis: int) -> int:
     return int(value)
 
 
-def dims_at(position: int, name: str = "dim", default: Any = None) -> Callable[[Step], Sequence[int]]:
+def dims_at(position: int, name: str = "dim", default: Any = None) -> Callable[[ReadCall], Sequence[int]]:
     """Find the argument that names the dimensions; all of them where it is None."""
 
-    def dims(step: Step) -> Sequence[int]:
-        given = step.argument(position, name, "axis", default=default)
+    def dims(call: ReadCall) -> Sequence[int]:
+        given = call.argument(position, name, "axis", default=default)
         if given is None or given in ([], ()):
-            return range(-step.source.dim(), 0)
+            return range(-call.source.dim(), 0)
         return given if isinstance(given, (tuple, list)) else (given,)
 
     return dims
 
 
-def last_dim(step: Step) -> Sequence[int]:
+def last_dim(call: ReadCall) -> Sequence[int]:
     """Name the last dimension."""
     return (-1,)
 
 
-def normalized_dims(step: Step) -> Sequence[int]:
+def normalized_dims(call: ReadCall) -> Sequence[int]:
     """Name the dimensions of a layer norm."""
-    return range(-len(step.argument(1, "normalized_shape")), 0)
+    return range(-len(call.argument(1, "normalized_shape")), 0)
 
 
-def all_but_batch(step: Step) -> Sequence[int]:
+def all_but_batch(call: ReadCall) -> Sequence[int]:
     """Name all dimensions but the first."""
-    return range(1, step.source.dim())
+    return range(1, call.source.dim())
 
 
-def anything(step: Step) -> list[Reach]:
+def reads_all(call: ReadCall) -> list[Reach]:
     """Anything may have been read by anyone."""
-    reaches = [reach for tensor in step.tensors if (reach := step.known(tensor)) is not None]
-    mixer = next((reach.mixer for reach in reaches if reach.mixer), "") or step.place()
+    reaches = [reach for tensor in call.tensors if (reach := call.known(tensor)) is not None]
+    mixer = next((reach.mixer for reach in reaches if reach.mixer), "") or call.place()
     parts = list(zip(*(reach.extents for reach in reaches), strict=True))
-    return [Reach(tuple(all_of(each, output.dim()) for each in parts), mixer) for output in step.outputs]
+    return [Reach(tuple(all_of(each, output.dim()) for each in parts), mixer) for output in call.outputs]

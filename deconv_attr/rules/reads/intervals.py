@@ -17,11 +17,11 @@ __all__ = [
     "Reach",
     "advance_of",
     "all_of",
+    "arange_cpu",
     "compact",
     "either",
     "over_channels",
     "pixels",
-    "places",
     "read",
     "unexpanded",
     "varies",
@@ -65,7 +65,7 @@ class Reach:
     obstacle: str = ""
 
 
-def places(*span: int) -> Tensor:
+def arange_cpu(*span: int) -> Tensor:
     """Count, whatever the default device is."""
     return torch.arange(*span, dtype=torch.float64, device="cpu")
 
@@ -74,7 +74,7 @@ def pixels(shape: Sequence[int], axes: int) -> Reach:
     """Give the reach of an image (..., *axes) itself: each pixel reads itself."""
     extents = []
     for axis in range(axes):
-        place = places(shape[axis - axes])
+        place = arange_cpu(shape[axis - axes])
         across = place.view([-1 if dim - len(shape) == axis - axes else 1 for dim in range(len(shape))])
         extents.append(Extent(torch.stack([-across, across, -across, across]), 1.0))
     return Reach(tuple(extents))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..operations import ARGUMENTS, tensors_in
-from .call import Rule, Step, all_but_batch, anything, dims_at, last_dim, normalized_dims, reach_of, union
+from .call import ReadCall, Rule, all_but_batch, dims_at, last_dim, normalized_dims, reach_of, reads_all, union
 from .intervals import Extent, Reach, compact, unexpanded, varies
 from .windows import adaptive_window, interpolation_window, padded, strided_window, transposed_window, windowed
 
@@ -20,46 +20,46 @@ __all__ = ["follow", "mixes_examples"]
 _ODD = (AttributeError, IndexError, RuntimeError, StopIteration, TypeError, ValueError)
 
 
-def follow(step: Step) -> list[Reach]:
+def follow(call: ReadCall) -> list[Reach]:
     """Give the reach of each output of a call that reads the image."""
     try:
-        return _rule(step)(step)
+        return _rule(call)(call)
     except _ODD:
-        return anything(step)  # an argument that the rule does not know
+        return reads_all(call)  # an argument that the rule does not know
 
 
-def _rule(step: Step) -> Rule:
-    rule = _RULES.get(step.name, anything)
-    carriers = [tensor for tensor in step.tensors if step.known(tensor) is not None]
-    if rule not in _SEVERAL and (len(carriers) > 1 or step.tensors[0] is not carriers[0]):
-        return anything  # a product of two signals, or an image in the place of a filter
+def _rule(call: ReadCall) -> Rule:
+    rule = _RULES.get(call.name, reads_all)
+    carriers = [tensor for tensor in call.tensors if call.known(tensor) is not None]
+    if rule not in _SEVERAL and (len(carriers) > 1 or call.tensors[0] is not carriers[0]):
+        return reads_all  # a product of two signals, or an image in the place of a filter
     return rule
 
 
-def mixes_examples(step: Step) -> bool:
+def mixes_examples(call: ReadCall) -> bool:
     """Say whether the rows of a call's outputs, along the first dimension, may read other rows of its operands.
 
     The shapes of the outputs tell the rest: where they have another number of rows, the rows are no examples.
     """
-    rule = _rule(step)
-    if rule is anything or (rule in (_pointwise, _join) and _tells_rows_apart(step)):
+    rule = _rule(call)
+    if rule is reads_all or (rule in (_pointwise, _join) and _tells_rows_apart(call)):
         return True
-    if step.name not in _DIMS or (step.name in ("max", "min") and len(step.tensors) > 1):
+    if call.name not in _DIMS or (call.name in ("max", "min") and len(call.tensors) > 1):
         return False
     try:
-        return any(dim in (0, -step.source.dim()) for dim in _DIMS[step.name](step))
+        return any(dim in (0, -call.source.dim()) for dim in _DIMS[call.name](call))
     except _ODD:
         return True
 
 
-def _tells_rows_apart(step: Step) -> bool:
+def _tells_rows_apart(call: ReadCall) -> bool:
     """Say whether a constant has other values for each row, or is the number of rows."""
-    rows = step.source.shape[:1]
-    if any((value,) == rows for value in _flat((step.args, list(step.kwargs.values())))):
+    rows = call.source.shape[:1]
+    if any((value,) == rows for value in _flat((call.args, list(call.kwargs.values())))):
         return True
-    constants = [tensor for tensor in step.tensors if step.known(tensor) is None]
+    constants = [tensor for tensor in call.tensors if call.known(tensor) is None]
     return any(
-        tensor.dim() == step.source.dim() and tensor.shape[:1] == rows and not bool((tensor == tensor[:1]).all())
+        tensor.dim() == call.source.dim() and tensor.shape[:1] == rows and not bool((tensor == tensor[:1]).all())
         for tensor in constants
         if rows > (1,) and not tensor.is_meta
     )
@@ -72,8 +72,8 @@ def _flat(values: Any) -> list[Any]:
     return [values] if isinstance(values, (int, float)) and not isinstance(values, bool) else []
 
 
-def _padded_dims(step: Step) -> list[int]:
-    widths = step.argument(1, "pad")
+def _padded_dims(call: ReadCall) -> list[int]:
+    widths = call.argument(1, "pad")
     return [-1 - number for number in range(len(widths) // 2) if any(widths[2 * number : 2 * number + 2])]
 
 
@@ -83,101 +83,101 @@ def _takes_all(index: Any) -> bool:
     return first is Ellipsis or isinstance(first, slice)
 
 
-def _pointwise(step: Step) -> list[Reach]:
+def _pointwise(call: ReadCall) -> list[Reach]:
     """Each element reads those at the same place."""
-    united = union(step, max(output.dim() for output in step.outputs))
-    return [united] * len(step.outputs)
+    united = union(call, max(output.dim() for output in call.outputs))
+    return [united] * len(call.outputs)
 
 
-def _along(dims: Callable[[Step], Sequence[int]]) -> Rule:
+def _along(dims: Callable[[ReadCall], Sequence[int]]) -> Rule:
     """Each element reads all of some dimensions."""
 
-    def rule(step: Step) -> list[Reach]:
-        source = step.source
-        over = [dim if dim < 0 else dim - source.dim() for dim in dims(step)]
-        reach, mixes = reach_of(step, source), False
+    def rule(call: ReadCall) -> list[Reach]:
+        source = call.source
+        over = [dim if dim < 0 else dim - source.dim() for dim in dims(call)]
+        reach, mixes = reach_of(call, source), False
         extents = []
         for extent in reach.extents:
             varying = [dim for dim in over if extent.bounds.size(dim) > 1]
             mixes |= bool(varying)
             bounds = extent.bounds.amax(varying, keepdim=True) if varying else extent.bounds
-            if step.outputs[0].dim() < source.dim():
+            if call.outputs[0].dim() < source.dim():
                 bounds = bounds.squeeze(over)
             extents.append(replace(extent, bounds=bounds))
-        mixer = reach.mixer or (step.place() if mixes else "")
-        return [Reach(tuple(extents), mixer, reach.obstacle)] * len(step.outputs)
+        mixer = reach.mixer or (call.place() if mixes else "")
+        return [Reach(tuple(extents), mixer, reach.obstacle)] * len(call.outputs)
 
     return rule
 
 
-def _first_alone(step: Step) -> list[Reach]:
+def _first_alone(call: ReadCall) -> list[Reach]:
     """Each element reads the one at its place; another tensor gives only type and device."""
-    if step.tensors[0] is not step.source:
-        return anything(step)
-    return [reach_of(step, step.source)] * len(step.outputs)
+    if call.tensors[0] is not call.source:
+        return reads_all(call)
+    return [reach_of(call, call.source)] * len(call.outputs)
 
 
-def _extreme(step: Step) -> list[Reach]:
+def _extreme(call: ReadCall) -> list[Reach]:
     """``max`` and ``min``: of two tensors, or along a dimension."""
-    return _pointwise(step) if len(step.tensors) == 2 else _along(dims_at(1))(step)
+    return _pointwise(call) if len(call.tensors) == 2 else _along(dims_at(1))(call)
 
 
-def _join(step: Step) -> list[Reach]:
+def _join(call: ReadCall) -> list[Reach]:
     """``cat`` and ``stack``. Joined feature maps read the union, whichever of them is asked for."""
-    parts = step.argument(0, "tensors")
-    dim = step.argument(1, "dim", "axis", default=0)
-    rank = step.outputs[0].dim()
+    parts = call.argument(0, "tensors")
+    dim = call.argument(1, "dim", "axis", default=0)
+    rank = call.outputs[0].dim()
     dim = dim if dim < 0 else dim - rank
-    if step.name == "cat" and any(
+    if call.name == "cat" and any(
         extent.bounds.dim() > -dim and extent.bounds.size(dim) > 1
         for part in parts
-        if (reach := step.known(part)) is not None
+        if (reach := call.known(part)) is not None
         for extent in reach.extents
     ):
-        return _moved(step)
-    if step.name == "stack":
-        united = union(step, rank - 1)
+        return _moved(call)
+    if call.name == "stack":
+        united = union(call, rank - 1)
         extents = tuple(replace(extent, bounds=extent.bounds.unsqueeze(dim)) for extent in united.extents)
         return [replace(united, extents=extents)]
-    return [union(step, rank)]
+    return [union(call, rank)]
 
 
-def _moved(step: Step) -> list[Reach]:
-    """Elements change their places only: the call itself moves the bounds."""
-    first = reach_of(step, step.source)
-    moved = [_moved_axis(step, axis) for axis in range(len(first.extents))]
-    reaches = [reach for tensor in step.tensors if (reach := step.known(tensor)) is not None]
+def _moved(call: ReadCall) -> list[Reach]:
+    """Elements change their positions only: the call itself moves the bounds."""
+    first = reach_of(call, call.source)
+    moved = [_moved_axis(call, axis) for axis in range(len(first.extents))]
+    reaches = [reach for tensor in call.tensors if (reach := call.known(tensor)) is not None]
     mixer = next((reach.mixer for reach in reaches if reach.mixer), "")
     obstacle = next((reach.obstacle for reach in reaches if reach.obstacle), "")
     found = []
     for extents in zip(*moved, strict=True):
         uneven = any(_drops(old, new) for old, new in zip(first.extents, extents, strict=True))
-        found.append(Reach(extents, mixer, obstacle or (step.place() if uneven or _parts(step, extents) else "")))
+        found.append(Reach(extents, mixer, obstacle or (call.place() if uneven or _parts(call, extents) else "")))
     return found
 
 
 def _drops(old: Extent, new: Extent) -> bool:
-    """Say whether the first or last elements are gone, or the others stand closer: a cut-out has others there."""
+    """Say whether the first or last elements are gone, or the others stand closer: a crop has others there."""
     begin, end = old.bounds[3].min(), old.bounds[3].max()
     gone = new.bounds[3].min() > begin or new.bounds[3].max() <= end - new.stride
     return new.stride < old.stride or (bool(begin < end) and bool(gone))
 
 
-def _parts(step: Step, extents: Sequence[Extent]) -> bool:
+def _parts(call: ReadCall, extents: Sequence[Extent]) -> bool:
     """Say whether a call joins or separates parts of the image, which another image has elsewhere."""
-    if step.name == "cat" or any(sum(size > 1 for size in extent.bounds.shape[1:]) > 1 for extent in extents):
+    if call.name == "cat" or any(sum(size > 1 for size in extent.bounds.shape[1:]) > 1 for extent in extents):
         return True  # or divides rows into groups of rows, which another image begins elsewhere
-    spread = [extent.bounds.flatten(1).shape[1] for extent in reach_of(step, step.source).extents]
-    return len(step.outputs) > 1 and spread != [extent.bounds.flatten(1).shape[1] for extent in extents]
+    spread = [extent.bounds.flatten(1).shape[1] for extent in reach_of(call, call.source).extents]
+    return len(call.outputs) > 1 and spread != [extent.bounds.flatten(1).shape[1] for extent in extents]
 
 
-def _moved_axis(step: Step, axis: int) -> list[Extent]:
-    function: Callable[..., Any] = torch.Tensor.reshape if step.name == "view" else step.function
-    stride = reach_of(step, step.source).extents[axis].stride
+def _moved_axis(call: ReadCall, axis: int) -> list[Extent]:
+    function: Callable[..., Any] = torch.Tensor.reshape if call.name == "view" else call.function
+    stride = reach_of(call, call.source).extents[axis].stride
 
     def row(value: Any, number: int) -> Any:
         if isinstance(value, Tensor):
-            reach = step.known(value)
+            reach = call.known(value)
             if reach is None and value.is_meta:
                 raise ValueError("a place that is not known")
             if reach is None:
@@ -188,7 +188,7 @@ def _moved_axis(step: Step, axis: int) -> list[Extent]:
         return value
 
     rows = [
-        tensors_in(function(*row(step.args, number), **{k: row(v, number) for k, v in step.kwargs.items()}))
+        tensors_in(function(*row(call.args, number), **{k: row(v, number) for k, v in call.kwargs.items()}))
         for number in range(4)
     ]
     extents = []
@@ -202,24 +202,24 @@ def _moved_axis(step: Step, axis: int) -> list[Extent]:
     return extents
 
 
-def _matmul(step: Step) -> list[Reach]:
+def _matmul(call: ReadCall) -> list[Reach]:
     """Let a matrix from the right mix the last dimension."""
-    return _along(last_dim)(step) if step.tensors[1].dim() == 2 else anything(step)
+    return _along(last_dim)(call) if call.tensors[1].dim() == 2 else reads_all(call)
 
 
-def _per_channel(step: Step) -> list[Reach]:
+def _per_channel(call: ReadCall) -> list[Reach]:
     """Each element reads the one at its place; further arguments have one entry a channel."""
-    if step.name == "batch_norm" and step.argument(5, "training", default=False):
-        return _along(all_but_batch)(step)  # the statistics of the map
-    if varies(reach_of(step, step.source), 1 - step.source.dim()):
-        return anything(step)
-    return [reach_of(step, step.source)] * len(step.outputs)
+    if call.name == "batch_norm" and call.argument(5, "training", default=False):
+        return _along(all_but_batch)(call)  # the statistics of the map
+    if varies(reach_of(call, call.source), 1 - call.source.dim()):
+        return reads_all(call)
+    return [reach_of(call, call.source)] * len(call.outputs)
 
 
 _AVG_POOL = "input kernel_size stride padding".split()
 _LP_POOL = "input norm_type kernel_size stride".split()
 
-_OVER: list[tuple[Callable[[Step], Sequence[int]], str]] = [  # the dimensions of which all is read
+_OVER: list[tuple[Callable[[ReadCall], Sequence[int]], str]] = [  # the dimensions of which all is read
     (dims_at(1), "mean sum nansum nanmean amax amin prod logsumexp softmax log_softmax softmin cumsum cumprod"),
     (dims_at(1, default=-1), "glu"),
     (dims_at(2, default=1), "normalize"),
@@ -268,19 +268,19 @@ _FAMILIES: list[tuple[Rule, str]] = [
 
 _RULES: dict[str, Rule] = {name: rule for rule, names in _FAMILIES for name in names.split()}
 
-# The dimensions along which elements change their places, or in which all is read.
-_DIMS: dict[str, Callable[[Step], Sequence[int]]] = {
+# The dimensions along which elements change their positions, or in which all is read.
+_DIMS: dict[str, Callable[[ReadCall], Sequence[int]]] = {
     **{name: dims for dims, names in _OVER for name in names.split()},
     "max": dims_at(1),
     "min": dims_at(1),
-    "flip": lambda step: _flat((*step.args[1:], step.kwargs.get("dims", ()))),
+    "flip": lambda call: _flat((*call.args[1:], call.kwargs.get("dims", ()))),
     "pad": _padded_dims,
     "constant_pad_nd": _padded_dims,
     "roll": dims_at(2, "dims"),
     "index_select": dims_at(1),
-    "flipud": lambda step: (0,),
+    "flipud": lambda call: (0,),
     "rot90": dims_at(2, "dims", default=(0, 1)),
-    "getitem": lambda step: () if _takes_all(step.args[1]) else (0,),
+    "getitem": lambda call: () if _takes_all(call.args[1]) else (0,),
 }
 
-_SEVERAL = (_pointwise, _first_alone, _join, _moved, _extreme, anything)  # may read the image by several arguments
+_SEVERAL = (_pointwise, _first_alone, _join, _moved, _extreme, reads_all)  # may read the image by several arguments

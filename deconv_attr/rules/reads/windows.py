@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .call import Rule, Step, entry, reach_of, with_obstacle
-from .intervals import Reach, advance_of, over_channels, places, read, varies
+from .call import ReadCall, Rule, entry, reach_of, with_obstacle
+from .intervals import Reach, advance_of, arange_cpu, over_channels, read, varies
 
 __all__ = [
     "adaptive_window",
@@ -27,27 +27,27 @@ __all__ = [
 ]
 
 
-def windowed(geometry: Callable[[Step, int, int, int], Tensor]) -> Rule:
+def windowed(geometry: Callable[[ReadCall, int, int, int], Tensor]) -> Rule:
     """Each element reads a window of the last dimensions, given by a table of positions (elements, window).
 
-    ``geometry(step, axis, before, after)`` makes the table of one dimension of `before` and then `after` elements;
+    ``geometry(call, axis, before, after)`` makes the table of one dimension of `before` and then `after` elements;
     NaN where there is nothing to read.
     """
 
-    def rule(step: Step) -> list[Reach]:
-        source, output = step.source, step.outputs[0]
-        dims = _windowed_dims(step)
-        reach, mixes, resized = reach_of(step, source), False, step.name.startswith(("adaptive", "interpolate"))
+    def rule(call: ReadCall) -> list[Reach]:
+        source, output = call.source, call.outputs[0]
+        dims = _windowed_dims(call)
+        reach, mixes, resized = reach_of(call, source), False, call.name.startswith(("adaptive", "interpolate"))
         for dim in range(-dims, 0):
             before, after = source.shape[dim], output.shape[dim]
-            if _leaves_alone(step, dim + dims, before, after):
+            if _leaves_alone(call, dim + dims, before, after):
                 continue
-            table = geometry(step, dim + dims, before, after)
-            mixes |= step.name.startswith("adaptive") and after == 1 < before and varies(reach, dim)
-            two_rows = table if after > 1 else geometry(step, dim + dims, before, 2)
+            table = geometry(call, dim + dims, before, after)
+            mixes |= call.name.startswith("adaptive") and after == 1 < before and varies(reach, dim)
+            two_rows = table if after > 1 else geometry(call, dim + dims, before, 2)
             advance = advance_of(two_rows)
             # Aligned to the coarser grid is not aligned to the finer; and padding may crop a transposed convolution.
-            cropped = step.name.startswith("conv_transpose") and (
+            cropped = call.name.startswith("conv_transpose") and (
                 table[0].nan_to_num(inf).min() > 0 or table[-1].nan_to_num(-inf).max() < before - 1
             )
             resized |= (advance < 1 or bool(cropped)) and varies(reach, dim)
@@ -55,48 +55,48 @@ def windowed(geometry: Callable[[Step, int, int, int], Tensor]) -> Rule:
         extents = tuple(replace(extent, bounds=over_channels(extent.bounds, dims)) for extent in reach.extents)
         reach = replace(reach, extents=extents)
         if mixes:
-            reach = replace(reach, mixer=reach.mixer or step.place())
+            reach = replace(reach, mixer=reach.mixer or call.place())
         elif resized:
-            reach = with_obstacle(reach, step)
+            reach = with_obstacle(reach, call)
         # Where a maximum stood is counted from the image's corner, row by row.
-        return [reach, *[with_obstacle(reach, step)] * (len(step.outputs) - 1)]
+        return [reach, *[with_obstacle(reach, call)] * (len(call.outputs) - 1)]
 
     return rule
 
 
-def strided_window(arguments: Sequence[str]) -> Callable[[Step, int, int, int], Tensor]:
+def strided_window(arguments: Sequence[str]) -> Callable[[ReadCall, int, int, int], Tensor]:
     """Windows at a regular distance; `arguments` names those of the function in their order."""
     positions = {name: position for position, name in enumerate(arguments)}
 
-    def geometry(step: Step, axis: int, before: int, after: int) -> Tensor:
+    def geometry(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
         def given(name: str, default: Any) -> Any:
-            value = step.argument(positions[name], name, default=default) if name in positions else default
+            value = call.argument(positions[name], name, default=default) if name in positions else default
             return default if value is None or value == [] or value == () else value
 
-        size = entry(step.args[1].shape[2:], axis) if "weight" in positions else entry(given("kernel_size", 1), axis)
+        size = entry(call.args[1].shape[2:], axis) if "weight" in positions else entry(given("kernel_size", 1), axis)
         stride = entry(given("stride", 1 if "weight" in positions else given("kernel_size", 1)), axis)
         dilation, padding = entry(given("dilation", 1), axis), given("padding", 0)
         if isinstance(padding, str):
             padding = dilation * (size - 1) // 2 if padding == "same" else 0
-        offset = places(size) * dilation - entry(padding, axis)
-        return places(after)[:, None] * stride + offset
+        offset = arange_cpu(size) * dilation - entry(padding, axis)
+        return arange_cpu(after)[:, None] * stride + offset
 
     return geometry
 
 
-def _leaves_alone(step: Step, axis: int, before: int, after: int) -> bool:
+def _leaves_alone(call: ReadCall, axis: int, before: int, after: int) -> bool:
     """Recognise the many convolutions of size 1."""
-    if not step.name.startswith("conv") or before != after or step.args[1].shape[2 + axis] != 1:
+    if not call.name.startswith("conv") or before != after or call.args[1].shape[2 + axis] != 1:
         return False
-    stride, padding = step.argument(3, "stride", default=1), step.argument(4, "padding", default=0)
+    stride, padding = call.argument(3, "stride", default=1), call.argument(4, "padding", default=0)
     return entry(stride, axis) == 1 and (isinstance(padding, str) or entry(padding, axis) == 0)
 
 
-def transposed_window(step: Step, axis: int, before: int, after: int) -> Tensor:
+def transposed_window(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
     """Give the elements whose transposed filters reach each element; NaN in the gaps of a stride."""
-    size = step.args[1].shape[2 + axis]
+    size = call.args[1].shape[2 + axis]
     stride, padding, _, _, dilation = (
-        entry(step.argument(position, name, default=default), axis)
+        entry(call.argument(position, name, default=default), axis)
         for position, name, default in (
             (3, "stride", 1),
             (4, "padding", 0),
@@ -105,34 +105,34 @@ def transposed_window(step: Step, axis: int, before: int, after: int) -> Tensor:
             (7, "dilation", 1),
         )
     )
-    place = (places(after)[:, None] + padding - places(size) * dilation) / stride
+    place = (arange_cpu(after)[:, None] + padding - arange_cpu(size) * dilation) / stride
     return torch.where(place == place.floor(), place, torch.nan)
 
 
-def adaptive_window(step: Step, axis: int, before: int, after: int) -> Tensor:
+def adaptive_window(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
     """Give the windows that share a dimension out among the elements."""
-    begin = places(after) * before // after
-    end = -((places(1, after + 1) * before).neg() // after)
-    place = begin[:, None] + places(int((end - begin).max()))
+    begin = arange_cpu(after) * before // after
+    end = -((arange_cpu(1, after + 1) * before).neg() // after)
+    place = begin[:, None] + arange_cpu(int((end - begin).max()))
     return torch.where(place < end[:, None], place, torch.nan)
 
 
-def interpolation_window(step: Step, axis: int, before: int, after: int) -> Tensor:
+def interpolation_window(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
     """Give the neighbours from which each element is interpolated."""
-    mode = step.argument(3, "mode", default="nearest")
-    factor, of_the_sizes = step.argument(2, "scale_factor"), step.argument(5, "recompute_scale_factor", default=False)
-    if step.argument(6, "antialias", default=False) or not (of_the_sizes or _is_whole(factor)):
+    mode = call.argument(3, "mode", default="nearest")
+    factor, of_the_sizes = call.argument(2, "scale_factor"), call.argument(5, "recompute_scale_factor", default=False)
+    if call.argument(6, "antialias", default=False) or not (of_the_sizes or _is_whole(factor)):
         raise ValueError("a window that does not follow from the sizes")
     if mode == "area":
-        return adaptive_window(step, axis, before, after)
-    element = places(after)
+        return adaptive_window(call, axis, before, after)
+    element = arange_cpu(after)
     if mode == "nearest":
         return (element * before / after).floor()[:, None]
-    if step.argument(4, "align_corners", default=False):
+    if call.argument(4, "align_corners", default=False):
         centre = element * (before - 1) / max(after - 1, 1)
     else:
         centre = (element + 0.5) * before / after - 0.5
-    reads = places(-1, 3) if mode == "bicubic" else places(2)
+    reads = arange_cpu(-1, 3) if mode == "bicubic" else arange_cpu(2)
     return (centre.floor()[:, None] + reads).clamp(0, before - 1)
 
 
@@ -141,27 +141,27 @@ def _is_whole(factor: Any) -> bool:
     return all(each is None or float(each).is_integer() for each in factors)
 
 
-def _windowed_dims(step: Step) -> int:
+def _windowed_dims(call: ReadCall) -> int:
     """How many dimensions a window has: the digit in the operation's name, or all but batch and channels."""
-    digits = [int(letter) for letter in step.name if letter in "123"]
-    return digits[-1] if digits else step.source.dim() - 2
+    digits = [int(letter) for letter in call.name if letter in "123"]
+    return digits[-1] if digits else call.source.dim() - 2
 
 
-def padded(step: Step) -> list[Reach]:
+def padded(call: ReadCall) -> list[Reach]:
     """Let each element read one; in the padding nothing, or in other modes than zeros a copy."""
-    source, widths = step.source, step.argument(1, "pad")
-    mode = step.argument(2, "mode", default="constant") if step.name == "pad" else "constant"
-    reach = reach_of(step, source)
+    source, widths = call.source, call.argument(1, "pad")
+    mode = call.argument(2, "mode", default="constant") if call.name == "pad" else "constant"
+    reach = reach_of(call, source)
     for number in range(len(widths) // 2):
         dim, before = -1 - number, source.shape[-1 - number]
         if number >= len(reach.extents) and not varies(reach, dim):
             continue  # channels
-        table = places(-widths[2 * number], before + widths[2 * number + 1])[:, None]
+        table = arange_cpu(-widths[2 * number], before + widths[2 * number + 1])[:, None]
         copies = None
         if mode != "constant":
-            place = places(before).view(1, 1, -1)
+            place = arange_cpu(before).view(1, 1, -1)
             copies = F.pad(place, tuple(widths[2 * number : 2 * number + 2]), mode=mode).view(-1, 1)
         if min(widths[2 * number : 2 * number + 2]) < 0 and varies(reach, dim):
-            reach = with_obstacle(reach, step)
+            reach = with_obstacle(reach, call)
         reach = read(reach, dim, before, table, len(reach.extents), copies=copies)
     return [reach]

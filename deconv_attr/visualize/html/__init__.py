@@ -10,17 +10,19 @@ feature map.
 A comparison of methods is a single file, by ``report`` and the templates of that name.
 """
 
-from .gallery import PageLayer, Slugs, write_page
+from .gallery import PageLayer, Slugs, write_gallery
 from .gallery_folder import GalleryFolder
-from .report import PAGES, ReportColumn, report_path, write_report
+from .report import PAGES, ReportCell, ReportColumn, ReportTable, report_path, write_report
 
 __all__ = [
     "PAGES",
     "GalleryFolder",
     "PageLayer",
+    "ReportCell",
     "ReportColumn",
+    "ReportTable",
     "Slugs",
     "report_path",
-    "write_page",
+    "write_gallery",
     "write_report",
 ]

@@ -23,9 +23,9 @@ from typing import Any
 from ..tiles import Bytes, MapTiles
 from .gallery_folder import GENERATOR, GalleryFolder
 from .rendering import rendered
-from .sprites import encoded, sheet
+from .sprites import encoded, sprite_sheet
 
-__all__ = ["PageLayer", "Slugs", "write_page"]
+__all__ = ["PageLayer", "Slugs", "write_gallery"]
 
 SCRIPTS = ("page.js", "cards.js", "view.js")
 LONGEST = 80  # characters of a slug; file systems allow 255 bytes for a name
@@ -53,7 +53,7 @@ class PageLayer:
     places: int = 1
 
 
-def write_page(
+def write_gallery(
     folder: str | Path,
     title: str,
     facts: Sequence[tuple[str, str]],
@@ -130,7 +130,7 @@ def _numbers(tiles: MapTiles) -> dict[str, Any]:
 
 def _write_sheet(target: GalleryFolder, tiles: MapTiles, places: int, path: str) -> dict[str, Any]:
     """Write the sheet of a feature map, and return where it is and where the tiles are on it."""
-    made = sheet(tiles, places)
+    made = sprite_sheet(tiles, places)
     ending, content = encoded(made.pixels, max(made.tile))
     target.write(path + ending, content)
     return {

@@ -21,7 +21,7 @@ OURS = re.compile(
     r"files/(page\.css|\w+\.js|layer-[\w.-]+\.js|image-\d+\.(png|jpg)|maps-[\w.-]+/map-\d+\.(png|jpg))(\.part)?",
     re.ASCII,
 )
-"""Every file beside the index that a gallery may consist of; see :func:`deconv_attr.visualize.html.write_page`."""
+"""Every file beside the index that a gallery may consist of; see :func:`deconv_attr.visualize.html.write_gallery`."""
 
 
 class GalleryFolder:

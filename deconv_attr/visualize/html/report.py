@@ -7,9 +7,8 @@ hashes of the one style and the one script, so that nothing else is run, and not
 from __future__ import annotations
 
 import hashlib
-import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -18,14 +17,12 @@ from typing import Any
 from markupsafe import Markup
 
 from ...errors import InputError
-from ...evidence.bootstrap import Estimate
-from ...evidence.table import Cell, Failure, Table, text, value
 from ..tiles import Bytes
 from ..writing import writable, writing
 from .rendering import rendered
 from .sprites import encoded
 
-__all__ = ["PAGES", "ReportColumn", "report_path", "write_report"]
+__all__ = ["PAGES", "ReportCell", "ReportColumn", "ReportTable", "report_path", "write_report"]
 
 PAGES = (".html", ".htm")
 """The endings of file names that a page can have."""
@@ -35,6 +32,55 @@ MOST_EXACT = 4_000_000  # pixels of all pictures together: about 10 MB as PNG; a
 SHARP = 100  # pixels; smaller pictures are magnified, and their pixels kept sharp: LARGE in view.js
 MOST_SHARED = 6  # columns of pictures that share the width of a window; for more the grid scrolls by itself
 MIME = {".png": "image/png", ".jpg": "image/jpeg"}
+
+
+@dataclass(frozen=True)
+class ReportCell:
+    """A cell of a table.
+
+    Parameters
+    ----------
+    text : str
+        As it is read.
+    kind : {"name", "number", "undefined", "error"}
+        What it is.
+    value : float or None
+        By which the table is sorted; None for what has none.
+    beside : str
+        Stands beside a number, in grey: its interval.
+    """
+
+    text: str
+    kind: str = "name"
+    value: float | None = None
+    beside: str = ""
+
+    @property
+    def sort_key(self) -> str:
+        """The value as a script reads it."""
+        return repr(self.value).replace("inf", "Infinity")
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table of a page.
+
+    Parameters
+    ----------
+    header : sequence of str
+        The columns' names.
+    rows : sequence of sequence
+        Cells, as many in each row as there are columns; the first names the row.
+    legend : mapping of str to str
+        What the columns mean.
+    failures : sequence of tuple
+        The errors, by row.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[ReportCell]]
+    legend: Mapping[str, str]
+    failures: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +111,7 @@ def write_report(
     facts: Sequence[tuple[str, str]],
     verdict: str,
     notes: Sequence[str],
-    table: Table,
+    table: ReportTable,
     images: Sequence[Bytes],
     labels: Sequence[str],
     columns: Sequence[ReportColumn],
@@ -85,8 +131,8 @@ def write_report(
         A paragraph.
     notes : sequence of str
         A list below it; no list if there are none.
-    table : Table
-        Can be sorted by each column; its legend and its errors stand below it. The first cell of a row names it.
+    table : ReportTable
+        Can be sorted by each column; its legend and its errors stand below it.
     images : sequence of ndarray
         (H, W, 3), bytes.
     labels : sequence of str
@@ -120,7 +166,6 @@ def write_report(
         verdict=verdict,
         notes=notes,
         table=table,
-        rows=[[_shown(cell) for cell in row] for row in table.rows],
         figures=[(what, _uri("image/svg+xml", svg)) for what, svg in figures],
         columns=columns,
         wide=1 + len(columns) > MOST_SHARED,
@@ -161,23 +206,6 @@ def _check_numbers(images: int, labels: Sequence[str], columns: Sequence[ReportC
 
 
 # ------------------------------------------------------------------------------------------------ what is in the page
-
-
-def _shown(cell: Cell) -> dict[str, str]:
-    """Give a cell's text, its kind, the number to sort it by if it has one, and what stands beside a mean."""
-    whole = text(cell)
-    if isinstance(cell, Failure):
-        return {"kind": "error", "text": whole}
-    if isinstance(cell, str):
-        return {"kind": "name", "text": whole}
-    number = value(cell)
-    if number is None:
-        return {"kind": "undefined", "text": whole}
-    shown = {"kind": "number", "value": repr(number).replace("inf", "Infinity"), "text": whole}  # as a script reads it
-    if isinstance(cell, Estimate):
-        shown["text"] = re.split(r"(?=[ ,])", whole)[0]
-        shown["beside"] = whole.removeprefix(shown["text"])
-    return shown
 
 
 def _grid(images: Sequence[Bytes], labels: Sequence[str], columns: Sequence[ReportColumn]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..tiles import Bytes, MapTiles, montage
 
-__all__ = ["Sheet", "encoded", "sheet"]
+__all__ = ["SpriteSheet", "encoded", "sprite_sheet"]
 
 PLATE = (24, 24, 27)  # --plate in page.css
 LEAST = 16  # pixels; smaller tiles are magnified, so that a gap of one pixel stays narrower than they are
@@ -24,7 +24,7 @@ QUALITY = 90
 
 
 @dataclass(frozen=True, eq=False)
-class Sheet:
+class SpriteSheet:
     """The tiles of one feature map as one picture; lengths in its pixels.
 
     Parameters
@@ -48,7 +48,7 @@ class Sheet:
     right: int
 
 
-def sheet(tiles: MapTiles, places: int) -> Sheet:
+def sprite_sheet(tiles: MapTiles, places: int) -> SpriteSheet:
     """Put the projections of a feature map on a sheet, and its patches beside them.
 
     Parameters
@@ -67,7 +67,7 @@ def sheet(tiles: MapTiles, places: int) -> Sheet:
         for pictures in (tiles.projections, tiles.patches)
     )
     seam = np.full((len(left), 4 * gap, 3), PLATE, dtype=np.uint8)
-    return Sheet(
+    return SpriteSheet(
         pixels=np.concatenate([left, seam, right], axis=1),
         tile=(height * zoom, width * zoom),
         gap=gap,
