@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .errors import DeadSignalWarning, DeconvError
     from .evidence import Comparison, Method, compare, controls, default_methods, rule_tables
     from .gallery import Evolution, Gallery, Photographs, Strongest, evolution, strongest
-    from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP, Kind, Switches
+    from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP, TABLES, Kind, Switches, register_operation
     from .units import Projection, ReceptiveField, project, receptive_field
 
 _CHAPTERS = {
@@ -26,7 +26,10 @@ _CHAPTERS = {
     "errors": ["DeadSignalWarning", "DeconvError"],
     "evidence": ["Comparison", "Method", "compare", "controls", "default_methods", "rule_tables"],
     "gallery": ["Evolution", "Gallery", "Photographs", "Strongest", "evolution", "strongest"],
-    "rules": ["DECONVNET", "DESALINET", "GRADIENT", "GUIDED_BACKPROP", "Kind", "Switches"],
+    "rules": [
+        *("DECONVNET", "DESALINET", "GRADIENT", "GUIDED_BACKPROP", "TABLES"),
+        *("Kind", "Switches", "register_operation"),
+    ],
     "units": ["Projection", "ReceptiveField", "project", "receptive_field"],
 }
 _HOME = {name: chapter for chapter, names in _CHAPTERS.items() for name in names}
@@ -38,6 +41,7 @@ __all__ = [
     "DESALINET",
     "GRADIENT",
     "GUIDED_BACKPROP",
+    "TABLES",
     "Comparison",
     "Coverage",
     "DeadSignalWarning",
@@ -62,6 +66,7 @@ __all__ = [
     "evolution",
     "project",
     "receptive_field",
+    "register_operation",
     "rule_tables",
     "strongest",
 ]

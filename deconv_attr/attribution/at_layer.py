@@ -9,13 +9,13 @@ from captum.attr import LayerAttribution, NeuronAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from ..engine.dry_run import DryRunError, dry_run
+from ..engine.copy_on_write import run_plainly
+from ..engine.dry_run import dry_run
 from ..engine.layer_reader import LayerReader
 from ..engine.layers import Layer, find_layer
-from ..engine.restore import run_plainly
 from ..engine.signal_path import SignalPath, send
 from ..errors import InputError
-from ..rules.operations import tensors_in
+from ..rules.arguments import tensors_in
 from ..rules.tables import DECONVNET, Table, choose
 from .base import explain, leaves_of
 from .batches import batches, of_examples, target_of
@@ -53,11 +53,7 @@ class _AtLayer(CaptumAttribution):
         found = find_layer(self.model, layer)
         if found.call is not None:
             return found
-        try:
-            runs = dry_run(self.model, tensors, others, found)
-        except DryRunError:
-            runs = dry_run(self.model, tensors, others, found, dry=False)
-        return found.resolve_call(len(runs))
+        return found.resolve_call(len(dry_run(self.model, tensors, others, found, or_run=True)))
 
     def _check_rows(self, forward: Callable[..., Any], tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> None:
         """Refuse a layer whose first dimension is not the examples, by running one of them, and two.

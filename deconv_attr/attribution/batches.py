@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import InputError, TargetError
-from ..rules.operations import mapped
+from ..rules.arguments import mapped
 
 __all__ = ["Gathered", "batches", "of_examples", "target_of"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..rules.operations import Kind
+from ..rules.kinds import Kind
 from ..rules.switches import Switches
 
 __all__ = ["NO_RULE", "Call", "Coverage"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..rules.operations import gathered
+from ..rules.arguments import gathered
 from .coverage import Call
 
 __all__ = ["arrival", "endings", "faint_examples", "lost_numbers", "some"]

@@ -1,6 +1,6 @@
-"""How often the layers of a model run, the shapes they give, and which pixels they read.
+"""How often the layers of a model run, the shapes they return, and which pixels they read.
 
-The pass runs dry, without values. A model that asks for values (``if x.mean() > 0``) cannot be surveyed.
+The pass runs dry, without values. A model that asks for values (``if x.mean() > 0``) does not run so.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DeconvError, reason
+from .attributes import undisturbed
+from .copy_on_write import CopyOnWrite
 from .layer_reader import LayerReached
 from .layers import Layer
 from .meta_mode import LayerRun, MetaMode
-from .restore import CopyOnWrite, undisturbed
+from .module_hooks import ModuleHooks
 
-__all__ = ["DryRunError", "dry_run", "plainly_named", "rectified_maps"]
+__all__ = ["DryRunError", "dry_run", "plainly_named", "rectified_maps", "untaken_size"]
+
+_SIZES = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
 
 
 class DryRunError(DeconvError, RuntimeError):
@@ -34,9 +38,9 @@ def dry_run(
     *,
     reach: bool = False,
     stop: bool = False,
-    dry: bool = True,
+    or_run: bool = False,
 ) -> list[LayerRun]:
-    """Run a model without values, and look at its layers.
+    """Run a model without values, and return the runs of its layers, in their order.
 
     Parameters
     ----------
@@ -50,71 +54,99 @@ def dry_run(
         Whether to follow what is read of the first input, images (N, C, *axes), up to that layer.
     stop : bool
         Whether the run ends at the layer.
-    dry : bool
-        False: the inputs have values, the model and its hooks run as ever, and nothing is followed.
+    or_run : bool
+        Whether a model that does not run dry is run as ever, with values and its own hooks; then nothing is followed,
+        and :attr:`LayerRun.dry` says so.
 
     Raises
     ------
     DryRunError
-        The model asks for values, does not take these inputs, or has forward hooks, which could. With values, what
+        The model asks for values, does not take these inputs, or has forward hooks, which could. With `or_run`, what
         the model raises is raised.
     """
+    try:
+        return _run(model, inputs, others, layer, reach, stop, dry=True)
+    except DryRunError:
+        if not or_run:
+            raise
+    return _run(model, inputs, others, layer, False, stop, dry=False)
+
+
+def _run(
+    model: nn.Module,
+    inputs: Sequence[Tensor],
+    others: Sequence[Any],
+    layer: Layer | None,
+    reach: bool,
+    stop: bool,
+    dry: bool,
+) -> list[LayerRun]:
     modules = list(model.named_modules())
-    looked_at = [layer] if layer else [Layer(name, module) for name, module in modules]
-    for path, module in modules:
-        if dry and any(map(_is_foreign, (*module._forward_hooks.values(), *module._forward_pre_hooks.values()))):
-            raise DryRunError(
-                f"there is a forward hook on '{path}'" if path else "there is a forward hook on the model"
-            )
+    if dry:
+        _refuse_hooks(modules)
     device = _device_of(model, inputs)
-    with ExitStack() as undo:
+    hooks = ModuleHooks()
+    with ExitStack() as undo, hooks, hooks:
         undo.enter_context(torch.inference_mode(False))
-        blank = [torch.empty_like(tensor, device="meta", requires_grad=False) for tensor in inputs]
+        shapes = [torch.empty_like(tensor, device="meta", requires_grad=False) for tensor in inputs]
         undo.enter_context(torch.no_grad())
         undo.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
         undo.enter_context(undisturbed(model))
-        dry_run = MetaMode(model, modules, others, layer, stop, device)
+        mode = MetaMode(model, modules, others, layer, stop, device, dry)
         if reach:
-            dry_run.begin(blank[0])
-        for each in looked_at:
-            undo.callback(each.module.register_forward_hook(dry_run.watcher(each)).remove)
+            mode.begin(shapes[0])
+        for each in [layer] if layer else [Layer(name, module) for name, module in modules]:
+            hooks.after(each.module, mode.watcher(each))
         try:
-            with dry_run if dry else CopyOnWrite(model, [*inputs, *others]), suppress(LayerReached):
-                model(*(blank if dry else inputs), *others)
+            with mode if dry else CopyOnWrite(model, [*inputs, *others]), suppress(LayerReached):
+                model(*(shapes if dry else inputs), *others)
         except Exception as error:
             if not dry:
                 raise
             raise DryRunError(reason(error)) from error
-    return dry_run.found
+    return mode.found
 
 
-def rectified_maps(runs: list[LayerRun]) -> list[LayerRun]:
-    """Choose the layers that return what a rectifier returned, maps with positions.
+def rectified_maps(runs: Sequence[LayerRun]) -> list[LayerRun]:
+    """Return the runs of layers that return what a rectifier returned, maps with positions.
 
     Parameters
     ----------
-    runs : list of LayerRun
+    runs : sequence of LayerRun
         With `reach`, without which it is not known.
     """
     return [run for run in runs if run.rectified and len(run.shape or ()) > 2 and run.layer.name]
 
 
-def plainly_named(runs: list[LayerRun]) -> list[LayerRun]:
-    """Name those layers without their call, of all modules' runs, that run once."""
+def plainly_named(runs: Sequence[LayerRun]) -> list[LayerRun]:
+    """Return all modules' runs, with those layers named without their call that run once."""
     calls = [run.layer.name for run in runs]
     return [
         run if calls.count(run.layer.name) > 1 else replace(run, layer=replace(run.layer, call=None)) for run in runs
     ]
 
 
+def untaken_size(model: nn.Module) -> int:
+    """Return a number of examples, for a dry run, that no dimension of the model's weights has."""
+    taken = {size for parameter in model.parameters() for size in parameter.shape}
+    return next((size for size in _SIZES if size not in taken), _SIZES[-1])
+
+
 def _device_of(model: nn.Module, inputs: Sequence[Tensor]) -> torch.device:
-    """Give the device on which constants are computed: that of the inputs, or if these have none, of the weights."""
+    """Return the device on which constants are computed: that of the inputs, or if these have none, of the weights."""
     held = (tensor.device for tensor in (*inputs, *model.parameters()) if not tensor.is_meta)
     return next(held, torch.device("cpu"))
 
 
-def _is_foreign(hook: Any) -> bool:
-    """Tell a hook of the user's, or one that gathers parameters (FSDP2), from one that computes a weight in torch."""
+def _refuse_hooks(modules: Sequence[tuple[str, nn.Module]]) -> None:
+    for path, module in modules:
+        if any(map(_is_third_party, (*module._forward_hooks.values(), *module._forward_pre_hooks.values()))):
+            where = f"'{path}'" if path else "the model"
+            raise DryRunError(f"there is a forward hook on {where}")
+
+
+def _is_third_party(hook: Any) -> bool:
+    """Whether a hook is the user's, or one that gathers parameters (FSDP2): no weight that torch itself computes."""
     module = str(getattr(hook, "__module__", type(hook).__module__))
     if module.startswith("torch.distributed."):
         return True

@@ -12,7 +12,7 @@ For most calls the function mode is a look into a dictionary. It stops at
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,41 +21,28 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from ..errors import RuleError
-from ..rules.filtering import FILTERS, filtered
-from ..rules.operations import (
-    COMPOSITES,
-    Kind,
-    Operation,
-    identify,
-    identify_node,
-    is_in_place,
-    kinds_of,
-    mapped,
-    named_arguments,
-    operation_name,
-    tensors_in,
-    writes_to,
-)
+from ..rules import handwritten
+from ..rules.arguments import is_in_place, mapped, named_arguments, tensors_in
+from ..rules.backward import ADJOINT, Forward, Rule, of_batch, scale
+from ..rules.filtering import Filters
+from ..rules.handwritten import factors_of, is_function_of_sign
+from ..rules.identify import identify, identify_node, operation_name
+from ..rules.kinds import Kind, Operation
+from ..rules.operations import cached, row_of
 from ..rules.switches import switches_of
-from ..rules.tables import Forward, Rule, Table, of_batch, rule_for, scale
+from ..rules.tables import Table, rule_for
 from ..rules.torch_private import base_of, is_view
 from .call_site import running_module, source_line
+from .copy_on_write import CopyOnWrite, address
 from .coverage import Call
-from .handwritten import FOLDS, SUMS, WEIGHS, factors_of, is_function_of_sign
-from .nodes import Region, State, Way, new_nodes
-from .restore import CopyOnWrite, Hook, Undo, address
+from .module_hooks import ModuleHooks
+from .nodes import Region, State, Way, in_cones, new_nodes, several_carriers
 from .saved_tensors import LARGE, SavedTensors
 from .tracer import Tracer
 
 __all__ = ["ForwardPass"]
 
-_SPARED = frozenset(  # of what autograd keeps of these much can be spared
-    """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution linear relu relu6 hardtanh
-    max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d avg_pool1d avg_pool2d
-    avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad batch_norm""".split()
-)
 _TO_NUMPY = frozenset(("numpy", "array", "dlpack"))
-_LOOKED_AT = _SPARED | COMPOSITES | WEIGHS | FOLDS | _TO_NUMPY | {"detach"}
 _SEEN_THROUGH = (Kind.LINEAR, Kind.GATE)  # nothing is lost where autograd hides their node behind a view's
 
 _UNSEEN = (
@@ -127,14 +114,13 @@ class ForwardPass(CopyOnWrite):
         self.factors: list[tuple[Node, Tensor, Tensor]] = []
         self._rules = rules
         self.pack, self._narrow, self._examined = pack, narrow, examined
-        self._keeping = {key for key, rule in rules.items() if rule.keep is not None}
+        self._keeping = {key for key, rule in rules.items() if rule.keep is not None and not rule.by_autograd}
         # Whether all calls are to be looked at.
         self._alerted = traced or any(rules[key].back is not scale for key in self._keeping)
         self._weighing = Kind.MASK not in rules
         self._folded = False
         self._aliases: dict[int, Tensor] = {}  # detached memory of the signal's tensors, by its address
         self._in_numpy: list[tuple[Tensor, Tensor]] = []  # such memory, and what stood in it
-        self._hooks: list[Any] = []
 
     def copy_inference_tensors(self, modules: Sequence[nn.Module]) -> None:
         """Let copies stand in for parameters made in inference mode, which autograd refuses to keep."""
@@ -143,22 +129,14 @@ class ForwardPass(CopyOnWrite):
             if tensor is not None and tensor.is_inference():
                 self.replace(tensor, tensor.detach().clone())
 
-    def hook(self, modules: Sequence[nn.Module], undo: Undo) -> None:
-        """When traced, put hooks on all modules, to be removed by `undo`: they tell which module a call belongs to."""
+    def hook(self, modules: Sequence[nn.Module], hooks: ModuleHooks) -> None:
+        """When traced, put hooks on all modules: they tell which module a call belongs to."""
         if self.tracer is None:
             return
-        tracer = self.tracer
-        enter = Hook(lambda module, args, kwargs=None: tracer.enter(module, (args, kwargs)))
-        leave = Hook(lambda module, args, output: tracer.leave(module, output))
-        undo.later(self._unhook)
+        enter, leave = self.tracer.enter, self.tracer.leave
         for module in modules:
-            self._hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-            self._hooks.append(module.register_forward_hook(leave, prepend=True))
-
-    def _unhook(self) -> None:
-        while self._hooks:
-            self._hooks[-1].remove()
-            self._hooks.pop()
+            hooks.before(module, lambda module, args, kwargs=None: enter(module, (args, kwargs)), with_kwargs=True)
+            hooks.after(module, lambda module, args, output: leave(module, output), prepend=True)
 
     def close(self) -> None:
         """Let go of the graph: its hooks know this pass, and this pass its nodes. From now on no rule acts."""
@@ -180,7 +158,7 @@ class ForwardPass(CopyOnWrite):
             kwargs = {}
         if look is not None:
             return look(self, func, name, args, kwargs)
-        return self._stopped(func, name, args, kwargs) if kwargs and _writes(kwargs) else func(*args, **kwargs)
+        return self.perform(func, name, args, kwargs) if kwargs and _writes(kwargs) else func(*args, **kwargs)
 
     def _sparing(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """Run a call of which autograd may keep much."""
@@ -188,8 +166,8 @@ class ForwardPass(CopyOnWrite):
             harmless = args and kwargs.get("training") is False
         else:
             harmless = args and (self._is_seen(args[0]) if kwargs.get("inplace") else isinstance(args[0], Tensor))
-        if not harmless or (self._narrow and name in FILTERS):
-            return self._stopped(func, name, args, kwargs)
+        if not harmless or (self._narrow and row_of(name).adjoint is not None):
+            return self.perform(func, name, args, kwargs)
         result = func(*args, **kwargs)
         if self.pack and args[0].numel() >= LARGE:
             self._spare(result)
@@ -199,7 +177,7 @@ class ForwardPass(CopyOnWrite):
         """Run linear arithmetic in place, as at the end of a residual block."""
         if args and not self._folded and args[0].grad_fn is not None and torch.is_grad_enabled():
             return func(*args, **kwargs)
-        return self._stopped(func, name, args, kwargs)
+        return self.perform(func, name, args, kwargs)
 
     def _is_seen(self, target: Any) -> bool:
         """Whether autograd sees what is written into a call's first argument."""
@@ -208,116 +186,118 @@ class ForwardPass(CopyOnWrite):
     def _alert(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         """Run a call while all are looked at."""
         if self.tracer is None or name is None:
-            return self._stopped(func, name, args, kwargs)
-        return self.tracer.call(name, lambda: self._stopped(func, name, args, kwargs), tensors_in((args, kwargs)))
+            return self.perform(func, name, args, kwargs)
+        return self.tracer.call(name, lambda: self.perform(func, name, args, kwargs), tensors_in((args, kwargs)))
 
-    def _stopped(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
-        if name is None:
-            if func.__name__ == "__set__" and isinstance(args[0], Tensor) and args[0].grad_fn is not None:
-                raise RuleError(f"{self._place(Operation('data', Kind.UNKNOWN))} exchanges {_UNSEEN}")
-            return self._noting_alias(self._attribute(func, args), args[0])
-        written = writes_to(func, name, args, kwargs)
-        if written:
-            self._refuse_hidden(name, written)
-            self.protect(tensor for tensor in written if tensor.grad_fn is None)
-        args, kwargs = self.stand_in(args), self.stand_in(kwargs)
-        target = self.current(written[0]) if written and name not in ("batch_norm", "instance_norm") else None
-        tensors = tensors_in((args, kwargs))
-        if name in _TO_NUMPY or name == "detach":
-            result = self._noting_alias(func(*args, **kwargs), tensors[0])
-        elif kwargs.get("out") is not None and not self._carriers(tensors):
+    def attribute(self, access: Any, args: Any) -> Any:
+        """Read or assign an attribute of a tensor; one that exchanges the numbers of a signal is refused."""
+        tensor = args[0]
+        if access.__name__ == "__set__" and isinstance(tensor, Tensor) and tensor.grad_fn is not None:
+            raise RuleError(f"{self._place(Operation('data', Kind.UNKNOWN))} exchanges {_UNSEEN}")
+        return self._noting_alias(super().attribute(access, args), tensor)
+
+    def protect(self, name: str, written: Sequence[Tensor]) -> None:
+        """Refuse what autograd does not see, and copy what is the caller's."""
+        self._refuse_hidden(name, written)
+        self.copy(tensor for tensor in written if tensor.grad_fn is None)
+
+    def run_call(self, func: Any, name: str, args: Any, kwargs: Any, written: Sequence[Tensor]) -> Any:
+        """Run a call that is looked at."""
+        statistics = name in ("batch_norm", "instance_norm")  # which carry no signal
+        target = self.current(written[0]) if written and not statistics else None
+        call = _Call(func, name, args, kwargs, target)
+        if call.name in _TO_NUMPY or call.name == "detach":
+            return self._noting_alias(call.run(), call.tensors[0])
+        if call.kwargs.get("out") is not None and not self._carriers(call):
             with torch.no_grad():  # autograd would refuse weights that require grad
-                result = func(*args, **kwargs)
-        elif torch.is_grad_enabled() and any(tensor.grad_fn is not None for tensor in tensors):
-            result = self._carrying(func, name, args, kwargs, tensors, target)
-        else:
-            result = func(*args, **kwargs)
-        return self._originals.get(id(result), result)
+                return call.run()
+        if torch.is_grad_enabled() and any(tensor.grad_fn is not None for tensor in call.tensors):
+            return self._carrying(call)
+        return call.run()
 
-    def _carrying(
-        self, func: Any, name: str, args: Any, kwargs: Any, tensors: list[Tensor], target: Tensor | None
-    ) -> Any:
+    def _carrying(self, call: _Call) -> Any:
         """Run a call that may carry the signal."""
-        if self._narrow and name in FILTERS:
-            given = named_arguments(func, name, args, kwargs)
-            if [id(tensor) for tensor in self._carriers(tensors)] == [id(given["input"])]:
-                return self._note_all(filtered(func, name, args, kwargs), tensors, Operation(name, Kind.LINEAR))
-        pairs = self._pairs(name, args, kwargs)  # before the call, which may write into them
-        own = name in COMPOSITES or not self._keeping.isdisjoint((name, *kinds_of(name)))  # it may be a region
-        if own and name == "batch_norm":
-            own = not self._scales(named_arguments(func, name, args, kwargs))
-        if own or target is not None:
-            carriers = self._carriers(tensors)
-            operation = identify(name, args, kwargs, carriers)
-            rule = rule_for(self._rules, operation)
-            region = own and bool(carriers) and rule is not None and rule.back is not None
-            hidden = target is not None and operation.kind not in _SEEN_THROUGH and is_view(target)
-            if target is not None and (region or hidden):
-                return self._out_of_place(func, name, args, kwargs, target)
-            if region and rule is not None:
-                return self._region(func, name, args, kwargs, carriers, operation, rule)
-        result = func(*args, **kwargs)
-        if name in COMPOSITES:
-            self._note_all(result, tensors, operation)
+        filters = self._filters(call)
+        if filters is not None:
+            return self._note_all(in_cones(call.run, call.arguments["input"], filters), call, Kind.LINEAR)
+        pairs = self._pairs(call)  # before the call, which may write into them
+        if call.target is not None or self._may_be_region(call):
+            operation = identify(call.name, call.args, call.kwargs, self._carriers(call))
+            rule = self._rule_of_region(call, operation)
+            hidden = operation.kind not in _SEEN_THROUGH and call.target is not None and is_view(call.target)
+            if call.target is not None and (rule is not None or hidden):
+                return self._out_of_place(call, call.target)
+            if rule is not None:
+                return self._region(call, operation, rule)
+        result = call.run()
+        if call.row.by_call:
+            self._note_all(result, call, operation.kind)
         if pairs:
-            self._suspect(result if target is None else target, pairs)
-        if self.pack and name in _SPARED and tensors[0].numel() >= LARGE:
+            self._suspect(result if call.target is None else call.target, pairs)
+        if self.pack and call.row.spares and call.tensors[0].numel() >= LARGE:
             self._spare(result)
         return result
+
+    def _filters(self, call: _Call) -> Filters | None:
+        """Return the filters of a call whose signals, those of single units, fill cones; None of any other call."""
+        if not self._narrow or call.row.adjoint is None:
+            return None
+        rule = rule_for(self._rules, Operation(call.name, Kind.LINEAR))
+        alone = [id(tensor) for tensor in self._carriers(call)] == [id(call.arguments["input"])]
+        return call.row.adjoint(call.name, call.arguments) if alone and rule is ADJOINT else None
+
+    def _may_be_region(self, call: _Call) -> bool:
+        if not call.row.by_call and self._keeping.isdisjoint((call.name, *call.row.kinds)):
+            return False
+        return call.name != "batch_norm" or not self._scales(call.arguments)
+
+    def _rule_of_region(self, call: _Call, operation: Operation) -> Rule | None:
+        """Return the rule of a call that is one operation whatever nodes it leaves; None where its nodes tell."""
+        rule = rule_for(self._rules, operation)
+        if rule is None or rule.by_autograd or not self._may_be_region(call) or not self._carriers(call):
+            return None
+        return rule
 
     def _scales(self, given: Mapping[str, Any]) -> bool:
         """Whether a batch norm's own backward is the rule: in eval mode that is the scaling by its factor."""
         rule = rule_for(self._rules, Operation("batch_norm", Kind.BATCH_NORM))
         return rule is not None and rule.back is scale and not of_batch(given)
 
-    def _carriers(self, tensors: list[Tensor]) -> list[Tensor]:
-        return [tensor for tensor in tensors if self.way.carries(tensor)]
+    def _carriers(self, call: _Call) -> list[Tensor]:
+        return [tensor for tensor in call.tensors if self.way.carries(tensor)]
 
-    def _note_all(self, result: Any, tensors: list[Tensor], operation: Operation) -> Any:
+    def _note_all(self, result: Any, call: _Call, kind: Kind) -> Any:
         """Note of all nodes of a call what the call is."""
-        inputs = {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
+        inputs = {tensor.grad_fn for tensor in call.tensors if tensor.grad_fn is not None}
         for tensor in tensors_in(result)[:1]:
-            self.noted.update(dict.fromkeys(new_nodes(tensor, inputs), operation))
+            self.noted.update(dict.fromkeys(new_nodes(tensor, inputs), Operation(call.name, kind)))
         return result
 
-    def _out_of_place(self, func: Any, name: str, args: Any, kwargs: Any, target: Tensor) -> Tensor:
+    def _out_of_place(self, call: _Call, target: Tensor) -> Tensor:
         """Compute out of place, and copy into the target: autograd hides the node of a call that writes into a view."""
-        source = target if name == "relu" else target.clone()  # a ReLU keeps its output, others what is overwritten
-        args, kwargs = mapped(lambda value: source if value is target else value, (args, kwargs))
+        # A ReLU keeps its output, others what is overwritten.
+        source = target if call.name == "relu" else target.clone()
+        args, kwargs = mapped(lambda value: source if value is target else value, (call.args, call.kwargs))
         kwargs.pop("inplace", None)
-        result = self._carrying(_functional(func), name, args, kwargs, tensors_in((args, kwargs)), None)
-        return target.copy_(result)
+        return target.copy_(self._carrying(_Call(_functional(call.func), call.name, args, kwargs)))
 
-    def _region(
-        self,
-        func: Any,
-        name: str,
-        args: Any,
-        kwargs: Any,
-        carriers: list[Tensor],
-        operation: Operation,
-        rule: Rule,
-    ) -> Any:
+    def _region(self, call: _Call, operation: Operation, rule: Rule) -> Any:
         """Run a call that one rule covers, between two nodes of its own."""
-        carrier, *more = carriers
+        carrier, *more = self._carriers(call)
         if any(other is not carrier for other in more):
-            raise RuleError(
-                f"the signal enters {self._place(operation)} by more than one argument: '{rule.name}' takes one"
-            )
+            raise RuleError(several_carriers(self._place(operation), rule))
         entered = carrier.view_as(carrier)
-        first = entered.grad_fn
-        given = mapped(lambda value: entered if value is carrier else value, (args, kwargs))
-        result = func(*given[0], **given[1])
-        output = tensors_in(result)[0]
+        args, kwargs = mapped(lambda value: entered if value is carrier else value, (call.args, call.kwargs))
+        result = call.func(*args, **kwargs)
+        first, output, last = entered.grad_fn, tensors_in(result)[0], tensors_in(result)[0].grad_fn
+        assert carrier.grad_fn is not None
         assert first is not None
-        assert output.grad_fn is not None
-        switches = switches_of(output.grad_fn) if operation.kind is Kind.MAX_POOL else None
-        arguments = named_arguments(func, name, args, kwargs)
-        forward = Forward(operation, carrier.detach(), output.detach(), arguments, switches)
+        assert last is not None
+        switches = switches_of(last) if operation.kind is Kind.MAX_POOL else None
+        forward = Forward(operation, carrier.detach(), output.detach(), call.arguments, switches)
         with torch.set_grad_enabled(not self.pack):  # only maps that can be differentiated need it recorded
             kept = None if rule.keep is None else rule.keep(forward)
-        self.regions.append(Region(rule, output.grad_fn, first, kept))
-        assert carrier.grad_fn is not None
+        self.regions.append(Region(rule, last, first, kept))
         nodes = new_nodes(output, {carrier.grad_fn})
         self.noted.update(dict.fromkeys(nodes, operation))
         self.covered.update(nodes)
@@ -335,11 +315,12 @@ class ForwardPass(CopyOnWrite):
 
     # ------------------------------------------------------------------------ what must not go unseen
 
-    def _pairs(self, name: str, args: Any, kwargs: Any) -> list[tuple[Tensor, Tensor]]:
-        if not self._weighing or (name in SUMS and not self._folded):
+    def _pairs(self, call: _Call) -> list[tuple[Tensor, Tensor]]:
+        """Return what a call may weigh by hand: of a sum only after x and -x may have been given one value."""
+        if not self._weighing or (call.row.weighs is handwritten.total and not self._folded):
             return []
-        self._folded = self._folded or name in FOLDS
-        return factors_of(name, args, kwargs, self._examined)
+        self._folded = self._folded or call.row.folds
+        return [] if call.row.weighs is None else factors_of(call.row.weighs, call.args, call.kwargs, self._examined)
 
     def _suspect(self, result: Any, pairs: list[tuple[Tensor, Tensor]]) -> None:
         node = next((tensor.grad_fn for tensor in tensors_in(result)), None)
@@ -359,7 +340,7 @@ class ForwardPass(CopyOnWrite):
             self._in_numpy.append((source, source.clone()))
         return result
 
-    def _refuse_hidden(self, name: str, written: list[Tensor]) -> None:
+    def _refuse_hidden(self, name: str, written: Sequence[Tensor]) -> None:
         """Refuse to write into the signal's tensors where autograd does not see it."""
         for tensor in written:
             base = base_of(tensor)
@@ -387,21 +368,55 @@ class ForwardPass(CopyOnWrite):
         return Call(path, operation.name, operation.kind, "", "" if stock else source_line()).place
 
 
-@lru_cache(maxsize=4096)
+@dataclass(eq=False)
+class _Call:
+    """One call that is looked at.
+
+    Parameters
+    ----------
+    func, args, kwargs
+        The call.
+    name : str
+        Its canonical name.
+    target : Tensor or None
+        What it writes into.
+    """
+
+    func: Callable[..., Any]
+    name: str
+    args: Any
+    kwargs: Any
+    target: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.row = row_of(self.name)
+        self.tensors = tensors_in((self.args, self.kwargs))
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The arguments by their names."""
+        named: Mapping[str, Any] = named_arguments(self.func, self.name, self.args, self.kwargs)
+        return named
+
+    def run(self) -> Any:
+        """Run the call."""
+        return self.func(*self.args, **self.kwargs)
+
+
+@cached
 def _known(func: Callable[..., Any]) -> tuple[str | None, Callable[..., Any] | None]:
-    """Say what a function is called, and what is to be done at its calls; None: nothing."""
+    """Return what a function is called, and what is to be done at its calls; None: nothing."""
     name = operation_name(func)
-    look: Callable[..., Any] | None = None
     if name is None:  # an attribute: only .data, and assignments
         owner = getattr(getattr(func, "__self__", None), "__name__", "")
-        look = ForwardPass._stopped if func.__name__ == "__set__" or owner == "data" else None
-    elif name in _SPARED and not is_in_place(func):
-        look = ForwardPass._sparing
-    elif name in SUMS and is_in_place(func):
-        look = ForwardPass._adding
-    elif name in _LOOKED_AT or is_in_place(func):
-        look = ForwardPass._stopped
-    return name, look
+        return name, ForwardPass.perform if func.__name__ == "__set__" or owner == "data" else None
+    row, in_place = row_of(name), is_in_place(func)
+    if row.spares and not in_place:
+        return name, ForwardPass._sparing
+    if row.weighs is handwritten.total and in_place:
+        return name, ForwardPass._adding
+    seen = in_place or row.spares or row.by_call or row.folds or row.weighs is not None
+    return name, ForwardPass.perform if seen or name in _TO_NUMPY or name == "detach" else None
 
 
 def _writes(kwargs: Mapping[str, Any]) -> bool:

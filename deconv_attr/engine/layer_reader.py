@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..rules.operations import tensors_in
+from ..rules.arguments import tensors_in
+from .attributes import modules_of, sharded
 from .layers import Layer
-from .restore import Hook, Undo, modules_of, sharded
+from .module_hooks import ModuleHooks
 from .signal_path import SignalPath, send
 
 __all__ = ["LayerReached", "LayerReader"]
@@ -72,16 +73,14 @@ class LayerReader:
         return lambda *args: self._listen(forward, args)
 
     def _listen(self, forward: Callable[..., Any], args: Any) -> Any:
-        self._runs, self._kept = 0, None
-        handles: list[Any] = []
-        undo = Undo()
-        with undo, undo:
-            undo.later(lambda: [handle.remove() for handle in handles])
+        self._runs = 0
+        self._kept = None
+        hooks = ModuleHooks()
+        with hooks, hooks:
             if self._at_input:
-                hook = Hook(self._keep_input)
-                handles.append(self._layer.module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True))
+                hooks.before(self._layer.module, self._keep_input, prepend=True, with_kwargs=True)
             else:
-                handles.append(self._layer.module.register_forward_hook(Hook(self._keep_output)))
+                hooks.after(self._layer.module, self._keep_output)
             return forward(*args)
 
     @property
@@ -126,7 +125,7 @@ class LayerReader:
         return (_cloned(args), _cloned(kwargs)) if self._keep(given[0] if len(given) == 1 else given) else None
 
     def _keep(self, value: Any) -> bool:
-        """Count a run; say whether it is the one to keep, and whether the pass goes on."""
+        """Count a run; whether it is the one to keep, and the pass goes on."""
         self._runs += 1
         if self._runs != (self._layer.call or 1):
             return False

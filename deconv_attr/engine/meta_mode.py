@@ -6,7 +6,6 @@ without values stands for it. What each tensor reads of the image is followed, c
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -15,27 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..rules.operations import Kind, identify, mapped, tensors_in, writes_to
+from ..rules.arguments import mapped, tensors_in, writes_to
+from ..rules.identify import identify
+from ..rules.kinds import Kind
+from ..rules.operations import row_of, same
 from ..rules.reads import Reach, ReadCall, follow, mixes_examples, pixels, whole_image
+from ..rules.torch_private import is_view, version_of
 from .call_site import running_module, source_line
+from .copy_on_write import CopyOnWrite
 from .coverage import NO_RULE, Call
-from .determinism import is_random
 from .fingerprint import memory_of
 from .layer_reader import LayerReached
 from .layers import Layer
-from .meta_output import meta_output
-from .restore import CopyOnWrite
 
 __all__ = ["LayerRun", "MetaMode"]
-
-_TAKES_SIZES = frozenset("view reshape expand broadcast_to".split())  # the image's own, in any case
-_KEEP_THE_SHAPE = frozenset("relu batch_norm dropout".split())  # torch is slow to say so
-# Of these tensors only type, shape and device count: all, or all but the first.
-_LIKE = frozenset(
-    """zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros new_ones new_full new_empty
-    new_tensor""".split()
-)
-_AS = frozenset("to type_as view_as reshape_as expand_as".split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +44,8 @@ class LayerRun:
         What the output reads of the image; None if that was not followed, or does not depend on the image.
     elements : int
         How many numbers the model has computed so far.
-    chance : str
-        The first operation so far whose result depends on chance, or on batch statistics, "" if none does.
+    random : str
+        The first operation so far whose result is random, or depends on batch statistics, "" if none is.
     mixed : str
         The first operation so far after which the rows of the first dimension may be no examples, or read others.
     calls : tuple
@@ -63,17 +55,20 @@ class LayerRun:
         Of its output; None if that is not one tensor.
     rectified : bool
         Whether its output is what a rectifier returned, and no layer within it has returned the same before.
+    dry : bool
+        Whether it ran without values, so that all this is known; else only layer, shape and type are.
     """
 
     layer: Layer
     shape: tuple[int, ...] | None
     reach: Reach | None
     elements: int
-    chance: str
+    random: str
     mixed: str
     calls: tuple[Any, ...]
     dtype: torch.dtype | None = None
     rectified: bool = False
+    dry: bool = True
 
 
 class MetaMode(CopyOnWrite):
@@ -87,24 +82,24 @@ class MetaMode(CopyOnWrite):
         last: Layer | None,
         stop: bool,
         device: torch.device,
+        dry: bool = True,
     ) -> None:
         super().__init__(model, others)
         self.found: list[LayerRun] = []
         self._paths = {id(module): path for path, module in modules}
         held = [(*module._parameters.values(), *module._buffers.values()) for _, module in modules]
         self._own = {id(tensor): tensor for tensors in held for tensor in tensors if tensor is not None}
-        self._last, self._stop, self._device = last, stop, device
+        self._last, self._stop, self._device, self._dry = last, stop, device, dry
         self._image: Reach  # once it is followed
         self._rows: torch.Size  # (N,), of the image
         # By id, with the version at which it was learnt; a reach of None for a constant.
         self._reaches: dict[int, tuple[Reach | None, int]] = {}
         self._values: dict[int, Tensor] = {}  # of constants on the meta device, by id
         self._alive: list[Tensor] = []  # an id names a tensor only as long as it lives
-        self._elements, self._chance, self._mixed, self._following = 0, "", "", False
+        self._elements, self._random, self._mixed, self._following = 0, "", "", False
         self._lost_track_at = ""  # the call after which nothing is sure
         self._calls: list[Any] = []
         self._rectified: set[int] = set()  # by id, until a layer returns it
-        self._thread = threading.get_ident()
 
     def begin(self, image: Tensor) -> None:
         """Follow what is read of this tensor."""
@@ -116,30 +111,13 @@ class MetaMode(CopyOnWrite):
                 self._learn(tensor, None)
 
     def watcher(self, layer: Layer) -> Any:
-        """Make the forward hook that notes the runs of a layer."""
+        """Return the forward hook that notes the runs of a layer."""
         calls = 0
 
         def note(module: nn.Module, args: Any, output: Any) -> None:
             nonlocal calls
-            if threading.get_ident() != self._thread:
-                return
             calls += 1
-            shape, reach = None, None
-            if isinstance(output, Tensor):
-                shape, reach = tuple(output.shape), self._reach(output) if self._following else None
-            self.found.append(
-                LayerRun(
-                    Layer(layer.name, module, calls),
-                    shape,
-                    reach,
-                    self._elements,
-                    self._chance,
-                    self._mixed,
-                    tuple(self._calls),
-                    output.dtype if isinstance(output, Tensor) else None,
-                    id(output) in self._rectified,
-                )
-            )
+            self.found.append(self._run_of(Layer(layer.name, module, calls), output))
             self._rectified.discard(id(output))
             if self._last is not None and calls == (self._last.call or 1):
                 self._following = False
@@ -148,32 +126,53 @@ class MetaMode(CopyOnWrite):
 
         return note
 
+    def _run_of(self, layer: Layer, output: Any) -> LayerRun:
+        """Return what is known of a layer that has just returned an output."""
+        single = isinstance(output, Tensor)
+        return LayerRun(
+            layer,
+            tuple(output.shape) if single else None,
+            self._reach(output) if single and self._following else None,
+            self._elements,
+            self._random,
+            self._mixed,
+            tuple(self._calls),
+            output.dtype if single else None,
+            id(output) in self._rectified,
+            self._dry,
+        )
+
     def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         """Run one call: on the meta device, if it touches what has been computed from the inputs."""
         tensors = tensors_in((args, kwargs))
         touches = any(tensor.is_meta for tensor in tensors)
         if name is None:
-            if touches and getattr(func, "__name__", "") == "__set__":  # x.data = ...
-                self._lost_track_at = self._lost_track_at or self._place("an assigned attribute")
-            return super().perform(func, name, args, kwargs)
+            return self._access(func, args, touches)
         if not self._following:  # only the number of runs still counts
-            if not touches:
-                return super().perform(func, name, args, kwargs)
-            kept = name in _KEEP_THE_SHAPE and bool(args) and args[0].is_meta
-            return args[0] if kept else meta_output(func, name, args, kwargs)
-        if not self._chance and is_random(name, args, kwargs):
-            self._chance = self._place(name)
+            return _meta_call(func, name, args, kwargs) if touches else super().perform(func, name, args, kwargs)
+        random = row_of(name).random
+        if not self._random and random is not None and random(args, kwargs):
+            self._random = self._describe(name)
+        # Constants first: they keep their values, and the call may write into one of them.
         if all(map(self._is_constant, _read_by(name, tensors))):
             return self._constant_call(func, name, args, kwargs)
+        return self._followed_call(func, name, args, kwargs)
+
+    def _access(self, access: Any, args: Any, touches: bool) -> Any:
+        """Read or assign an attribute; after an assignment, ``x.data = ...``, nothing is sure."""
+        if touches and getattr(access, "__name__", "") == "__set__":
+            self._lost_track_at = self._lost_track_at or self._describe("an assigned attribute")
+        return self.attribute(access, args)
+
+    def _followed_call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """Run a call that depends on the inputs, and learn what its outputs read."""
         written = writes_to(func, name, args, kwargs)
         self._check_written(name, written)
-        known = {id(tensor): self._reach(tensor) for tensor in tensors}
-        self._calls.append((name, *(() if name in _TAKES_SIZES else self._signature((args, kwargs)))))
-        known_args, known_kwargs = mapped(self._with_value, (args, kwargs))  # before the call writes into one of them
-        if name in _KEEP_THE_SHAPE and args and args[0].is_meta and not args[0]._is_view():
-            output = args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])
-        else:
-            output = meta_output(func, name, args, kwargs)
+        # All that is known of the operands is read before the call, which may write into one of them.
+        known = {id(tensor): self._reach(tensor) for tensor in tensors_in((args, kwargs))}
+        self._calls.append((name, *(() if row_of(name).sized else self._signature((args, kwargs)))))
+        known_args, known_kwargs = mapped(self._with_value, (args, kwargs))
+        output = _meta_call(func, name, args, kwargs, written)
         outputs = [tensor for tensor in tensors_in(output) if tensor.is_meta]
         note = self._rectified.add if _rectifies(name, known_args, known_kwargs) else self._rectified.discard
         for tensor in outputs:
@@ -183,34 +182,41 @@ class MetaMode(CopyOnWrite):
 
     def _constant_call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """Run a call that does not depend on the inputs; without values too, if its result is on their device."""
-        written = writes_to(func, name, args, kwargs)
         if any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
-            value = super().perform(func, name, *mapped(self._on_device, (args, kwargs)))
-            values = tensors_in(value)
-            if not (values or written) or any(not tensor.is_meta for tensor in written):
-                return value
-            try:
-                blank = meta_output(func, name, args, kwargs)
-            except NotImplementedError:  # the shape depends on the values, or it leaves the device
-                return value
-        else:
-            blank = super().perform(func, name, args, kwargs)
-            if not any(tensor.is_meta for tensor in tensors_in(blank)):
-                return blank
+            return self._constant_of_constants(func, name, args, kwargs)
+        result = super().perform(func, name, args, kwargs)
+        if any(tensor.is_meta for tensor in tensors_in(result)):  # the model has put it on the inputs' device
             values = tensors_in(super().perform(func, name, *mapped(self._on_device, (args, kwargs))))
-        pairs = [*zip(tensors_in(blank), values, strict=True), *((t, self._values[id(t)]) for t in written)]
+            self._learn_values([*zip(tensors_in(result), values, strict=True)])
+        return result
+
+    def _constant_of_constants(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """Run a call of constants on the inputs' device twice: with their values, and without."""
+        written = writes_to(func, name, args, kwargs)
+        value = super().perform(func, name, *mapped(self._on_device, (args, kwargs)))
+        values = tensors_in(value)
+        if not (values or written) or any(not tensor.is_meta for tensor in written):
+            return value
+        try:
+            result = meta_output(func, name, args, kwargs)
+        except NotImplementedError:  # the shape depends on the values, or it leaves the device
+            return value
+        changed = [(tensor, self._values[id(tensor)]) for tensor in written]
+        self._learn_values([*zip(tensors_in(result), values, strict=True), *changed])
+        return result
+
+    def _learn_values(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Note the values of tensors on the inputs' device."""
         for tensor, value in pairs:
             self._learn(tensor, None)
             self._values[id(tensor)] = value
-        return blank
 
     def _is_constant(self, tensor: Tensor) -> bool:
-        """Say whether the value of a tensor is known, since it does not depend on the inputs."""
+        """Whether the value of a tensor is known, since it does not depend on the inputs."""
         if not tensor.is_meta:
             return id(tensor) not in self._reaches
-        return (
-            id(tensor) in self._values and self._reaches[id(tensor)][1] == tensor._version and not self._lost_track_at
-        )
+        known = id(tensor) in self._values and self._reaches[id(tensor)][1] == version_of(tensor)
+        return known and not self._lost_track_at
 
     def _on_device(self, value: Any) -> Any:
         """Put the values of constants in the place of those without; and what only looks like the inputs."""
@@ -231,7 +237,7 @@ class MetaMode(CopyOnWrite):
             if not tensor.is_meta and name not in ("batch_norm", "instance_norm"):
                 raise RuntimeError(f"'{name}' writes what depends on the inputs into a tensor that does not")
             if tensor.is_meta and id(tensor) not in self._reaches:
-                self._lost_track_at = self._lost_track_at or self._place(name)
+                self._lost_track_at = self._lost_track_at or self._describe(name)
 
     def _follow(
         self, name: str, func: Any, args: Any, kwargs: Any, outputs: list[Tensor], known: Mapping[int, Reach | None]
@@ -244,10 +250,19 @@ class MetaMode(CopyOnWrite):
             return
         if not outputs:
             return
-        step = ReadCall(name, func, args, kwargs, outputs, lambda t: known.get(id(t)), lambda: self._place(name))
-        if not self._mixed and (any(t.shape[:1] != self._rows for t in outputs) or mixes_examples(step)):
-            self._mixed = self._place(name)
-        for tensor, reach in zip(outputs, follow(step), strict=True):
+        call = ReadCall(
+            name,
+            func,
+            args,
+            kwargs,
+            outputs,
+            lambda tensor: known.get(id(tensor)),
+            lambda: self._describe(name),
+            row_of(name).reads,
+        )
+        if not self._mixed and (any(t.shape[:1] != self._rows for t in outputs) or mixes_examples(call)):
+            self._mixed = self._describe(name)
+        for tensor, reach in zip(outputs, follow(call), strict=True):
             self._learn(tensor, reach)
 
     def _with_value(self, value: Any) -> Any:
@@ -283,35 +298,59 @@ class MetaMode(CopyOnWrite):
         if not tensor.is_meta and id(tensor) not in self._reaches:
             return None
         reach, version = self._reaches.get(id(tensor), (None, -1))
-        if self._lost_track_at or version != tensor._version:  # made, or written, by a call that could not be followed
-            return whole_image(
-                self._image, tensor.dim(), self._lost_track_at or self._place("a call that is not followed")
-            )
+        # Made, or written, by a call that could not be followed: it may have read anything.
+        if self._lost_track_at or version != version_of(tensor):
+            mixer = self._lost_track_at or self._describe("a call that is not followed")
+            return whole_image(self._image, tensor.dim(), mixer)
         return reach
 
     def _learn(self, tensor: Tensor, reach: Reach | None) -> None:
-        self._reaches[id(tensor)] = reach, tensor._version
+        self._reaches[id(tensor)] = reach, version_of(tensor)
         self._values.pop(id(tensor), None)  # it may have been a constant, until it was written
         self._alive.append(tensor)
 
-    def _place(self, name: str) -> str:
+    def _describe(self, name: str) -> str:
         path, stock = running_module(self._paths)
         return Call(path, name, Kind.UNKNOWN, NO_RULE, "" if stock else source_line()).place
 
 
+def meta_output(func: Any, name: str, args: Any, kwargs: Any) -> Any:
+    """Run a call on the meta device; where the table knows the shape, and torch takes long, only make the output."""
+    quick = row_of(name).shape
+    shape = None if quick is None else quick(args, kwargs)
+    if shape is None:
+        return func(*mapped(_to_meta, args), **mapped(_to_meta, kwargs))
+    return tensors_in(args)[0].new_empty(shape, device="meta")
+
+
+def _meta_call(func: Any, name: str, args: Any, kwargs: Any, written: Sequence[Tensor] = ()) -> Any:
+    """Run a call on the meta device; what it writes in place stays the same tensor."""
+    first = args[0] if args else None
+    if row_of(name).shape is same and isinstance(first, Tensor) and first.is_meta and not is_view(first):
+        return first if any(tensor is first for tensor in written) else torch.empty_like(first)
+    return meta_output(func, name, args, kwargs)
+
+
+def _to_meta(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value if value.is_meta else value.detach().to("meta")
+    return torch.device("meta") if isinstance(value, torch.device) else value
+
+
 def _rectifies(name: str, args: Any, kwargs: Any) -> bool:
-    """Say whether a call is a rectifier of the one tensor without values among its arguments."""
-    blank = [tensor for tensor in tensors_in((args, kwargs)) if tensor.is_meta]
-    return len(blank) == 1 and identify(name, args, kwargs, blank).kind is Kind.RECTIFIER
+    """Whether a call is a rectifier of the one tensor without values among its arguments."""
+    unknown = [tensor for tensor in tensors_in((args, kwargs)) if tensor.is_meta]
+    return len(unknown) == 1 and identify(name, args, kwargs, unknown).kind is Kind.RECTIFIER
 
 
 def _read_by(name: str, tensors: list[Tensor]) -> list[Tensor]:
-    """Give those tensors of which a call reads more than type, shape and device."""
-    return tensors[1:] if name in _LIKE else tensors[:1] if name in _AS else tensors
+    """Return those tensors of which a call reads more than type, shape and device."""
+    values = row_of(name).values
+    return tensors[1:] if values == "rest" else tensors[:1] if values == "first" else tensors
 
 
 def _digest(value: Tensor) -> tuple[Any, ...]:
-    """Give what tells two constants apart; of one that is the same everywhere the size does not count."""
+    """Return what tells two constants apart; of one that is the same everywhere the size does not count."""
     if value.numel() and bool((value == value.flatten()[0]).all()):
         return value.dtype, value.flatten()[0].item()
     return value.dtype, value.shape, blake2b(memory_of(value)).digest()

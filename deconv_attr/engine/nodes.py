@@ -14,9 +14,22 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 
-from ..rules.tables import Rule
+from ..rules.backward import Rule, adjoint
+from ..rules.filtering import Filters
+from ..rules.torch_private import is_view
 
-__all__ = ["Region", "Signals", "State", "Way", "enter", "in_order_of", "new_nodes", "put"]
+__all__ = [
+    "Region",
+    "Signals",
+    "State",
+    "Way",
+    "enter",
+    "in_cones",
+    "in_order_of",
+    "new_nodes",
+    "put",
+    "several_carriers",
+]
 
 Signals = tuple[Tensor | None, ...]
 with torch.inference_mode(False):  # of the nodes of weights, from which no signal comes down
@@ -54,6 +67,29 @@ def enter(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Copy the inputs, so that the model may write into them; the signal ends at the one node of all copies."""
     entered: tuple[Tensor, ...] = Entering.apply(*inputs)
     return entered
+
+
+class InCones(torch.autograd.Function):
+    """A convolution through which the signals of single units go back: only their cones are computed."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, run: Callable[[], Tensor], filters: Filters) -> Tensor:
+        """Run the call."""
+        ctx.filters = filters
+        output = run()
+        return output.clone() if is_view(output) else output  # a view from here could not be written in place
+
+    @staticmethod
+    def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None]:
+        """Send the signal."""
+        with torch.autocast(signal.device.type, enabled=False):  # the precision is the one of the forward call
+            return adjoint(signal, ctx.filters), None, None
+
+
+def in_cones(run: Callable[[], Tensor], image: Tensor, filters: Filters) -> Tensor:
+    """Run a convolution of an image so that signals go back by the rule's own body, cone by cone."""
+    output: Tensor = InCones.apply(image, run, filters)
+    return output
 
 
 class Way:
@@ -205,3 +241,8 @@ def in_order_of(image: Tensor, state: State) -> Callable[[Signals], Signals | No
         return (torch.empty_like(image, dtype=signal.dtype).copy_(signal), *above[1:])
 
     return ordered
+
+
+def several_carriers(place: str, rule: Rule) -> str:
+    """Return the error's text for an operation that the signal enters by several arguments."""
+    return f"the signal enters {place} by more than one argument: '{rule.name}' takes one"

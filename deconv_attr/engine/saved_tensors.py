@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from ..rules.backward import Rule, rectify, scale
 from ..rules.switches import Switches, compact
-from ..rules.tables import Rule, rectify, scale
 from ..rules.torch_private import saved, saved_tensor, trains
 from .nodes import State, Way
 
@@ -93,28 +93,30 @@ class SavedTensors:
             Down to the inputs.
         """
         node = output.grad_fn
-        while node is not None and node.name().rstrip("0123456789") in _VIEWS:  # conv1d is a conv2d, squeezed
+        while node is not None and _plain_name(node) in _VIEWS:  # conv1d is a conv2d, squeezed
             node = node.next_functions[0][0]
-        name = "" if node is None else node.name().rstrip("0123456789")
-        if node is None or rule is None or not (name in _BY_SHAPE or name in _BY_SIGNAL):
+        if node is None or rule is None or not _is_spared(node) or not self._by_first_alone(node, way):
             return False
-        way.walk([node])
-        first = node.next_functions[1 if name == "AddmmBackward" else 0][0]
-        if first is None or way.carriers(node) != 1 or not way.leads(first):
-            return False
+        name = _plain_name(node)
         if name == "ReluBackward":
             if self.rectifies(node, rule):
                 return True
             self._pack(saved_tensor(node, "result"), lambda y: (y > 0, y.dtype), lambda kept: kept[0].to(kept[1]))
             return False
         if name == "NativeBatchNormBackward":
-            return rule.back in (None, scale) and not trains(node) and self._by_signal(node, "input")
+            return (rule.by_autograd or rule.back is scale) and not trains(node) and self._by_signal(node, "input")
         if name == "HardtanhBackward" and (rule.back is not rectify or rule.before):
             return False
         shape = self._by_shape(node, saved_tensor(node, _BY_SHAPE[name]))
         if shape is not None and "MaxPool" in name:
             self._pack(saved_tensor(node, "result1"), *self._as_switches(node, *shape))
         return False
+
+    def _by_first_alone(self, node: Node, way: Way) -> bool:
+        """Whether of what a call read only its first argument carries the signal."""
+        way.walk([node])
+        first = node.next_functions[1 if _plain_name(node) == "AddmmBackward" else 0][0]
+        return first is not None and way.carriers(node) == 1 and way.leads(first)
 
     def rectifies(self, node: Node, rule: Rule) -> bool:
         """Pack the output of a ReLU whose rule is the deconvnet's; whether its node now sends the rectified signal."""
@@ -185,6 +187,14 @@ class SavedTensors:
         except RuntimeError:  # others have hooks on it, or it holds no tensor
             return False
         return True
+
+
+def _plain_name(node: Node) -> str:
+    return node.name().rstrip("0123456789")
+
+
+def _is_spared(node: Node) -> bool:
+    return _plain_name(node) in _BY_SHAPE or _plain_name(node) in _BY_SIGNAL
 
 
 def _nothing(tensor: Tensor) -> None:

@@ -37,15 +37,20 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from ..errors import InputError, ModelError, RuleError, reason
-from ..rules.operations import Kind, Operation, Question, identify_node, tells_all, tensors_in
-from ..rules.tables import Rule, Table, rule_for, scale
+from ..rules.arguments import tensors_in
+from ..rules.backward import Rule, scale
+from ..rules.handwritten import is_function_of_sign
+from ..rules.identify import identify_node, tells_all
+from ..rules.kinds import Kind, Operation, Question
+from ..rules.tables import Table, rule_for
 from ..rules.torch_private import saved, trains
+from .attributes import keep_attributes, modules_of, sharded
 from .coverage import NO_RULE, Call, Coverage
 from .forward_pass import ForwardPass
-from .handwritten import is_function_of_sign
-from .nodes import Signals, enter, in_order_of, put
-from .restore import Undo, keep_attributes, modules_of, sharded
+from .module_hooks import ModuleHooks
+from .nodes import Signals, enter, in_order_of, put, several_carriers
 from .saved_tensors import EarlyBackwardError
+from .undo import Undo
 
 __all__ = ["SignalPath", "send"]
 
@@ -209,7 +214,7 @@ class SignalPath:
             self._undo.later(module.reshard)
         self._undo.later(ran.close)
         self._undo.later(self._given.clear)
-        undo = Undo()
+        undo = ModuleHooks()
         with undo, undo:
             keep_attributes(modules, undo)
             ran.hook(modules, undo)
@@ -233,31 +238,36 @@ class SignalPath:
 
     def _identify(self, outputs: Sequence[Tensor]) -> None:
         """Give each node that the signal will come to its operation and its rule, from the inputs up."""
-        ran, given = self._ran, self._given
+        ran = self._ran
         ran.state.open = True
         ran.way.walk([tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None])
         known: dict[tuple[type, bool], tuple[Operation, Rule | None]] = {}  # of those whose type tells all
         questions = []
         for node, carriers in ran.way.nodes():
+            noted = ran.noted.get(node)
             key = type(node), carriers > 1
-            if key in known and node not in ran.noted:
-                given[node] = known[key]
+            if noted is None and key in known:
+                self._given[node] = known[key]
                 continue
-            operation = ran.noted.get(node) or identify_node(node, carriers)
+            operation = noted or identify_node(node, carriers)
             if isinstance(operation, Question):
                 questions.append((node, operation))
                 operation = operation.no  # until it is answered
             if operation.name == "CheckpointFunctionBackward":
                 raise ModelError(_REENTRANT)
-            given[node] = operation, rule_for(self._rules, operation)
-            if node not in ran.noted and tells_all(node):
-                known[key] = given[node]
-        # What only values tell is read from the device at once.
+            self._given[node] = operation, rule_for(self._rules, operation)
+            if noted is None and tells_all(node):
+                known[key] = self._given[node]
+        self._answer(questions)
+
+    def _answer(self, questions: Sequence[tuple[Node, Question]]) -> None:
+        """Read from the device, at once, what only values tell: of which operation nodes are, and who is suspect."""
+        ran = self._ran
         ran.suspects = [(node, flag) for node, flag in ran.suspects if ran.way.leads(node)]
         answers = _read([*(question.answer for _, question in questions), *(flag for _, flag in ran.suspects)])
         for (node, question), answer in zip(questions, answers, strict=False):
             operation = question.yes if answer else question.no
-            given[node] = operation, rule_for(self._rules, operation)
+            self._given[node] = operation, rule_for(self._rules, operation)
         if not any(answers[len(questions) :]):
             ran.suspects = []
 
@@ -270,30 +280,33 @@ class SignalPath:
         for node, (operation, rule) in given.items():
             if operation.name == "to":
                 node.register_hook(self._note_type)
-            elif rule is None or node in ran.covered:
-                continue
-            elif operation.kind is Kind.BATCH_NORM and rule.back in (None, scale) and not trains(node):
-                if rule.back is scale:  # autograd's own is the scaling, but serves the weight, too
-                    self._check_single(node, operation, rule)
-                if (image := saved(node, "input")).is_cpu:
-                    node.register_prehook(in_order_of(image, ran.state))
-            elif rule.back is not None:
-                if rule.keep is not None:  # the call could not be seen, as those in TorchScript
-                    raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(node, operation)}, unseen")
-                self._check_single(node, operation, rule)
-                if not (operation.name == "relu" and ran.pack and ran.saved.rectifies(node, rule)):
-                    put(node, rule, ran.state)
+            elif rule is not None and node not in ran.covered:
+                self._put_on(node, operation, rule)
         for region in ran.regions:
             if ran.way.leads(region.last):
                 region.put(ran.state)
-        if self.watches:
+        if self.watches:  # after them
             for node, (_, rule) in given.items():
                 node.register_hook(self._watching_below(node, rule))
 
+    def _put_on(self, node: Node, operation: Operation, rule: Rule) -> None:
+        """Put a rule on a node; on most there is nothing to put, for its own backward is the rule."""
+        ran = self._ran
+        if operation.kind is Kind.BATCH_NORM and (rule.by_autograd or rule.back is scale) and not trains(node):
+            if rule.back is scale:  # autograd's own is the scaling, but serves the weight, too
+                self._check_single(node, operation, rule)
+            if (image := saved(node, "input")).is_cpu:
+                node.register_prehook(in_order_of(image, ran.state))
+        elif not rule.by_autograd:
+            if rule.keep is not None:  # the call could not be seen, as those in TorchScript
+                raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(node, operation)}, unseen")
+            self._check_single(node, operation, rule)
+            if not (operation.name == "relu" and ran.pack and ran.saved.rectifies(node, rule)):
+                put(node, rule, ran.state)
+
     def _check_single(self, node: Node, operation: Operation, rule: Rule) -> None:
         if self._ran.way.carriers(node) > 1:
-            place = self._place(node, operation)
-            raise RuleError(f"the signal enters {place} by more than one argument: '{rule.name}' takes one")
+            raise RuleError(several_carriers(self._place(node, operation), rule))
 
     def _note_type(self, below: Signals, above: Signals) -> None:
         self.in_float16 |= any(signal is not None and signal.dtype == torch.float16 for signal in (*below, *above))

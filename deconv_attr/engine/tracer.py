@@ -12,9 +12,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from ..rules.operations import Kind, Operation, identify_node, tensors_in
+from ..rules.arguments import tensors_in
+from ..rules.backward import Rule
+from ..rules.identify import identify_node
+from ..rules.kinds import Kind, Operation
 from ..rules.switches import switches_of
-from ..rules.tables import Rule
 from ..rules.torch_private import defined_at
 from .call_site import source_line
 from .coverage import NO_RULE, Call

@@ -10,7 +10,7 @@ from captum.metrics import sensitivity_max as captums_sensitivity
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from ..engine.restore import run_plainly
+from ..engine.copy_on_write import run_plainly
 from ..errors import InputError
 from .methods import as_method, without_dead_signals
 from .similarity import is_zero, strength

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.inputs import check_inputs, check_model
-from ..engine.restore import run_plainly
+from ..engine.copy_on_write import run_plainly
 from ..errors import InputError, ModelError, TargetError
 from .comparison import Comparison
 from .localisation import check_masks

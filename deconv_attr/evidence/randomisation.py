@@ -22,7 +22,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..engine.restore import run_plainly
+from ..engine.copy_on_write import run_plainly
 from ..errors import InputError
 from .correlation import spearman
 from .methods import as_method, to_the_end, without_dead_signals

@@ -18,10 +18,9 @@ from torch import Tensor
 from torch.nn import grad as adjoints
 
 from ..errors import ModelError
-from .operations import named_arguments
-from .torch_private import is_view, version_of
+from .torch_private import version_of
 
-__all__ = ["FILTERS", "Filters", "filtered"]
+__all__ = ["Filters", "filter_cone"]
 
 # The transposed filters, for an input of a given shape.
 _ADJOINTS: Mapping[str, Callable[..., Tensor]] = {
@@ -29,7 +28,6 @@ _ADJOINTS: Mapping[str, Callable[..., Tensor]] = {
     "conv2d": adjoints.conv2d_input,
     "conv3d": adjoints.conv3d_input,
 }
-FILTERS = frozenset(_ADJOINTS)
 
 
 @dataclass(eq=False)
@@ -91,30 +89,6 @@ class Filters:
         return below
 
 
-class Filtering(torch.autograd.Function):
-    """A convolution whose adjoint computes the cone of a signal only."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, run: Callable[[], Tensor], filters: Filters) -> Tensor:
-        """Run the call."""
-        ctx.filters = filters
-        output = run()
-        return output.clone() if is_view(output) else output  # a view from here could not be written in place
-
-    @staticmethod
-    def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None]:
-        """Send the signal."""
-        with torch.autocast(signal.device.type, enabled=False):  # the precision is the one of the forward call
-            return filter_cone(signal, ctx.filters), None, None
-
-
-def filtered(func: Callable[..., Tensor], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
-    """Run a convolution so that signals go back through it window by window."""
-    given = named_arguments(func, name, args, kwargs)
-    output: Tensor = Filtering.apply(given["input"], lambda: func(*args, **kwargs), Filters.of(name, given))
-    return output
-
-
 def filter_cone(signal: Tensor, filters: Filters) -> Tensor:
     """Send a signal (N, C, ...) back through the transposed filters, each example's window only."""
     if signal.dim() < filters.weight.dim():  # no batch
@@ -147,16 +121,16 @@ def filter_cone(signal: Tensor, filters: Filters) -> Tensor:
 
 
 def _cones(signal: Tensor) -> tuple[Tensor, list[int]]:
-    """Find where each example's window begins, (N, axes), and how long the longest is along each axis."""
+    """Return where each example's window begins, (N, axes), and how long the longest is along each axis."""
     alive = signal.any(1)
     corners, sizes = [], []
     for axis in range(1, alive.dim()):
         elsewhere = [dim for dim in range(1, alive.dim()) if dim != axis]
         line = alive.any(elsewhere) if elsewhere else alive
         length = line.shape[1]
-        place = torch.arange(length, device=line.device)
-        first = torch.where(line, place, length).amin(1)
-        last = torch.where(line, place, -1).amax(1)
+        position = torch.arange(length, device=line.device)
+        first = torch.where(line, position, length).amin(1)
+        last = torch.where(line, position, -1).amax(1)
         sizes.append(max(int((last - first).max()) + 1, 0))
         corners.append(first.clamp(max=length - sizes[-1]))
     return torch.stack(corners, 1), sizes
@@ -170,7 +144,7 @@ def _windows(maps: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def _at(corners: Tensor) -> tuple[Any, ...]:
-    """Index one window of each example; a view, where all stand at the same place."""
+    """Index one window of each example; a view, where all begin at the same position."""
     if bool((corners == corners[0]).all()):
         return (slice(None), slice(None), *corners[0].tolist())
     return (torch.arange(len(corners), device=corners.device), slice(None), *corners.unbind(1))

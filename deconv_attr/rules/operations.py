@@ -1,450 +1,353 @@
-"""Which operation a PyTorch call or a node of autograd's graph is, and of which kind. Tables of rules speak of both.
+"""The one table of operations: a row for a family, keyed by canonical names, with all that is known of it.
 
-One operation has many spellings: ``F.relu(x)``, ``torch.relu(x)``, ``x.relu_()``, ``x.clamp(min=0)``,
-``torch.maximum(x, zeros)``. :func:`identify` reduces a call to its canonical name and its :class:`Kind`, and
-:func:`identify_node` the node that such a call leaves in the graph: ``ReluBackward0`` is ``relu``.
-A name that stands nowhere below is :attr:`Kind.UNKNOWN`: no rule, no guess.
+A name that stands in no row is :attr:`Kind.UNKNOWN`: no rule, no guess. :func:`register_operation` adds one.
+
+Columns
+-------
+kind
+    Which entry of a table of rules serves it.
+reads
+    Which elements of its input an element of its output reads; without it, any may read any.
+either
+    Whether it is linear in either of two arguments alone; with a signal in both it is a product of two signals, a gate.
+decision
+    Of operations whose kind their arguments decide: how.
+adjoint
+    How the signal of a single unit goes back; without it, and for all other signals, by autograd's own backward.
+random
+    Whether a call's result changes from run to run, or with the rest of the batch.
+by_call
+    Whether it leaves several nodes in autograd's graph, or one that others leave, too: its call has to be noted.
+spares
+    Whether much of what autograd keeps of it can be made small.
+weighs, folds
+    Which numbers it may weigh by their own signs; whether it has one value for x and -x, after which a sum may.
+shape
+    Of the output, where a dry run need not ask torch: a function of the arguments.
+values
+    Whose values it reads, and not the shape alone: those of "all" tensors, of the "first", or of the "rest".
+sized
+    Whether its numbers are sizes of the image.
 """
 
 from __future__ import annotations
 
-import enum
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.autograd.graph import Node
+from torch import Size, Tensor
 
-from .torch_private import made_by, saved
+from ..errors import InputError
+from . import handwritten
+from .arguments import ARGUMENTS
+from .filtering import Filters
+from .handwritten import Weighs
+from .kinds import Kind
+from .reads import (
+    Reads,
+    adaptive,
+    all_but_batch,
+    along,
+    dims_at,
+    extremes,
+    first_alone,
+    interpolated,
+    joined,
+    last_dim,
+    matrices,
+    moved,
+    normalized_dims,
+    numbers_in,
+    padded,
+    per_channel,
+    pointwise,
+    reads_all,
+    takes_rows,
+    transposed,
+    window,
+)
+from .rectifiers import BOUNDS, MAXIMUM, MINIMUM, Decision
 
-__all__ = [
-    "ARGUMENTS",
-    "COMPOSITES",
-    "NAMES",
-    "Kind",
-    "Operation",
-    "Question",
-    "gathered",
-    "identify",
-    "identify_node",
-    "is_in_place",
-    "kinds_of",
-    "mapped",
-    "named_arguments",
-    "operation_name",
-    "tells_all",
-    "tensors_in",
-    "writes_to",
+__all__ = ["OPERATIONS", "Row", "cached", "is_listed", "listed_names", "register_operation", "row_of"]
+
+
+# ---------------------------------------------------------------------------------- the columns random and shape
+
+
+def always(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the result of a call is random: it is."""
+    return True
+
+
+def when(position: int, keyword: str, default: Any, unless_zero: tuple[int, str, Any] | None = None) -> Any:
+    """Return a column `random`: it is if an argument is true, and another, a share, is not 0."""
+
+    def random(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        def given(position: int, keyword: str, default: Any) -> Any:
+            return args[position] if len(args) > position else kwargs.get(keyword, default)
+
+        return bool(given(position, keyword, default)) and (unless_zero is None or bool(given(*unless_zero)))
+
+    return random
+
+
+def same(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Size | None:
+    """Return the shape of the first argument."""
+    return args[0].shape if args and isinstance(args[0], Tensor) else None
+
+
+def convolved(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Return the shape of a convolution's output; None where torch had better look."""
+    if len(args) != 7 or kwargs:
+        return None
+    source, weight, _, stride, padding, dilation, groups = args
+    spelled_out = all(isinstance(each, tuple) for each in (stride, padding, dilation))
+    if not spelled_out or source.dim() != weight.dim() or source.shape[1] != weight.shape[1] * groups:
+        return None
+    sizes = [
+        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        for size, k, s, p, d in zip(source.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    ]
+    if min(sizes) <= 0:  # some versions of torch give an empty output on the meta device
+        image, kernel = tuple(source.shape[2:]), tuple(weight.shape[2:])
+        raise RuntimeError(f"a convolution of kernel size {kernel} has no output for an input of size {image}")
+    return (len(source), len(weight), *sizes)
+
+
+def in_channels(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Return the shape of feature maps side by side; None where torch had better look."""
+    if len(args) != 2 or args[1] != 1 or not args[0][0].is_meta:
+        return None
+    first, parts = args[0][0], args[0]
+    if any(part.shape[0] != first.shape[0] or part.shape[2:] != first.shape[2:] for part in parts):
+        return None
+    return (len(first), sum(part.shape[1] for part in parts), *first.shape[2:])
+
+
+# ---------------------------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What is known of a family of operations; see the head of this file for the columns."""
+
+    names: tuple[str, ...]
+    kind: Kind
+    reads: Reads = reads_all
+    either: bool = False
+    decision: Decision | None = None
+    adjoint: Callable[[str, Mapping[str, Any]], Filters] | None = None
+    random: Callable[[Sequence[Any], Mapping[str, Any]], bool] | None = None
+    by_call: bool = False
+    spares: bool = False
+    weighs: Weighs | None = None
+    folds: bool = False
+    shape: Callable[[Sequence[Any], Mapping[str, Any]], Sequence[int] | None] | None = None
+    values: Literal["all", "first", "rest"] = "all"
+    sized: bool = False
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds that a call may be of."""
+        kinds = (self.kind,) if self.decision is None else self.decision.kinds
+        return (*kinds, Kind.GATE) if self.either else kinds
+
+
+def row(names: str, kind: Kind, reads: Reads = reads_all, **known: Any) -> Row:
+    """Return a row, for names that are divided by spaces."""
+    return Row(tuple(names.split()), kind, reads, **known)
+
+
+RECTIFIER, MAX_POOL, BATCH_NORM, LINEAR = Kind.RECTIFIER, Kind.MAX_POOL, Kind.BATCH_NORM, Kind.LINEAR
+GATE, ACTIVATION, MASK, CONSTANT = Kind.GATE, Kind.ACTIVATION, Kind.MASK, Kind.CONSTANT
+AVG_POOL, LP_POOL = ("input kernel_size stride padding".split(), "input norm_type kernel_size stride".split())
+
+OPERATIONS: list[Row] = [
+    # ---- rectifiers, and what stands in their place
+    row("relu", RECTIFIER, pointwise, spares=True, shape=same),
+    row("relu6", RECTIFIER, pointwise, decision=BOUNDS, spares=True),
+    row("clamp clamp_min", ACTIVATION, pointwise, decision=BOUNDS),
+    row("hardtanh", ACTIVATION, pointwise, decision=BOUNDS, spares=True),
+    row("threshold", ACTIVATION, pointwise, decision=BOUNDS, by_call=True),
+    row("maximum fmax", GATE, pointwise, decision=MAXIMUM, weighs=handwritten.extreme, folds=True),
+    row("minimum fmin", GATE, pointwise, decision=MINIMUM, weighs=handwritten.extreme),
+    row("max", GATE, extremes, decision=MAXIMUM, weighs=handwritten.extreme, folds=True),
+    row("min", GATE, extremes, decision=MINIMUM, weighs=handwritten.extreme),
+    row("celu clamp_max elu gelu hardshrink hardswish leaky_relu logsigmoid mish", ACTIVATION, pointwise),
+    row("selu silu softplus softshrink", ACTIVATION, pointwise),
+    row("softsign tanhshrink", ACTIVATION, pointwise, by_call=True),
+    row("rrelu", ACTIVATION, pointwise, random=when(3, "training", False)),
+    row("prelu", ACTIVATION, per_channel),
+    row("eq ge gt heaviside le lt ne sgn sign signbit", MASK, pointwise),
+    # ---- pools and normalisations
+    row("max_pool1d max_pool2d max_pool3d", MAX_POOL, window(ARGUMENTS["max_pool2d"]), spares=True),
+    row("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", MAX_POOL, adaptive, spares=True),
+    row("fractional_max_pool2d fractional_max_pool3d", MAX_POOL, random=always),
+    row("avg_pool1d avg_pool2d avg_pool3d", LINEAR, window(AVG_POOL), spares=True),
+    row("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", LINEAR, adaptive, spares=True),
+    row("lp_pool1d lp_pool2d lp_pool3d", GATE, window(LP_POOL), by_call=True),
+    row("max_unpool1d max_unpool2d max_unpool3d", LINEAR),
+    row("batch_norm", BATCH_NORM, per_channel, random=when(5, "training", False), spares=True, shape=same),
+    row("local_response_norm", Kind.CONTRAST_NORM, per_channel, by_call=True),
+    row("layer_norm rms_norm", GATE, along(normalized_dims)),
+    row("group_norm", GATE, along(all_but_batch)),
+    row("instance_norm", GATE, along(all_but_batch), by_call=True),
+    row("normalize", GATE, along(dims_at(2, default=1)), by_call=True),
+    # ---- filters and products
+    row(
+        "conv1d conv2d conv3d",
+        LINEAR,
+        window(ARGUMENTS["conv2d"]),
+        either=True,
+        adjoint=Filters.of,
+        spares=True,
+        shape=convolved,
+    ),
+    row("conv_transpose1d conv_transpose2d conv_transpose3d", LINEAR, transposed, either=True, spares=True),
+    row("convolution", LINEAR, either=True, spares=True),
+    row("linear", LINEAR, along(last_dim), either=True, spares=True),
+    row("matmul mm", LINEAR, matrices, either=True),
+    row("addmm addmv baddbmm bilinear bmm chain_matmul dot grid_sample inner kron mv", LINEAR, either=True),
+    row("outer tensordot", LINEAR, either=True),
+    row("einsum", LINEAR, either=True, weighs=handwritten.product),
+    row("mul", LINEAR, pointwise, either=True, weighs=handwritten.product, folds=True),
+    row("addcmul", LINEAR, pointwise, either=True, weighs=handwritten.product),
+    row("div lerp", LINEAR, pointwise, either=True),
+    row("addbmm affine_grid conv_tbc embedding_bag", LINEAR),
+    # ---- sums
+    row("add rsub sub", LINEAR, pointwise, weighs=handwritten.total),
+    row("neg positive", LINEAR, pointwise),
+    row("cumsum mean nanmean nansum sum", LINEAR, along(dims_at(1))),
+    row("diff trace trapezoid", LINEAR),
+    # ---- dropout
+    row("dropout", LINEAR, pointwise, random=when(2, "training", True, unless_zero=(1, "p", 0.5)), shape=same),
+    row(
+        "dropout1d dropout2d dropout3d",
+        LINEAR,
+        pointwise,
+        random=when(2, "training", True, unless_zero=(1, "p", 0.5)),
+    ),
+    row(
+        "alpha_dropout feature_alpha_dropout feature_dropout",
+        LINEAR,
+        pointwise,
+        random=when(2, "training", False, unless_zero=(1, "p", 0.5)),
+    ),
+    # ---- choices, and constants in the place of some elements
+    row("where", LINEAR, pointwise, weighs=handwritten.choice, folds=True),
+    row("masked_fill", LINEAR, pointwise, weighs=handwritten.fill),
+    row("masked_select", LINEAR, weighs=handwritten.fill),
+    row("index_put setitem", LINEAR, weighs=handwritten.index),
+    row("copy fill index_add index_copy index_fill masked_scatter scatter scatter_add tril triu zero", LINEAR),
+    # ---- other positions
+    row("cat", LINEAR, joined, shape=in_channels),
+    row("stack", LINEAR, joined),
+    row("block_diag column_stack dstack hstack row_stack vstack", LINEAR),
+    row("getitem", LINEAR, moved(takes_rows), weighs=handwritten.index),
+    row("view reshape expand broadcast_to", LINEAR, moved(), sized=True),
+    row("expand_as reshape_as view_as", LINEAR, moved(), values="first"),
+    row("T adjoint channel_shuffle chunk flatten fliplr mT moveaxis movedim narrow", LINEAR, moved()),
+    row("native_channel_shuffle permute pixel_shuffle pixel_unshuffle ravel repeat", LINEAR, moved()),
+    row("repeat_interleave select split split_with_sizes squeeze swapaxes swapdims", LINEAR, moved()),
+    row("t tensor_split tile transpose unbind unflatten unsafe_chunk unsafe_split unsqueeze", LINEAR, moved()),
+    row("index_select", LINEAR, moved(dims_at(1))),
+    row("flip", LINEAR, moved(lambda call: numbers_in((*call.args[1:], call.kwargs.get("dims", ()))))),
+    row("flipud", LINEAR, moved(lambda call: (0,))),
+    row("roll", LINEAR, moved(dims_at(2, "dims"))),
+    row("rot90", LINEAR, moved(dims_at(2, "dims", default=(0, 1)))),
+    row("pad", LINEAR, padded, spares=True),
+    row("constant_pad_nd", LINEAR, padded),
+    row("interpolate", LINEAR, interpolated),
+    row("upsample upsample_bilinear upsample_nearest", LINEAR),
+    row("H as_strided atleast_1d atleast_2d atleast_3d broadcast_tensors col2im diag diag_embed", LINEAR),
+    row("diagonal dsplit fold gather hsplit im2col imag index mH real take take_along_dim unfold", LINEAR),
+    row("view_as_complex view_as_real vsplit", LINEAR),
+    # ---- the same numbers
+    row("alias bfloat16 clone contiguous cpu cuda double float half type", LINEAR, pointwise),
+    row("to type_as", LINEAR, first_alone, values="first"),
+    row("pin_memory", LINEAR),
+    # ---- smooth functions, gates and heads
+    row("addcdiv atan cos cosh erf erfc exp exp2 expm1 hardsigmoid log log10 log1p log2", GATE, pointwise),
+    row("logaddexp reciprocal rsqrt sigmoid sin sinh tan tanh", GATE, pointwise),
+    row("abs float_power hypot pow sqrt square", GATE, pointwise, folds=True),
+    row("norm vector_norm", GATE, folds=True),
+    row("cumprod log_softmax logsumexp prod softmax softmin", GATE, along(dims_at(1))),
+    row("amax amin", GATE, along(dims_at(1)), weighs=handwritten.largest),
+    row("aminmax kthvalue sort topk", GATE, weighs=handwritten.largest),
+    row("glu", GATE, along(dims_at(1, default=-1))),
+    row("gumbel_softmax", GATE, random=always, by_call=True),
+    row("cosine_similarity pairwise_distance", GATE, by_call=True),
+    row("cdist matrix_norm median nanmedian std std_mean var var_mean", GATE),
+    row("scaled_dot_product_attention", GATE, random=when(4, "dropout_p", 0.0)),
+    row("multi_head_attention_forward", GATE, random=when(13, "training", True, unless_zero=(10, "dropout_p", 0.0))),
+    row("gru gru_cell lstm lstm_cell rnn_tanh rnn_tanh_cell", GATE),
+    row("rnn_relu rnn_relu_cell", Kind.UNKNOWN, by_call=True),  # rectifiers inside, which no rule reaches
+    # ---- no signal
+    row("detach", CONSTANT, pointwise),
+    row("empty_like full_like new_empty new_full new_ones new_tensor new_zeros ones_like", CONSTANT, values="rest"),
+    row("zeros_like", CONSTANT, values="rest"),
+    row("rand_like randint_like randn_like", CONSTANT, random=always, values="rest"),
+    row("bernoulli cauchy exponential geometric log_normal multinomial normal poisson rand", CONSTANT, random=always),
+    row("randint randn random randperm uniform", CONSTANT, random=always),
 ]
 
-_POSITIONS = {  # what a call's arguments are by their order
-    "input weight bias stride padding dilation groups": "conv1d conv2d conv3d",
-    "input weight bias stride padding output_padding groups dilation": """
-        conv_transpose1d conv_transpose2d conv_transpose3d""",
-    "input weight bias": "linear",
-    "input kernel_size stride padding dilation ceil_mode return_indices": "max_pool1d max_pool2d max_pool3d",
-    "input running_mean running_var weight bias training momentum eps": "batch_norm",
-}
-ARGUMENTS = {name: tuple(order.split()) for order, names in _POSITIONS.items() for name in names.split()}
-_TORCH_BATCH_NORM = tuple("input weight bias running_mean running_var training momentum eps cudnn_enabled".split())
+_ROWS = {name: known for known in OPERATIONS for name in known.names}
+_UNKNOWN = row("", Kind.UNKNOWN)
+_CACHES: list[Any] = []  # of functions that ask the table
 
 
-class Kind(enum.Enum):
-    """The families of operations that a table of rules tells apart."""
-
-    RECTIFIER = "rectifier"  # max(x, 0), also with a ceiling (ReLU6)
-    MAX_POOL = "max-pool"
-    CONTRAST_NORM = "contrast normalisation"  # local response normalisation
-    BATCH_NORM = "batch norm"
-    LINEAR = "linear"  # linear in the signal's tensor; biases, masks and dropout included
-    GATE = "gate or head"  # smooth, or a product or a choice of two signals
-    ACTIVATION = "activation"  # stands where a rectifier stands, but is none
-    MASK = "mask"  # the sign of activations as a factor, or another way to write a rectifier by hand
-    UNKNOWN = "unknown"
+def row_of(name: str) -> Row:
+    """Return what is known of an operation, by its canonical name; a row of kind UNKNOWN for one that is not listed."""
+    return _ROWS.get(name, _UNKNOWN)
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One call, as the rules see it.
+def is_listed(name: object) -> bool:
+    """Whether an operation stands in the table."""
+    return name in _ROWS
+
+
+def cached(function: Any) -> Any:
+    """Return a function that remembers its results, until an operation is registered."""
+    _CACHES.append(lru_cache(maxsize=4096)(function))
+    return _CACHES[-1]
+
+
+def listed_names() -> list[str]:
+    """Return the names of all operations in the table, sorted."""
+    return sorted(_ROWS)
+
+
+def register_operation(name: str, *, kind: Kind, reads: Reads = reads_all, either: bool = False) -> None:
+    """Add an operation of your own to the table, for all models.
 
     Parameters
     ----------
     name : str
-        Canonical name, without in-place underscore, e.g. ``"relu"``.
+        ``"my_ns::op"`` of ``torch.library``; of a custom ``autograd.Function`` the name of its node,
+        ``"MyFunctionBackward"``; else the function's own.
     kind : Kind
-        The row of the table of rules.
+        Which rule serves it: of :attr:`Kind.LINEAR` its own backward is the adjoint.
+    reads : Reads
+        Which elements of its input an element of its output reads, see :mod:`deconv_attr.rules.reads`: ``pointwise``,
+        ``per_channel``, ...; by default any may read any.
+    either : bool
+        Whether it is linear in either of two arguments alone, as a product is.
+
+    Raises
+    ------
+    InputError
+        The name is in the table already, or is none; the kind is none.
     """
-
-    name: str
-    kind: Kind
-
-
-@dataclass(frozen=True)
-class Question:
-    """What only the values of a tensor tell: which of two operations a node is.
-
-    Parameters
-    ----------
-    answer : Tensor
-        (), bool, on the model's device; many are read at once.
-    yes, no : Operation
-        What the node is.
-    """
-
-    answer: Tensor
-    yes: Operation
-    no: Operation
-
-
-_NAMES: dict[Kind, str] = {
-    Kind.RECTIFIER: "relu relu6",
-    Kind.MAX_POOL: """
-        max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
-        fractional_max_pool2d fractional_max_pool3d""",
-    Kind.CONTRAST_NORM: "local_response_norm",
-    Kind.BATCH_NORM: "batch_norm",
-    Kind.LINEAR: """
-        conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution conv_tbc linear
-        bilinear matmul mm bmm mv dot inner outer addmm addmv addbmm baddbmm einsum tensordot chain_matmul kron
-        add sub rsub neg positive mul div lerp addcmul sum mean nansum nanmean cumsum trapezoid diff trace
-        avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
-        max_unpool1d max_unpool2d max_unpool3d interpolate upsample upsample_nearest upsample_bilinear
-        grid_sample affine_grid pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle fold unfold
-        im2col col2im pad constant_pad_nd dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout
-        feature_alpha_dropout cat stack hstack vstack dstack column_stack row_stack block_diag split chunk
-        unsafe_split unsafe_chunk tensor_split hsplit vsplit dsplit split_with_sizes unbind view view_as reshape
-        reshape_as flatten unflatten ravel permute transpose swapaxes swapdims movedim moveaxis t adjoint T mT H mH
-        squeeze unsqueeze expand expand_as broadcast_to broadcast_tensors repeat repeat_interleave tile narrow
-        select getitem setitem index index_select index_add index_copy index_fill index_put gather take
-        take_along_dim scatter scatter_add masked_select masked_fill masked_scatter where roll flip fliplr flipud
-        rot90 diagonal diag diag_embed tril triu as_strided alias atleast_1d atleast_2d atleast_3d
-        clone contiguous to type type_as float double half bfloat16 cpu cuda copy fill zero real imag
-        view_as_real view_as_complex embedding_bag pin_memory""",
-    Kind.GATE: """
-        sigmoid hardsigmoid tanh softmax log_softmax softmin gumbel_softmax glu layer_norm group_norm instance_norm
-        rms_norm normalize scaled_dot_product_attention multi_head_attention_forward lstm gru rnn_tanh lstm_cell
-        gru_cell rnn_tanh_cell exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow float_power reciprocal
-        abs std var std_mean var_mean norm vector_norm matrix_norm logsumexp cosine_similarity pairwise_distance
-        cdist prod cumprod erf erfc sin cos tan sinh cosh atan max min amax amin aminmax maximum minimum fmax fmin
-        topk sort kthvalue median nanmedian lp_pool1d lp_pool2d lp_pool3d addcdiv logaddexp""",
-    Kind.ACTIVATION: """
-        leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish hardtanh threshold clamp softplus softsign
-        logsigmoid hardshrink softshrink tanhshrink clamp_max""",
-    Kind.MASK: "gt ge lt le sign sgn heaviside signbit",
-}
-_KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
-NAMES = frozenset({*_KINDS, "clamp_min"})
-
-# Calls that leave several nodes, or one that is not theirs alone: what they are is for the call to say.
-COMPOSITES = frozenset(
-    """local_response_norm softsign tanhshrink threshold normalize cosine_similarity pairwise_distance lp_pool1d
-    lp_pool2d lp_pool3d instance_norm gumbel_softmax rnn_relu rnn_relu_cell""".split()
-)
-
-
-def _by_alias(text: str) -> dict[str, str]:
-    """Read ``canonical: alias alias | canonical: alias``."""
-    entries = [entry.split(":") for entry in text.split("|")]
-    return {alias: canonical.strip() for canonical, aliases in entries for alias in aliases.split()}
-
-
-_ALIASES = _by_alias("""
-    clamp: clip | cat: concat concatenate | div: divide true_divide truediv | mul: multiply | sub: subtract |
-    neg: negative | gt: greater | ge: greater_equal | lt: less | le: less_equal | abs: absolute |
-    sigmoid: special_expit | softmax: special_softmax | log_softmax: special_log_softmax |
-    vector_norm: linalg_vector_norm | norm: linalg_norm | logsigmoid: log_sigmoid | threshold: _threshold |
-    convolution: _convolution
-""")
-_NODE_ALIASES = _by_alias("""
-    convolution: conv_depthwise2d conv_depthwise3d conv3d conv_dilated2d conv_dilated3d conv2d
-        nnpack_spatial_convolution convolution_overrideable convolution_transpose depthwise_convolution |
-    batch_norm: batch_norm_legit batch_norm_legit_no_training batch_norm_with_update batch_norm_no_update |
-    pad: reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d |
-    grid_sample: grid_sampler grid_sampler2d grid_sampler3d grid_sampler2d_cpu_fallback |
-    copy: copy_slices copy lazy_clone | getitem: slice unsafe_index unsafe_masked_index |
-    reshape: reshape_alias reshape_copy | dropout: fused_dropout | lstm: rnn_layer lstm_mps |
-    scaled_dot_product_attention: flash_attention efficient_attention cudnn_attention |
-    softmax: masked_softmax safe_softmax | rrelu: rrelu_with_noise rrelu_with_noise_functional |
-    prelu: prelu_kernel | logsigmoid: log_sigmoid_forward | affine_grid: affine_grid_generator |
-    view: unsafe_view | split: unsafe_split_with_sizes | index_put: unsafe_index_put | to: to_copy |
-    alias: lift_fresh | col2im: col2_im | im2col: im2_col | bilinear: trilinear |
-    cdist: cdist_forward euclidean_dist | pairwise_distance: pdist_forward | rms_norm: fused_rms_norm |
-    lstm_cell: fused_lstm_cell | gru_cell: fused_gru_cell | local_response_norm: cross_map_lrn2d
-""")  # of nodes, without "Backward0", in lower case, without the libraries' prefixes
-_PREFIXES = ("native_", "cudnn_", "miopen_", "mkldnn_", "linalg_", "slow_", "thnn_", "special_", "mps_")
-_TENSOR_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag"})  # those that add a node to the graph
-# Linear in either argument alone; with a signal in both, a product of two signals.
-_BILINEAR_NAMES = """
-    conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution linear bilinear matmul
-    mm bmm mv dot inner outer einsum tensordot chain_matmul kron mul div lerp addcmul grid_sample addmm addmv baddbmm"""
-_BILINEAR = frozenset(_BILINEAR_NAMES.split())
-
-
-@lru_cache(maxsize=4096)
-def operation_name(function: Callable[..., Any]) -> str | None:
-    """Give the canonical name of a callable that ``__torch_function__`` receives; None for a plain attribute.
-
-    >>> operation_name(torch.Tensor.relu_), operation_name(torch.clip)
-    ('relu', 'clamp')
-    """
-    name: str = getattr(function, "__name__", type(function).__name__)
-    if name in ("__get__", "__set__"):  # an attribute: only those that give a tensor of the graph matter
-        attribute = getattr(getattr(function, "__self__", None), "__name__", "")
-        return attribute if attribute in _TENSOR_ATTRIBUTES else None
-    name = name.split(".")[0]  # torch.ops: "relu.default"
-    if name.startswith("__") and name.endswith("__"):
-        name = name.strip("_")
-        if name[0] in "ri" and (name[1:] in _KINDS or name[1:] in _ALIASES):
-            name = name[1:]  # __radd__, __iadd__
-    name = name.rstrip("_").removesuffix("_with_indices")
-    return _ALIASES.get(name, name)
-
-
-@lru_cache(maxsize=4096)
-def is_in_place(function: Callable[..., Any]) -> bool:
-    """Whether a function writes into its first argument: ``x.relu_``, ``x += y``, ``x[i] = y``."""
-    name: str = getattr(function, "__name__", "").split(".")[0]
-    if name.startswith("__"):
-        return name == "__setitem__" or _is_augmented(name)
-    return name.endswith("_")
-
-
-def _is_augmented(name: str) -> bool:
-    """Tell ``__iadd__``, which has an ``__add__`` beside it, from ``__index__``."""
-    return name.startswith("__i") and hasattr(Tensor, f"__{name[3:]}")
-
-
-def writes_to(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """List the tensor arguments that a call may change: in-place targets, ``out=``, running statistics."""
-    targets: list[Any] = []
-    if is_in_place(function) or kwargs.get("inplace"):
-        targets.append(args[0] if args else kwargs.get("input"))
-    if kwargs.get("max_norm") is not None:  # an embedding renormalises its table
-        targets.append(args[1])
-    if name in ("batch_norm", "instance_norm"):
-        flag = kwargs.get("training", kwargs.get("use_input_stats", name == "instance_norm"))
-        if args[5] if len(args) > 5 else flag:
-            # F.batch_norm has the statistics at 1 and 2, torch.batch_norm at 3 and 4: weight and bias beside
-            # them are never written, so copying all four is safe.
-            targets += [*args[1:5], kwargs.get("running_mean"), kwargs.get("running_var")]
-    return tensors_in((targets, kwargs.get("out")))
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """List the tensors in nested lists, tuples and dicts."""
-    found: list[Tensor] = []
-    _collect((value,), found)
-    return found
-
-
-_NUMBERS = frozenset({int, float, bool, str, type(None)})  # of which a call has many, and which are quick to tell
-
-
-def _collect(values: Iterable[Any], found: list[Tensor]) -> None:
-    for value in values:
-        if type(value) in _NUMBERS:
-            continue
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, (list, tuple)):
-            _collect(value, found)
-        elif isinstance(value, dict):
-            _collect(list(value.values()), found)  # a list, for another thread may be writing
-
-
-def gathered(tensor: Tensor) -> Tensor:
-    """Return a tensor as it is, but one that is divided among processes (DTensor) as a whole."""
-    gather = getattr(tensor, "full_tensor", None)
-    return tensor if gather is None else gather()
-
-
-def mapped(change: Callable[[Any], Any], value: Any) -> Any:
-    """Apply a function to all that is in nested lists, tuples and dicts, and give the same nest of the results."""
-    if type(value) in (list, tuple):
-        return type(value)([mapped(change, item) for item in value])
-    if type(value) is dict:
-        return {key: mapped(change, item) for key, item in value.items()}
-    return change(value)
-
-
-def named_arguments(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Give a call's arguments by their names; where :data:`ARGUMENTS` lacks it, only the first and the keywords."""
-    order = ARGUMENTS.get(name, ("input",))
-    if name == "batch_norm" and function is not F.batch_norm:  # torch.batch_norm has another order
-        order = _TORCH_BATCH_NORM
-    return {**dict(zip(order, args, strict=False)), **kwargs}
-
-
-def identify(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:
-    """Say what a call is.
-
-    Parameters
-    ----------
-    name : str
-        As :func:`operation_name` gives it.
-    args, kwargs
-        The call's arguments.
-    carriers : sequence of Tensor
-        Those of its tensors that carry the signal.
-    """
-    if name in ("clamp", "clamp_min", "hardtanh", "threshold", "relu6"):
-        return _bounded(name, args, kwargs)
-    if name in ("max", "maximum", "fmax", "min", "minimum", "fmin"):
-        return _extreme(name, args, kwargs, carriers)
-    kind = _KINDS.get(name, Kind.UNKNOWN)
-    if name in _BILINEAR and len(carriers) > 1:
-        kind = Kind.GATE
-    return Operation(name, kind)
-
-
-def _bounded(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Operation:
-    """Tell a rectifier, whose lower bound is 0 and whose upper bound, if any, is positive, from other clippings."""
-
-    def argument(position: int, *keys: str, default: Any = None) -> Any:
-        if len(args) > position:
-            return args[position]
-        return next((kwargs[key] for key in keys if key in kwargs), default)
-
-    ceiling = None
-    if name == "relu6":
-        floor = 0
-    elif name == "hardtanh":
-        floor, ceiling = argument(1, "min_val", default=-1), argument(2, "max_val", default=1)
-    elif name == "threshold":
-        floor = argument(1, "threshold")
-        if not _equals(argument(2, "value"), 0):
-            floor = None
-    else:
-        floor = argument(1, "min", "min_val")
-        ceiling = argument(2, "max", "max_val") if name == "clamp" else None
-    rectifies = _equals(floor, 0) and (ceiling is None or _is_positive_number(ceiling))
-    return Operation(name, Kind.RECTIFIER if rectifies else Kind.ACTIVATION)
-
-
-def _extreme(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:
-    """max(x, zeros) is a rectifier; another constant has no rule; a maximum or minimum of signals is a choice."""
-    operands = [v for v in (*args, kwargs.get("input"), kwargs.get("other")) if isinstance(v, Tensor)]
-    if len(operands) != 2 or len(carriers) != 1:
-        return Operation(name, Kind.GATE)
-    constant = next(v for v in operands if v is not carriers[0])
-    rectifies = "max" in name and _equals(constant, 0)
-    return Operation(name, Kind.RECTIFIER if rectifies else Kind.ACTIVATION)
-
-
-def kinds_of(name: str) -> tuple[Kind, ...]:
-    """Return of which kinds a call of some name may be, the usual one first."""
-    if name in ("clamp", "clamp_min", "hardtanh", "threshold", "relu6"):
-        return Kind.RECTIFIER, Kind.ACTIVATION
-    if name in ("max", "maximum", "fmax"):
-        return Kind.GATE, Kind.RECTIFIER, Kind.ACTIVATION
-    return (_KINDS.get(name, Kind.UNKNOWN),)
-
-
-def _equals(value: Any, number: float) -> bool:
-    if isinstance(value, Tensor):
-        return bool((value.detach() == number).all())
-    return value is not None and not isinstance(value, complex) and float(value) == number
-
-
-def _is_positive_number(value: Any) -> bool:
-    return (not isinstance(value, Tensor) or value.numel() == 1) and float(value) > 0
-
-
-# ---------------------------------------------------------------------------------- nodes of autograd's graph
-
-
-def identify_node(node: Node, carriers: int) -> Operation | Question:
-    """Say what the call that made a node was.
-
-    Parameters
-    ----------
-    node : Node
-        Of autograd's graph.
-    carriers : int
-        How many of the tensors that the call read carry the signal.
-    """
-    name = node.name()
-    if name in _CUSTOM and made_by(node).split(".")[0] not in _OWN_OR_TORCHS:  # somebody else's, of that name
-        return Operation(name, Kind.UNKNOWN)
-    name = _canonical(name)
-    look = _AMBIGUOUS.get(name)
-    if look is not None:
-        return look(node, name, carriers)
-    kind = _KINDS.get(name, Kind.UNKNOWN)
-    return Operation(name, Kind.GATE if carriers > 1 and name in _BILINEAR else kind)
-
-
-def tells_all(node: Node) -> bool:
-    """Whether all nodes of a node's type, with as many carriers, are one operation."""
-    return type(node).__name__ != "CppFunction" and _canonical(node.name()) not in _AMBIGUOUS
-
-
-@lru_cache(maxsize=4096)
-def _canonical(node_name: str) -> str:
-    """Reduce a node's name to the canonical name of its operation.
-
-    >>> _canonical("MaxPool2DWithIndicesBackward0"), _canonical("torch::autograd::CopySlices")
-    ('max_pool2d', 'copy')
-    """
-    name = node_name.split("::")[-1]
-    if name != "CrossMapLRN2dBackward" and not re.search(r"Backwards?\d|^CopySlices$|^CopyBackwards$", name):
-        return _CUSTOM.get(name, name)  # a custom Function: what it is called says nothing of what it does
-    name = re.sub(r"Backwards?\d*$", "", name)
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-    name = re.sub(r"(?<=\d)_(?=[a-z](_|$))", "", name).removesuffix("_with_indices").strip("_")
-    while True:
-        known = _NODE_ALIASES.get(name) or _ALIASES.get(name, name)
-        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
-        if known in NAMES or not prefix:
-            break
-        name = name.removeprefix(prefix).strip("_")
-    if name.startswith("upsample_"):
-        return "interpolate"
-    return "scaled_dot_product_attention" if name.startswith("scaled_dot_product") else known
-
-
-_OWN_OR_TORCHS = (__name__.split(".")[0], "torch")
-_CUSTOM = {  # of our own Function, and of torch's: for module hooks, FSDP2 and DTensor, which bring numbers elsewhere
-    "EnteringBackward": "clone",
-    **dict.fromkeys(("BackwardHookFunctionBackward", "RegisterPostBackwardFunctionBackward"), "alias"),
-    **dict.fromkeys(("_FromTorchTensorBackward", "_ToTorchTensorBackward", "RedistributeBackward"), "alias"),
-}
-
-
-def _node_of_bounds(node: Node, name: str, carriers: int) -> Operation | Question:
-    if name == "threshold":
-        floor, ceiling = saved(node, "threshold"), None
-    elif name == "hardtanh":
-        floor, ceiling = saved(node, "min_val"), saved(node, "max_val")
-    else:
-        floor, ceiling = saved(node, "min"), saved(node, "max") if name == "clamp" else None
-    if carriers > 1 or (ceiling is not None and isinstance(ceiling, Tensor) and ceiling.numel() > 1):
-        return Operation(name, Kind.ACTIVATION)
-    bounds = [bound for bound in (floor, ceiling) if isinstance(bound, Tensor)]
-    yes, no = Operation(name, Kind.RECTIFIER), Operation(name, Kind.ACTIVATION)
-    if bounds and floor is not None:
-        zero = (torch.as_tensor(floor, device=bounds[0].device).detach() == 0).all()
-        return Question(
-            zero if ceiling is None else zero & (torch.as_tensor(ceiling, device=zero.device) > 0).all(), yes, no
-        )
-    return yes if floor is not None and floor == 0 and (ceiling is None or ceiling > 0) else no
-
-
-def _node_of_extreme(node: Node, name: str, carriers: int) -> Operation | Question:
-    if carriers > 1 or len(node.next_functions) < 2:
-        return Operation(name, Kind.GATE)
-    if name in ("minimum", "fmin", "min"):
-        return Operation(name, Kind.ACTIVATION)
-    zero = [(saved(node, operand).detach() == 0).all() for operand in ("self", "other")]
-    return Question(zero[0] | zero[1], Operation(name, Kind.RECTIFIER), Operation(name, Kind.ACTIVATION))
-
-
-_AMBIGUOUS: dict[str, Callable[[Node, str, int], Operation | Question]] = {
-    **dict.fromkeys(("threshold", "hardtanh", "clamp", "clamp_min"), _node_of_bounds),
-    **dict.fromkeys(("maximum", "fmax", "max", "minimum", "fmin", "min"), _node_of_extreme),
-}
+    if not isinstance(name, str) or not name:
+        raise InputError(f"expected the name of an operation, got {name!r}")
+    if not isinstance(kind, Kind):
+        raise InputError(f"expected a Kind for {name!r}, got {kind!r}")
+    if not isinstance(reads, Reads):
+        raise InputError(f"expected Reads for {name!r}, as those in deconv_attr.rules.reads, got {reads!r}")
+    if name in _ROWS:
+        raise InputError(f"expected a new operation, got {name!r}, which is listed as {_ROWS[name].kind.value}")
+    _ROWS[name] = Row((name,), kind, reads, either, by_call="::" in name)  # whatever nodes it leaves
+    for cache in _CACHES:
+        cache.cache_clear()

@@ -15,7 +15,7 @@ import torch
 from torch import Size, Tensor
 from torch.autograd.graph import Node
 
-from .operations import gathered
+from .arguments import gathered
 from .torch_private import saved
 
 __all__ = ["OVERLAPS", "Switches", "compact", "switches_of"]

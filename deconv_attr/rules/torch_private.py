@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch import __version__ as torch_version
 from torch.autograd.graph import Node
 
 from ..errors import ModelError
 
-__all__ = ["base_of", "defined_at", "is_view", "made_by", "saved", "saved_tensor", "trains", "version_of"]
+__all__ = [
+    "base_of",
+    "defined_at",
+    "is_view",
+    "made_by",
+    "remove_hook",
+    "saved",
+    "saved_tensor",
+    "trains",
+    "version_of",
+]
 
 
 def saved(node: Node, name: str) -> Any:
@@ -68,3 +78,14 @@ def defined_at(node: Node) -> str:
     """Return ``file:line`` of the forward function of a custom autograd Function, "" if it is none."""
     code = getattr(getattr(getattr(type(node), "_forward_cls", None), "forward", None), "__code__", None)
     return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def remove_hook(module: nn.Module, hook: object) -> None:
+    """Take a forward hook, or one before it, off a module, if it is there; the handle may have been lost to Ctrl-C."""
+    after = (module._forward_hooks, module._forward_hooks_with_kwargs, module._forward_hooks_always_called)
+    before = (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs)
+    for hooks, *options in (after, before):
+        for key in [key for key, each in list(hooks.items()) if each is hook]:
+            hooks.pop(key, None)
+            for table in options:
+                table.pop(key, None)

@@ -228,7 +228,7 @@ def _survey(
     except DryRunError as error:
         if or_run:
             with suppress(Exception):
-                return dry_run(model, [weight.new_zeros(shape)], layer=layer, dry=False)
+                return dry_run(model, [weight.new_zeros(shape)], layer=layer, or_run=True)
         raise ModelError(f"the model does not run on an input of shape {shape} without values: {error}") from error
 
 

@@ -10,12 +10,13 @@ import torch
 from torch import Size, Tensor, nn
 
 from ..attribution.base import leaves_of
-from ..engine.determinism import nondeterministic, refuse_training, rng_states
+from ..engine.attributes import modules_of, sharded
+from ..engine.copy_on_write import run_plainly
+from ..engine.determinism import nondeterministic, repeatable
 from ..engine.diagnosis import arrival, endings, lost_numbers
-from ..engine.dry_run import DryRunError, dry_run
+from ..engine.dry_run import DryRunError, dry_run, untaken_size
 from ..engine.layer_reader import LayerReader
 from ..engine.layers import Layer
-from ..engine.restore import modules_of, run_plainly, sharded
 from ..engine.signal_path import SignalPath, send
 from ..errors import DeconvError, InputError, ModelError, SignalError, reason
 from ..rules.tables import Table
@@ -27,7 +28,6 @@ from .selection import check_output
 __all__ = ["Arrival", "LayerGeometry", "LayerRunner", "Seed"]
 
 _MEMORY = 2**28  # bytes that one batch may take
-_ROWS = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +122,7 @@ class LayerRunner:
                 "signal, and here many go through one pass: use NeuronZFDeconv, or a model without fully_shard"
             )
         self._model, self._rules, self._layer, self._batch_size = model, rules, layer, batch_size
-        # Of a dry run's batch: a size that no other dimension is likely to have.
-        taken = {size for parameter in model.parameters() for size in parameter.shape}
-        self._rows = next((size for size in _ROWS if size not in taken), _ROWS[-1])
+        self._rows = untaken_size(model)
         self._geometries: dict[Size, LayerGeometry] = {}
         self._trials: dict[tuple[Size, Size], ReceptiveField | None] = {}
 
@@ -281,17 +279,15 @@ class LayerRunner:
             return self._run_once(image[None])
         layer = self._layer.resolve_call(len(runs))
         run = runs[(layer.call or 1) - 1]
-        if run.chance:
-            raise nondeterministic(run.chance)
+        if run.random:
+            raise nondeterministic(run.random)
         field = field_of(replace(run, layer=self._layer), batch.shape)
         crops = None if field.obstacle else Crops(field)
         return LayerGeometry(layer, field.shape, run.elements // self._rows, field, crops, run.calls, bool(run.mixed))
 
     def _run_once(self, batch: Tensor) -> LayerGeometry:
         """Learn from one image what can be learnt of a model that does not run dry."""
-        refuse_training(self._model)
-        dice = rng_states(batch.device)
-        output = self._forward(tap := LayerReader(self._layer), batch)
-        if not all(map(torch.equal, dice, rng_states(batch.device))):
-            raise nondeterministic("an operation on the way")
-        return LayerGeometry(tap.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * batch.numel())
+        reader = LayerReader(self._layer)
+        with repeatable(self._model, batch.device):
+            output = self._forward(reader, batch)
+        return LayerGeometry(reader.layer, tuple(output.shape[1:]), 4 * output.numel() + 16 * batch.numel())

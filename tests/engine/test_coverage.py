@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 from deconv_attr import GRADIENT, GUIDED_BACKPROP, Kind, ZFDeconv, coverage
-from deconv_attr.rules.operations import identify, operation_name
+from deconv_attr.rules.identify import identify, operation_name
 
 
 class Block(nn.Module):

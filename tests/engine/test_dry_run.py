@@ -79,7 +79,7 @@ def test_an_operation_that_reads_all_of_the_image_is_named_and_boxes_are_the_ima
     make, operation = GLOBAL[name]
     field = receptive_field(nn.Sequential(positive(make()), nn.Identity()), "1", SHAPE)
     assert operation in field.mixer
-    assert "test_survey.py:" in field.mixer or ("'0" in field.mixer and ".py" not in field.mixer)
+    assert "test_dry_run.py:" in field.mixer or ("'0" in field.mixer and ".py" not in field.mixer)
     assert field.obstacle != ""
     assert field.box(0, 0) == field.box(5, 7) == (0, 0, 12, 14)
 
@@ -592,10 +592,10 @@ def test_a_survey_lists_each_call_of_each_layer_with_its_shape():
 
 def test_chance_is_named_from_the_layer_on_where_it_is_thrown():
     model = nn.Sequential(conv(), nn.Dropout(), conv(), nn.BatchNorm2d(2))
-    chances = {run.layer.name: run.chance for run in dry_run(model, [torch.rand(1, *SHAPE)], reach=True)}
+    chances = {run.layer.name: run.random for run in dry_run(model, [torch.rand(1, *SHAPE)], reach=True)}
     assert chances["0"] == ""
     assert all("dropout" in chances[name] for name in "1 2 3".split())
-    assert all(run.chance == "" for run in dry_run(model.eval(), [torch.rand(1, *SHAPE)], reach=True))
+    assert all(run.random == "" for run in dry_run(model.eval(), [torch.rand(1, *SHAPE)], reach=True))
 
 
 CHANCE = {
@@ -616,7 +616,7 @@ CHANCE = {
 def test_every_way_to_throw_dice_is_named_and_leaves_the_dice_alone(name):
     model, dice = Of(CHANCE[name]), torch.get_rng_state()
     (run,) = dry_run(model, [torch.rand(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
-    assert "test_survey.py" in run.chance or "torchvision" in run.chance
+    assert "test_dry_run.py" in run.random or "torchvision" in run.random
     assert torch.equal(torch.get_rng_state(), dice) is False  # by the test's own torch.rand
     after = torch.get_rng_state()
     dry_run(model, [torch.empty(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
@@ -626,14 +626,14 @@ def test_every_way_to_throw_dice_is_named_and_leaves_the_dice_alone(name):
 def test_dropout_of_nothing_throws_no_dice():
     for drop in (nn.Dropout(0.0).train(), Of(lambda x: F.dropout(x, 0.0, True)), Of(lambda x: F.dropout2d(x, p=0.0))):
         (run,) = dry_run(drop, [torch.rand(1, *SHAPE)], layer=Layer("", drop), reach=True)
-        assert run.chance == ""
+        assert run.random == ""
 
 
 def test_attention_that_does_not_train_throws_no_dice():
     for training in (False, True):
         heads = nn.MultiheadAttention(2, 1, dropout=0.5, batch_first=True).train(training)
         (run,) = dry_run(Of(attention, heads), [torch.rand(1, *SHAPE)], layer=Layer("", heads), reach=True)
-        assert (run.chance != "") == training
+        assert (run.random != "") == training
 
 
 def test_further_arguments_of_the_model_are_given_and_left_alone():

@@ -26,7 +26,7 @@ from deconv_attr import (
 from deconv_attr.engine.forward_pass import ForwardPass
 from deconv_attr.errors import InputError, ModelError, RuleError
 from deconv_attr.rules import torch_private
-from deconv_attr.rules.tables import Rule
+from deconv_attr.rules.backward import Rule
 
 
 class Rectify(torch.autograd.Function):

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from deconv_attr import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage, project
+from deconv_attr.engine.copy_on_write import run_plainly
 from deconv_attr.engine.layer_reader import LayerReader
 from deconv_attr.engine.layers import find_layer
-from deconv_attr.engine.restore import run_plainly
 from deconv_attr.errors import ModelError, RuleError
 
 distributed = pytest.importorskip("torch.distributed")

@@ -429,7 +429,7 @@ NOISY = {
 @pytest.mark.parametrize("name", NOISY)
 def test_a_model_that_gives_other_values_in_each_run_is_refused(name, hook):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), NOISY[name](), nn.ReLU()).train()
-    with pytest.raises(ModelError, match=r"expected the model in eval mode: .* depends on chance"):
+    with pytest.raises(ModelError, match=r"expected the model in eval mode: .* is random"):
         project(with_a_hook_on(model) if hook else model, image(1, 3, 20, 20), "2", [(0, 1, 5, 5)])
 
 

@@ -4,7 +4,8 @@
 ``builtin`` has those that need not be made, ``missed`` says where Captum's take the gradient and say nothing.
 """
 
-from ...engine.third_party import eval_mode, to_the_end, without_dead_signals
+from ...engine.restore import eval_mode, without_dead_signals
+from ...engine.undo import to_the_end
 from .builtin import controls, default_methods, rule_tables
 from .method import Method, as_method, as_methods
 from .missed import captum_misses

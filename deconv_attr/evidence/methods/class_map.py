@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...engine.dry_run import DryRunError, dry_run, plainly_named, rectified_maps
+from ...engine.copy_on_write import run_plainly
+from ...engine.dry_run import dry_run, plainly_named, rectified_maps
 from ...engine.layer_reader import LayerReader
 from ...engine.layers import Layer
 from ...engine.meta_mode import LayerRun
-from ...engine.restore import run_plainly
 from ...errors import InputError
 
 __all__ = ["StartingLayer", "starting_layer"]
@@ -46,16 +46,13 @@ def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None)
         There is none, or the chosen one does not run, or several times.
     """
     image = inputs[:1]
-    try:
-        runs = dry_run(model, (image,), reach=True)
-    except DryRunError:
-        runs = dry_run(model, (image,), dry=False)
+    runs = dry_run(model, (image,), reach=True, or_run=True)
     if layer is not None:
         own = [run for run in runs if run.layer.module is layer.module]
         run = own[(layer.resolve_call(len(own)).call or 1) - 1]
         return StartingLayer(layer, _has_maps(run) and _is_read(model, image, runs, run))
     runs = plainly_named(runs)
-    dry = any(run.calls for run in runs)
+    dry = all(run.dry for run in runs)
     maps = [run for run in (rectified_maps(runs) if dry else runs) if _has_maps(run)]
     rectified = [run for run in maps if dry or _is_rectified(model, image, run)]
     for run in [*reversed(rectified), *reversed(runs)]:

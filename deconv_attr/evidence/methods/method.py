@@ -11,7 +11,7 @@ import torch
 from captum.attr import Attribution, LayerAttribution
 from torch import Tensor, nn
 
-from ...engine.third_party import contained
+from ...engine.restore import contained
 from ...errors import InputError
 
 __all__ = ["Explain", "Method", "as_method", "as_methods"]

@@ -7,24 +7,23 @@ about one size, by model and image size, and always the same images run together
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function
 
-from ...engine.determinism import nondeterministic, refuse_training, rng_states
-from ...engine.dry_run import DryRunError, dry_run, plainly_named, rectified_maps
+from ...engine.copy_on_write import run_plainly
+from ...engine.determinism import nondeterministic, repeatable
+from ...engine.dry_run import DryRunError, dry_run, plainly_named, rectified_maps, untaken_size
 from ...engine.layer_reader import LayerReached
 from ...engine.layers import Layer
 from ...engine.meta_mode import LayerRun
-from ...engine.restore import run_plainly
+from ...engine.module_hooks import ModuleHooks
 from ...errors import DeconvError, InputError, SignalError, reason
 from ...units.image_source import check_finite
 from ...units.selection import check_output
@@ -35,7 +34,6 @@ __all__ = ["Scan"]
 
 _LARGEST = {"cpu": 16}  # images of a block: with more, memory is slow; with less, the number of threads tells
 _MEMORY = 2**32  # bytes that a model computes from a block, most of them passing
-_ROWS = 13  # of a dry run's batch: a size that no other dimension is likely to have
 
 
 class Scan:
@@ -72,9 +70,9 @@ class Scan:
     def __init__(self, model: nn.Module, layers: Sequence[Layer] | None, k: int, image: Tensor) -> None:
         self._model, self._k = model, k
         self._dtype, self._device = image.dtype, image.device
-        runs = _surveyed(model, image)
+        runs = _layer_runs(model, image)
         chosen = _rectified(runs) if layers is None else [_run_of(layer, runs) for layer in layers]
-        self.block = _block(runs, chosen, image)
+        self.block = _block(model, runs, chosen, image)
         self._calls = {run.layer.label: run.layer for run in chosen}
         self.shapes = {run.layer.label: _shape(run) for run in chosen}
         self.tops = {
@@ -105,9 +103,10 @@ class Scan:
             if not waiting:
                 raise LayerReached
 
-        with ExitStack() as undo:
+        hooks = ModuleHooks()
+        with hooks, hooks:
             for name, layer in self._calls.items():
-                undo.callback(layer.module.register_forward_hook(_taker(name, layer.call or 1, take)).remove)
+                hooks.after(layer.module, _taker(name, layer.call or 1, take))
             self._run(images)
         if waiting:
             raise InputError(f"expected the layers to run for each image, {waiting} did not for image {numbers[0]}")
@@ -146,50 +145,39 @@ class Scan:
 
 
 def _taker(name: str, call: int, take: Any) -> Any:
-    """Make the forward hook that hands on what one call of a layer gives, in this thread only."""
-    runs, thread = 0, threading.get_ident()
+    """Return the forward hook that hands on what one call of a layer returns."""
+    runs = 0
 
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         nonlocal runs
-        if threading.get_ident() == thread:
-            runs += 1
-            if runs == call:
-                take(name, output)
+        runs += 1
+        if runs == call:
+            take(name, output)
 
     return hook
 
 
-def _surveyed(model: nn.Module, image: Tensor) -> list[LayerRun]:
-    """Learn which layers run."""
+def _layer_runs(model: nn.Module, image: Tensor) -> list[LayerRun]:
+    """Return the runs of all layers on an image; of a model that does not run dry, what one run tells."""
+    with suppress(DryRunError):
+        return dry_run(model, [image.expand(untaken_size(model), *image.shape)], reach=True)
     try:
-        return dry_run(model, [image.expand(_ROWS, *image.shape)], reach=True)
-    except DryRunError:
-        return _run_once(model, image)
-
-
-def _block(runs: Sequence[LayerRun], chosen: Sequence[LayerRun], image: Tensor) -> int:
-    """Say how many images may run together: a power of two, and one if the model mixes them or has not run dry."""
-    last = max(chosen, key=lambda run: run.elements)
-    if last.chance:
-        raise nondeterministic(last.chance)
-    if last.mixed or not runs[-1].calls:
-        return 1
-    whole = runs[-1].elements // _ROWS * image.element_size()  # of the whole model, whichever layers are chosen
-    fitting = min(max(_MEMORY // (whole + 1), 1), _LARGEST.get(image.device.type, 64))
-    return int(2 ** (fitting.bit_length() - 1))
-
-
-def _run_once(model: nn.Module, image: Tensor) -> list[LayerRun]:
-    """Learn from one image what can be learnt of a model that does not run dry."""
-    refuse_training(model)
-    dice = rng_states(image.device)
-    try:
-        runs = dry_run(model, [image[None]], dry=False)
+        with repeatable(model, image.device):
+            return dry_run(model, [image[None]], or_run=True)
     except RuntimeError as error:
         raise InputError(f"the model does not take an image of shape {tuple(image.shape)}: {reason(error)}") from error
-    if not all(map(torch.equal, dice, rng_states(image.device))):
-        raise nondeterministic("an operation on the way")
-    return runs
+
+
+def _block(model: nn.Module, runs: Sequence[LayerRun], chosen: Sequence[LayerRun], image: Tensor) -> int:
+    """Say how many images may run together: a power of two, and one if the model mixes them or has not run dry."""
+    last = max(chosen, key=lambda run: run.elements)
+    if last.random:
+        raise nondeterministic(last.random)
+    if last.mixed or not last.dry:
+        return 1
+    whole = runs[-1].elements // untaken_size(model) * image.element_size()  # whichever layers are chosen
+    fitting = min(max(_MEMORY // (whole + 1), 1), _LARGEST.get(image.device.type, 64))
+    return int(2 ** (fitting.bit_length() - 1))
 
 
 def _rectified(runs: Sequence[LayerRun]) -> list[LayerRun]:

@@ -8,8 +8,51 @@ read off it, and an element whose second interval leaves the image depends on wh
 All four are kept as (-first, last, -start, end), so that every union is a maximum.
 """
 
-from .call import ReadCall
+from .call import ReadCall, Reads, all_but_batch, dims_at, last_dim, normalized_dims, reads_all
+from .families import (
+    along,
+    extremes,
+    first_alone,
+    follow,
+    joined,
+    matrices,
+    mixes_examples,
+    moved,
+    numbers_in,
+    per_channel,
+    pointwise,
+    takes_rows,
+)
 from .intervals import Extent, Reach, pixels, whole_image
-from .rules import follow, mixes_examples
+from .windows import adaptive, interpolated, padded, transposed, window
 
-__all__ = ["Extent", "Reach", "ReadCall", "follow", "mixes_examples", "pixels", "whole_image"]
+__all__ = [
+    "Extent",
+    "Reach",
+    "ReadCall",
+    "Reads",
+    "adaptive",
+    "all_but_batch",
+    "along",
+    "dims_at",
+    "extremes",
+    "first_alone",
+    "follow",
+    "interpolated",
+    "joined",
+    "last_dim",
+    "matrices",
+    "mixes_examples",
+    "moved",
+    "normalized_dims",
+    "numbers_in",
+    "padded",
+    "per_channel",
+    "pixels",
+    "pointwise",
+    "reads_all",
+    "takes_rows",
+    "transposed",
+    "whole_image",
+    "window",
+]

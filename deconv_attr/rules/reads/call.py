@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..operations import tensors_in
+from ..arguments import tensors_in
 from .intervals import Extent, Reach, all_of, either
 
 __all__ = [
     "ReadCall",
-    "Rule",
+    "Reads",
     "all_but_batch",
     "dims_at",
     "entry",
@@ -41,8 +41,10 @@ class ReadCall:
         The tensors that it returned, of which only the shapes count.
     known : callable
         The reach of a tensor; None for a constant, which reads nothing.
-    place : callable
+    locate : callable
         What and where the call is, in words.
+    reads : Reads
+        What is known of the operation.
     """
 
     name: str
@@ -51,11 +53,12 @@ class ReadCall:
     kwargs: Mapping[str, Any]
     outputs: Sequence[Tensor]
     known: Callable[[Tensor], Reach | None]
-    place: Callable[[], str]
+    locate: Callable[[], str]
+    reads: Reads
 
     @cached_property
     def tensors(self) -> list[Tensor]:
-        """All tensors among the arguments."""
+        """The tensors among the arguments."""
         return tensors_in((self.args, self.kwargs))
 
     @cached_property
@@ -70,18 +73,37 @@ class ReadCall:
         return next((self.kwargs[name] for name in names if name in self.kwargs), default)
 
 
-Rule = Callable[[ReadCall], list[Reach]]
+@dataclass(frozen=True, eq=False)
+class Reads:
+    """How the elements of an operation's outputs read its operands: the column of the table of operations.
+
+    Parameters
+    ----------
+    rule : callable
+        ``rule(call)``: the reach of each output.
+    dims : callable or None
+        ``dims(call)``: the dimensions of which each element reads all, or along which elements change positions.
+    several : bool
+        Whether it may read the image by several arguments.
+    by_rows : bool
+        Whether a constant among the arguments may treat the examples of a batch differently.
+    """
+
+    rule: Callable[[ReadCall], list[Reach]]
+    dims: Callable[[ReadCall], Sequence[int]] | None = None
+    several: bool = False
+    by_rows: bool = False
 
 
 def reach_of(call: ReadCall, tensor: Tensor) -> Reach:
-    """Give the reach of an operand that has one."""
+    """Return the reach of an operand that has one."""
     reach = call.known(tensor)
     assert reach is not None
     return reach
 
 
 def union(call: ReadCall, rank: int) -> Reach:
-    """Unite what the operands read, broadcast to one rank; see whether a constant depends on the place."""
+    """Unite what the operands read, broadcast to one rank; a constant that changes with the position is an obstacle."""
     reaches = []
     for tensor in call.tensors:
         reach = call.known(tensor)
@@ -99,7 +121,7 @@ def union(call: ReadCall, rank: int) -> Reach:
 
 
 def _changes(constant: Tensor, extent: Extent) -> bool:
-    """Say whether a constant changes along a dimension in which the place in the image changes."""
+    """Whether a constant changes along a dimension in which the position in the image changes."""
     shared = [
         dim
         for dim in range(-min(constant.dim(), extent.bounds.dim() - 1), 0)
@@ -110,18 +132,18 @@ def _changes(constant: Tensor, extent: Extent) -> bool:
 
 def with_obstacle(reach: Reach, call: ReadCall) -> Reach:
     """Note the first call that makes a crop another image."""
-    return replace(reach, obstacle=reach.obstacle or call.place())
+    return replace(reach, obstacle=reach.obstacle or call.locate())
 
 
 def entry(value: Any, axis: int) -> int:
-    """Give one dimension's entry of an argument that may be a number for all."""
+    """Return one dimension's entry of an argument that may be a number for all."""
     if isinstance(value, (tuple, list)):
         return int(value[axis] if len(value) > 1 else value[0])
     return int(value)
 
 
 def dims_at(position: int, name: str = "dim", default: Any = None) -> Callable[[ReadCall], Sequence[int]]:
-    """Find the argument that names the dimensions; all of them where it is None."""
+    """Return a function that finds the argument that names the dimensions; all of them where it is None."""
 
     def dims(call: ReadCall) -> Sequence[int]:
         given = call.argument(position, name, "axis", default=default)
@@ -147,9 +169,12 @@ def all_but_batch(call: ReadCall) -> Sequence[int]:
     return range(1, call.source.dim())
 
 
-def reads_all(call: ReadCall) -> list[Reach]:
-    """Anything may have been read by anyone."""
+def _follow_all(call: ReadCall) -> list[Reach]:
     reaches = [reach for tensor in call.tensors if (reach := call.known(tensor)) is not None]
-    mixer = next((reach.mixer for reach in reaches if reach.mixer), "") or call.place()
+    mixer = next((reach.mixer for reach in reaches if reach.mixer), "") or call.locate()
     parts = list(zip(*(reach.extents for reach in reaches), strict=True))
     return [Reach(tuple(all_of(each, output.dim()) for each in parts), mixer) for output in call.outputs]
+
+
+reads_all = Reads(_follow_all, several=True)
+"""Every output element may read every input element: true of all operations, and all that is known of some."""

@@ -57,7 +57,7 @@ class Reach:
     mixer : str
         The first operation that mixed a whole axis of its input, "" if none did.
     obstacle : str
-        The first operation whose result depends on the size of the image, or on the place in it, "" if none did.
+        The first operation whose result depends on the size of the image, or on the position in it, "" if none did.
     """
 
     extents: tuple[Extent, ...]
@@ -66,22 +66,22 @@ class Reach:
 
 
 def arange_cpu(*span: int) -> Tensor:
-    """Count, whatever the default device is."""
+    """Return ``torch.arange`` in float64 on the CPU, whatever the default device is."""
     return torch.arange(*span, dtype=torch.float64, device="cpu")
 
 
 def pixels(shape: Sequence[int], axes: int) -> Reach:
-    """Give the reach of an image (..., *axes) itself: each pixel reads itself."""
+    """Return the reach of an image (..., *axes) itself: each pixel reads itself."""
     extents = []
     for axis in range(axes):
-        place = arange_cpu(shape[axis - axes])
-        across = place.view([-1 if dim - len(shape) == axis - axes else 1 for dim in range(len(shape))])
+        position = arange_cpu(shape[axis - axes])
+        across = position.view([-1 if dim - len(shape) == axis - axes else 1 for dim in range(len(shape))])
         extents.append(Extent(torch.stack([-across, across, -across, across]), 1.0))
     return Reach(tuple(extents))
 
 
 def whole_image(image: Reach, dims: int, mixer: str) -> Reach:
-    """Give the reach of a tensor with so many dimensions that reads all of an image."""
+    """Return the reach of a tensor with so many dimensions that reads all of an image."""
     return Reach(tuple(all_of([extent], dims) for extent in image.extents), mixer)
 
 
@@ -135,12 +135,12 @@ def read(
 def _take(bounds: Tensor, dim: int, table: Tensor) -> Tensor:
     at = table.nan_to_num().long().clamp(0, bounds.size(dim) - 1)
     taken = bounds.index_select(dim, at.flatten())
-    place = taken.dim() + dim
-    return taken.view(*taken.shape[:place], *at.shape, *taken.shape[place + 1 :])
+    axis = taken.dim() + dim
+    return taken.view(*taken.shape[:axis], *at.shape, *taken.shape[axis + 1 :])
 
 
 def advance_of(table: Tensor) -> float:
-    """How many elements further the next row of a table reads."""
+    """Return how many elements further the next row of a table reads."""
     first, last = table[0], table[-1]
     if bool(first.isnan().any() | last.isnan().any()):  # a transposed convolution has rows with gaps
         return float((last.nanmean() - first.nanmean()) / (len(table) - 1))
@@ -148,7 +148,7 @@ def advance_of(table: Tensor) -> float:
 
 
 def varies(reach: Reach, dim: int) -> bool:
-    """Say whether what is read changes along a dimension."""
+    """Whether what is read changes along a dimension."""
     return any(extent.bounds.size(dim) > 1 for extent in reach.extents)
 
 

@@ -14,20 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .call import ReadCall, Rule, entry, reach_of, with_obstacle
+from .call import ReadCall, Reads, entry, reach_of, with_obstacle
 from .intervals import Reach, advance_of, arange_cpu, over_channels, read, varies
 
-__all__ = [
-    "adaptive_window",
-    "interpolation_window",
-    "padded",
-    "strided_window",
-    "transposed_window",
-    "windowed",
-]
+__all__ = ["adaptive", "interpolated", "padded", "transposed", "window"]
 
 
-def windowed(geometry: Callable[[ReadCall, int, int, int], Tensor]) -> Rule:
+def _windowed(geometry: Callable[[ReadCall, int, int, int], Tensor]) -> Reads:
     """Each element reads a window of the last dimensions, given by a table of positions (elements, window).
 
     ``geometry(call, axis, before, after)`` makes the table of one dimension of `before` and then `after` elements;
@@ -55,17 +48,17 @@ def windowed(geometry: Callable[[ReadCall, int, int, int], Tensor]) -> Rule:
         extents = tuple(replace(extent, bounds=over_channels(extent.bounds, dims)) for extent in reach.extents)
         reach = replace(reach, extents=extents)
         if mixes:
-            reach = replace(reach, mixer=reach.mixer or call.place())
+            reach = replace(reach, mixer=reach.mixer or call.locate())
         elif resized:
             reach = with_obstacle(reach, call)
         # Where a maximum stood is counted from the image's corner, row by row.
         return [reach, *[with_obstacle(reach, call)] * (len(call.outputs) - 1)]
 
-    return rule
+    return Reads(rule)
 
 
-def strided_window(arguments: Sequence[str]) -> Callable[[ReadCall, int, int, int], Tensor]:
-    """Windows at a regular distance; `arguments` names those of the function in their order."""
+def window(arguments: Sequence[str]) -> Reads:
+    """Each element reads a window, at a regular distance; `arguments` names those of the function in their order."""
     positions = {name: position for position, name in enumerate(arguments)}
 
     def geometry(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
@@ -81,19 +74,19 @@ def strided_window(arguments: Sequence[str]) -> Callable[[ReadCall, int, int, in
         offset = arange_cpu(size) * dilation - entry(padding, axis)
         return arange_cpu(after)[:, None] * stride + offset
 
-    return geometry
+    return _windowed(geometry)
 
 
 def _leaves_alone(call: ReadCall, axis: int, before: int, after: int) -> bool:
-    """Recognise the many convolutions of size 1."""
+    """Whether a call is one of the many convolutions of size 1."""
     if not call.name.startswith("conv") or before != after or call.args[1].shape[2 + axis] != 1:
         return False
     stride, padding = call.argument(3, "stride", default=1), call.argument(4, "padding", default=0)
     return entry(stride, axis) == 1 and (isinstance(padding, str) or entry(padding, axis) == 0)
 
 
-def transposed_window(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
-    """Give the elements whose transposed filters reach each element; NaN in the gaps of a stride."""
+def _transposed_window(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
+    """Return the elements whose transposed filters reach each element; NaN in the gaps of a stride."""
     size = call.args[1].shape[2 + axis]
     stride, padding, _, _, dilation = (
         entry(call.argument(position, name, default=default), axis)
@@ -105,26 +98,26 @@ def transposed_window(call: ReadCall, axis: int, before: int, after: int) -> Ten
             (7, "dilation", 1),
         )
     )
-    place = (arange_cpu(after)[:, None] + padding - arange_cpu(size) * dilation) / stride
-    return torch.where(place == place.floor(), place, torch.nan)
+    element = (arange_cpu(after)[:, None] + padding - arange_cpu(size) * dilation) / stride
+    return torch.where(element == element.floor(), element, torch.nan)
 
 
-def adaptive_window(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
-    """Give the windows that share a dimension out among the elements."""
+def _adaptive_window(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
+    """Return the windows that share a dimension out among the elements."""
     begin = arange_cpu(after) * before // after
     end = -((arange_cpu(1, after + 1) * before).neg() // after)
-    place = begin[:, None] + arange_cpu(int((end - begin).max()))
-    return torch.where(place < end[:, None], place, torch.nan)
+    element = begin[:, None] + arange_cpu(int((end - begin).max()))
+    return torch.where(element < end[:, None], element, torch.nan)
 
 
-def interpolation_window(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
-    """Give the neighbours from which each element is interpolated."""
+def _interpolation_window(call: ReadCall, axis: int, before: int, after: int) -> Tensor:
+    """Return the neighbours from which each element is interpolated."""
     mode = call.argument(3, "mode", default="nearest")
     factor, of_the_sizes = call.argument(2, "scale_factor"), call.argument(5, "recompute_scale_factor", default=False)
     if call.argument(6, "antialias", default=False) or not (of_the_sizes or _is_whole(factor)):
         raise ValueError("a window that does not follow from the sizes")
     if mode == "area":
-        return adaptive_window(call, axis, before, after)
+        return _adaptive_window(call, axis, before, after)
     element = arange_cpu(after)
     if mode == "nearest":
         return (element * before / after).floor()[:, None]
@@ -142,13 +135,12 @@ def _is_whole(factor: Any) -> bool:
 
 
 def _windowed_dims(call: ReadCall) -> int:
-    """How many dimensions a window has: the digit in the operation's name, or all but batch and channels."""
+    """Return how many dimensions a window has: the digit in the operation's name, or all but batch and channels."""
     digits = [int(letter) for letter in call.name if letter in "123"]
     return digits[-1] if digits else call.source.dim() - 2
 
 
-def padded(call: ReadCall) -> list[Reach]:
-    """Let each element read one; in the padding nothing, or in other modes than zeros a copy."""
+def _padded(call: ReadCall) -> list[Reach]:
     source, widths = call.source, call.argument(1, "pad")
     mode = call.argument(2, "mode", default="constant") if call.name == "pad" else "constant"
     reach = reach_of(call, source)
@@ -159,9 +151,27 @@ def padded(call: ReadCall) -> list[Reach]:
         table = arange_cpu(-widths[2 * number], before + widths[2 * number + 1])[:, None]
         copies = None
         if mode != "constant":
-            place = arange_cpu(before).view(1, 1, -1)
-            copies = F.pad(place, tuple(widths[2 * number : 2 * number + 2]), mode=mode).view(-1, 1)
+            elements = arange_cpu(before).view(1, 1, -1)
+            copies = F.pad(elements, tuple(widths[2 * number : 2 * number + 2]), mode=mode).view(-1, 1)
         if min(widths[2 * number : 2 * number + 2]) < 0 and varies(reach, dim):
             reach = with_obstacle(reach, call)
         reach = read(reach, dim, before, table, len(reach.extents), copies=copies)
     return [reach]
+
+
+def _padded_dims(call: ReadCall) -> list[int]:
+    widths = call.argument(1, "pad")
+    return [-1 - number for number in range(len(widths) // 2) if any(widths[2 * number : 2 * number + 2])]
+
+
+transposed = _windowed(_transposed_window)
+"""Each element reads those whose transposed filters reach it."""
+
+adaptive = _windowed(_adaptive_window)
+"""Each element reads its share of a dimension."""
+
+interpolated = _windowed(_interpolation_window)
+"""Each element reads the neighbours from which it is interpolated."""
+
+padded = Reads(_padded, _padded_dims)
+"""Each element reads one; in the padding nothing, or in other modes than zeros a copy."""

@@ -18,39 +18,42 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["FOLDS", "SUMS", "WEIGHS", "factors_of", "is_function_of_sign"]
+__all__ = [
+    "Weighs",
+    "choice",
+    "extreme",
+    "factors_of",
+    "fill",
+    "index",
+    "is_function_of_sign",
+    "largest",
+    "product",
+    "total",
+]
 
-# Calls that may weigh single numbers; FOLDS give x and -x one value, after which a sum may rectify.
-FOLDS = frozenset("abs sqrt pow square float_power norm vector_norm maximum fmax max hypot where mul".split())
-SUMS = frozenset("add sub rsub".split())
-WEIGHS = (
-    frozenset(
-        """mul where masked_fill masked_select getitem setitem index_put addcmul einsum maximum minimum fmax fmin
-        max min amax amin aminmax topk sort kthvalue""".split()
-    )
-    | SUMS
-)
 _SAMPLE = 16  # numbers along each axis
 
 Pairs = list[tuple[Tensor, Tensor]]
 
+Weighs = Callable[[list[Tensor], Any, Any], Pairs]
+"""``weighs(operands, args, kwargs)``: the numbers that a call weighs, and the factors, in pairs."""
 
-def factors_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], whole: bool) -> Pairs:
+
+def factors_of(weighs: Weighs, args: Sequence[Any], kwargs: Mapping[str, Any], whole: bool) -> Pairs:
     """Return pairs of numbers and of the factors with which a call weighs them, as it seems, of one shape each.
 
     Parameters
     ----------
-    name, args, kwargs
-        The call, before it runs: it may write into its arguments.
+    weighs : callable
+        What is known of the operation.
+    args, kwargs
+        The call's, before it runs: it may write into them.
     whole : bool
         Whether to look at all numbers, or at a sample.
     """
-    look = _LOOKS.get(name)
-    if look is None:
-        return []
     with torch.no_grad():
         operands = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        pairs = look(operands, args, kwargs)
+        pairs = weighs(operands, args, kwargs)
         pairs = [(x, factor) for x, factor in pairs if x.shape == factor.shape and x.dtype.is_floating_point]
         return [(_seen(x, whole), _seen(factor, whole).to(x.dtype)) for x, factor in pairs]
 
@@ -91,7 +94,8 @@ def _seen(tensor: Tensor, whole: bool) -> Tensor:
 # --------------------------------------------------------------------- what each call weighs, and with what
 
 
-def _product(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+def product(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    """Return what products weigh: a signal, by what carries none."""
     return [
         (x, factor)
         for x in operands
@@ -100,33 +104,36 @@ def _product(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
     ]
 
 
-def _choice(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+def choice(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    """Return what ``where`` weighs: signals, by its condition."""
     condition = next((each for each in operands if each.dtype == torch.bool), operands[0])
     return [(x, condition) for x in operands if x.requires_grad and x.shape == condition.shape]
 
 
-def _fill(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+def fill(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    """Return what a fill weighs: a signal, by its mask."""
     x, mask = operands[:2] if len(operands) > 1 else (operands[0], operands[0])
     return [(x, mask)] if mask.dtype == torch.bool else []
 
 
-def _index(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
-    """x[mask] with a mask of x's own shape; of vectors such a mask chooses rows."""
-    index = args[1] if len(args) > 1 else ()
-    mask = index[0] if isinstance(index, (tuple, list)) and len(index) == 1 else index
+def index(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    """Return what ``x[mask]`` weighs, with a mask of x's own shape; of vectors such a mask chooses rows."""
+    key = args[1] if len(args) > 1 else ()
+    mask = key[0] if isinstance(key, (tuple, list)) and len(key) == 1 else key
     own = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == args[0].shape and mask.dim() > 1
     return [(args[0], mask)] if own else []
 
 
-def _extreme(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+def extreme(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    """Return what the larger or smaller of two signals weighs: each, by which it is; a constant is for the table."""
     if len(operands) != 2 or operands[0].shape != operands[1].shape:
-        return _largest(operands, args, kwargs)
-    one, other = operands  # a constant is for the table to judge
+        return largest(operands, args, kwargs)
+    one, other = operands
     return [(x, one > other) for x in operands] if one.requires_grad and other.requires_grad else []
 
 
-def _largest(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
-    """Take an extreme over a short dimension: which of two numbers is larger may follow from one of them alone."""
+def largest(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    """Return what an extreme over a short dimension weighs: which is larger may follow from one of them alone."""
     x = operands[0]
     dim = kwargs.get("dim", next((value for value in args[1:] if isinstance(value, (int, tuple, list))), None))
     if dim is None or not isinstance(dim, int) or x.dim() < 2 or x.shape[dim] > 4:
@@ -135,20 +142,10 @@ def _largest(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
     return [(one, one > other) for one in slabs for other in slabs if one is not other]
 
 
-def _sum(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+def total(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    """Return what a sum of x and |x| weighs: x, by whether both agree in sign."""
     if len(operands) != 2 or operands[0].shape != operands[1].shape:
         return []
     one, other = operands
     equal = torch.isclose(one.abs(), other.abs(), rtol=1e-3, atol=0).all()
     return [(x, ((one * other) > 0) & equal) for x in (one, other)]
-
-
-_LOOKS: dict[str, Callable[[list[Tensor], Any, Any], Pairs]] = {
-    **dict.fromkeys(("mul", "addcmul", "einsum"), _product),
-    **dict.fromkeys(("where",), _choice),
-    **dict.fromkeys(("masked_fill", "masked_select"), _fill),
-    **dict.fromkeys(("getitem", "setitem", "index_put"), _index),
-    **dict.fromkeys(("maximum", "minimum", "fmax", "fmin", "max", "min"), _extreme),
-    **dict.fromkeys(("amax", "amin", "aminmax", "topk", "sort", "kthvalue"), _largest),
-    **dict.fromkeys(SUMS, _sum),
-}

@@ -1,0 +1,205 @@
+"""What a forward pass assigns on a model is undone: buffers, plain attributes, and what is in lists and dicts there."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from functools import partial
+from operator import is_, itemgetter
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .undo import Undo
+
+__all__ = ["keep_attributes", "modules_of", "sharded", "undisturbed"]
+
+
+def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
+    """Have undone what a forward pass assigns on the model; compiled parts run eagerly.
+
+    That is buffers and plain attributes (``self.count = self.count + 1``, ``self.last = h``), what is in lists, dicts,
+    sets and deques that are such attributes, and the attributes of plain objects that are: a pass without values, or
+    one that ends at a layer, would leave them with tensors that are nobody's.
+
+    Parameters
+    ----------
+    modules : sequence of nn.Module
+        All of the model's.
+    undo : Undo
+        Where it is noted.
+    """
+    held: list[tuple[dict[str, Any], _Own, tuple[Any, ...]]] = []
+    tables: list[dict[str, Any]] = []
+    containers: list[Any] = []
+    exchanged, compiled = bool(sharded(modules)), False
+    for module in modules:
+        attributes = vars(module)
+        own = _OWN.get((type(module), len(attributes))) or _own(type(module), attributes)
+        try:
+            values = own.read(attributes)
+        except KeyError:  # another module of this type has as many, by other names
+            own = _own(type(module), attributes)
+            values = own.read(attributes)
+        held.append((attributes, own, values))
+        tables += (attributes["_buffers"],) if exchanged else (attributes["_parameters"], attributes["_buffers"])
+        kinds = (type(module), *map(type, values))
+        if kinds in _PLAIN:
+            continue
+        searched = [value for value in values[2:] if not _is_simple(value)]
+        containers += _containers_in(searched)
+        compiled = compiled or _is_compiled(module)
+        if not searched and type(module).__module__.startswith("torch.nn.modules."):  # whose tuples are of numbers
+            _PLAIN.add(kinds)
+    containers += filter(None, tables)
+    contents = [(each, _contents(each)) for each in containers]
+    undo.later(partial(_put_all_back, held, contents, [table for table in tables if not table]))
+    if compiled:
+        eagerly = torch.compiler.set_stance("force_eager")
+        undo.later(lambda: eagerly.__exit__(None, None, None))
+        eagerly.__enter__()
+
+
+class _Own(NamedTuple):
+    """The attributes of a module but for torch's machinery."""
+
+    names: tuple[str, ...]
+    read: Callable[[dict[str, Any]], tuple[Any, ...]]  # all at once
+    total: int  # with the machinery
+
+
+def _own(kind: type, attributes: dict[str, Any]) -> _Own:
+    names = ("_modules", "_buffers", *(name for name in attributes if name not in _MACHINERY))
+    own = _Own(names, itemgetter(*names), len(attributes))
+    if len(_OWN) < _MANY:  # classes that are defined again and again are not all to be held
+        _OWN[kind, len(attributes)] = own
+    return own
+
+
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """Return a model's modules, each once, as ``model.modules()`` does, in a tenth of the time."""
+    found: dict[int, nn.Module] = {}
+    stack = [model]
+    while stack:
+        module = stack.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            stack += [child for child in module._modules.values() if child is not None]
+    return list(found.values())
+
+
+def sharded(modules: Sequence[nn.Module]) -> list[Any]:
+    """Return those modules whose parameters FSDP2 exchanges as they run; ``reshard`` on each puts back what was there.
+
+    Its parameters are not for us to put back, for FSDP2 knows which of them are in their places.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # importing it takes long
+    kind = getattr(fsdp, "FSDPModule", None)
+    return [] if kind is None else [module for module in modules if isinstance(module, kind)]
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Undo what a forward pass assigns on the model: see :func:`keep_attributes`."""
+    undo, modules = Undo(), modules_of(model)
+    with undo, undo:
+        for module in sharded(modules):
+            undo.later(module.reshard)
+        keep_attributes(modules, undo)
+        yield
+
+
+def _put_all_back(held: Iterable[Any], containers: Iterable[tuple[Any, Any]], empty: list[dict[str, Any]]) -> None:
+    for attributes, own, values in held:
+        if len(attributes) != own.total or not _are(attributes, own, values):
+            for name in attributes.keys() - _MACHINERY - set(own.names):
+                attributes.pop(name, None)
+            attributes.update(zip(own.names, values, strict=True))
+    for container, contents in containers:
+        _put_back(container, contents)
+    if any(empty):
+        for table in empty:
+            table.clear()
+
+
+def _are(attributes: dict[str, Any], own: _Own, values: tuple[Any, ...]) -> bool:
+    try:
+        return all(map(is_, own.read(attributes), values))
+    except KeyError:
+        return False
+
+
+_MACHINERY = frozenset(vars(nn.Module())) - {"training"}  # what torch itself keeps on a module
+_MANY = 4096
+_OWN: dict[tuple[type, int], _Own] = {}  # by the module's type and how many attributes it has
+_PLAIN: set[tuple[type, ...]] = set()  # torch's own modules without containers, by the types of their attributes
+_NUMBERS = frozenset({bool, int, float, str, type(None)})
+_CONTAINERS = (list, dict, set, deque)
+_SEARCHED = (*_CONTAINERS, tuple)
+_SHARED = (nn.Module, Tensor, type, ModuleType, FunctionType, MethodType, Enum)
+
+
+def _containers_in(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield the containers among some values, those within them, and the attributes of plain objects, each once."""
+    seen: set[int] = set()
+    values = [vars(value) if _is_plain(value) else value for value in values]
+    waiting = [value for value in values if isinstance(value, _SEARCHED)]
+    while waiting:
+        container = waiting.pop()
+        if id(container) not in seen:
+            seen.add(id(container))
+            if isinstance(container, _CONTAINERS):
+                yield container
+            # A list, for another thread may be writing.
+            items = list(container.values() if isinstance(container, dict) else container)
+            waiting += [item for item in items if isinstance(item, _SEARCHED)]
+
+
+def _is_simple(value: Any) -> bool:
+    """Whether a value holds nothing that could change: most attributes of modules."""
+    kind = type(value)
+    return kind in _NUMBERS or (kind is tuple and _NUMBERS.issuperset(map(type, value)))
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether a value is an object with attributes of its own, and none of those that belong to all."""
+    return hasattr(value, "__dict__") and not isinstance(value, (*_SEARCHED, *_SHARED))
+
+
+def _contents(table: Any) -> Any:
+    return dict(table) if isinstance(table, dict) else set(table) if isinstance(table, set) else list(table)
+
+
+def _put_back(table: Any, entries: Any) -> None:
+    """Restore the contents of a container; a dict entry by entry, for another thread may be reading it."""
+    if isinstance(table, set):
+        table.intersection_update(entries)
+        table.update(entries)
+        return
+    same = len(table) == len(entries) and all(map(is_, table, entries))
+    if not isinstance(table, dict):
+        if not same:
+            table.clear()
+            table.extend(entries)
+        return
+    if same and all(map(is_, table.values(), entries.values())):
+        return
+    for key in table.keys() - entries.keys():
+        table.pop(key, None)
+    for key, value in entries.items():
+        if table.get(key, entries) is not value:
+            table[key] = value
+    if list(table) != list(entries):
+        for key, value in entries.items():
+            table.pop(key, None)
+            table[key] = value
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    # Not by hasattr, which takes long on a module.
+    return "_orig_mod" in module._modules or vars(module).get("_compiled_call_impl") is not None
