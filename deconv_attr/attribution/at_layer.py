@@ -17,10 +17,10 @@ from ..engine.signal_path import SignalPath, send
 from ..errors import InputError
 from ..rules.arguments import tensors_in
 from ..rules.tables import DECONVNET, Table, choose
-from .base import explain, leaves_of
+from .base import SINGLE_UNIT, CaptumAttribution, as_tuple, explain, leaves_of
 from .batches import batches, of_examples, target_of
-from .inputs import Selector, check_inputs, check_model, first_signal, select_scores, select_units
-from .zf_deconv import SINGLE_UNIT, CaptumAttribution, as_tuple
+from .inputs import check_inputs, check_model
+from .targets import Selector, first_signal, select_scores, select_units
 
 __all__ = ["LayerZFDeconv", "NeuronZFDeconv"]
 

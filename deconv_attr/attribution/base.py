@@ -1,22 +1,44 @@
-"""Sends the signals of all examples down a model, part by part, and judges what arrives."""
+"""What the three classes share: Captum's interface, and sending the signals of all examples, part by part."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
+from captum.attr import Attribution
 from torch import Tensor, nn
 
 from ..engine.coverage import Coverage
-from ..engine.diagnosis import arrival, endings, faint_examples, lost_numbers, some
+from ..engine.diagnosis import arrival, faint_examples, first_few, where_signals_died
 from ..engine.signal_path import SignalPath
-from ..errors import DeadSignalWarning, SignalError, TargetError
+from ..errors import DeadSignalWarning, TargetError
 from ..rules.tables import Table
 from .batches import Gathered
 
-__all__ = ["explain", "leaves_of"]
+__all__ = ["SINGLE_UNIT", "CaptumAttribution", "as_tuple", "explain", "leaves_of"]
+
+SINGLE_UNIT = (
+    "Start from a single unit instead, as the paper does: "
+    "NeuronZFDeconv(model, layer).attribute(inputs, neuron_selector=feature_map), or project(...)."
+)
 
 Send = Callable[[SignalPath, slice], tuple[Tensor, ...]]
+
+
+class CaptumAttribution(Attribution):
+    """The parts of Captum's interface that all three classes share."""
+
+    @classmethod
+    def get_name(cls) -> str:
+        """Return the method's name in Captum's reports."""
+        return cls.__name__
+
+    def attribute_future(self) -> None:
+        """Refuse: there is no asynchronous version."""
+        raise NotImplementedError(f"attribute_future is not implemented for {self.get_name()}")
 
 
 def explain(
@@ -59,54 +81,56 @@ def explain(
     count = parts[-1].stop
     gathered, calls, dead, weak = Gathered(count), None, dict[str, list[int]](), list[int]()
     for examples in parts:
-        try:
-            path = SignalPath(model, rules, traced=traced and calls is None, pack=pack)
-            with path, path:
-                signals = send(path, examples)
-        except TargetError as error:
-            if len(parts) == 1:
-                raise
-            raise TargetError(f"of the examples {examples.start} to {examples.stop - 1}: {error}") from error
+        path = SignalPath(model, rules, traced=traced and calls is None, pack=pack)
+        with path, path, _naming(examples, of_parts=len(parts)):
+            signals = send(path, examples)
         rows = examples.stop - examples.start
         silent, finite = arrival(tuple(signal.detach() for signal in signals), rows)
-        for place, ended in _endings(model, rules, examples, send, silent, finite).items():
-            dead.setdefault(place, []).extend(examples.start + example for example in ended)
+        died = where_signals_died(model, rules, partial(_send_again, send, examples), silent, rows, finite)
+        for location, ended in died.items():
+            dead.setdefault(location, []).extend(examples.start + example for example in ended)
         if path.in_float16:
             found = {*silent, *faint_examples(signals, rows)}
             weak += [examples.start + example for example in sorted(found)]
         gathered.add(signals, examples)
         calls = path.calls if calls is None else calls
+    notes = _notes(dead, weak, count, advice)
+    for note in notes:
+        warnings.warn(note, DeadSignalWarning, stacklevel=4)
+    return gathered.tensors, Coverage(calls or (), notes)
+
+
+def _send_again(send: Send, examples: slice, path: SignalPath) -> tuple[Tensor, ...]:
+    return send(path, examples)
+
+
+@contextmanager
+def _naming(examples: slice, of_parts: int) -> Iterator[None]:
+    """Name the examples of a part in the errors of targets, which count from its first."""
+    try:
+        yield
+    except TargetError as error:
+        if of_parts == 1:
+            raise
+        raise TargetError(f"of the examples {examples.start} to {examples.stop - 1}: {error}") from error
+
+
+def _notes(dead: Mapping[str, list[int]], weak: list[int], count: int, advice: str) -> list[str]:
+    """Return what is said of maps that are zero, and of those that float16 may have weakened."""
     notes = [
-        f"The signal died for {_listed(which, count)}, their maps are zero: {place}. {advice}"
-        for place, which in dead.items()
+        f"The signal died for {_listed(which, count)}, their maps are zero: {location}. {advice}"
+        for location, which in dead.items()
     ]
     if weak:
         notes.append(
             f"The signal of {_listed(weak, count)} is so weak that float16, in which a part of the model ran, may have "
             "lost some of it, as all that is below 6e-8: use bfloat16 or float32."
         )
-    for note in notes:
-        warnings.warn(note, DeadSignalWarning, stacklevel=4)
-    return gathered.tensors, Coverage(calls or (), notes)
-
-
-def _endings(
-    model: nn.Module, rules: Table, examples: slice, send: Send, dead: list[int], finite: bool
-) -> dict[str, list[int]]:
-    """Say where signals died, if any did; refuse those that are no numbers."""
-    count = examples.stop - examples.start
-    if finite and not dead:
-        return {}
-    watched = SignalPath(model, rules, watch=True)
-    with watched, watched:
-        send(watched, examples)
-    if not finite:
-        raise SignalError(lost_numbers(watched.culprit))
-    return endings(dead, count, watched.rectified)
+    return notes
 
 
 def _listed(examples: list[int], count: int) -> str:
-    return f"{len(examples)} of {count} examples ({some(examples)})"
+    return f"{len(examples)} of {count} examples ({first_few(examples)})"
 
 
 def leaves_of(tensors: Iterable[Tensor], connected: bool = False) -> tuple[Tensor, ...]:
@@ -125,3 +149,10 @@ def leaves_of(tensors: Iterable[Tensor], connected: bool = False) -> tuple[Tenso
         else (tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_()
         for tensor in tensors
     )
+
+
+def as_tuple(arguments: Any) -> tuple[Any, ...]:
+    """Return a model's further arguments as a tuple."""
+    if arguments is None:
+        return ()
+    return arguments if isinstance(arguments, tuple) else (arguments,)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from captum.attr import Attribution, GradientAttribution
+from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
@@ -25,24 +25,12 @@ from ..engine.diagnosis import arrival
 from ..engine.signal_path import SignalPath, send
 from ..errors import TargetError
 from ..rules.tables import DECONVNET, Table, check_table, choose
-from .base import explain, leaves_of
+from .base import SINGLE_UNIT, CaptumAttribution, as_tuple, explain, leaves_of
 from .batches import batches, of_examples, target_of
-from .inputs import Target, check_inputs, check_model, select_scores
+from .inputs import check_inputs, check_model
+from .targets import Target, select_scores
 
-__all__ = ["SINGLE_UNIT", "CaptumAttribution", "ZFDeconv", "as_tuple", "coverage"]
-
-
-class CaptumAttribution(Attribution):
-    """What every method answers to Captum."""
-
-    @classmethod
-    def get_name(cls) -> str:
-        """Name the method in Captum's reports."""
-        return cls.__name__
-
-    def attribute_future(self) -> None:
-        """Refuse: there is no asynchronous version."""
-        raise NotImplementedError(f"attribute_future is not implemented for {self.get_name()}")
+__all__ = ["ZFDeconv", "coverage"]
 
 
 class ZFDeconv(CaptumAttribution, GradientAttribution):
@@ -196,12 +184,6 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
         return maps if isinstance(inputs, tuple) else maps[0]
 
 
-SINGLE_UNIT = (
-    "Start from a single unit instead, as the paper does: "
-    "NeuronZFDeconv(model, layer).attribute(inputs, neuron_selector=feature_map), or project(...)."
-)
-
-
 def signal_to_inputs(
     forward_fn: Callable[..., Any],
     inputs: tuple[Tensor, ...],
@@ -255,10 +237,3 @@ def coverage(
     with path, path:
         path.run(model, leaves_of(tensors), others)
     return path.report(["No rectifier ran: the map would be the plain gradient."] if path.lacks_rectifier else [])
-
-
-def as_tuple(arguments: Any) -> tuple[Any, ...]:
-    """Give a model's further arguments as a tuple."""
-    if arguments is None:
-        return ()
-    return arguments if isinstance(arguments, tuple) else (arguments,)

@@ -1,22 +1,19 @@
-"""What arrived at the inputs: is it a number, did it live, and if not, where did it end."""
+"""What arrived at the inputs: is it a number, did it live, and if not, where did it die."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..errors import SignalError
 from ..rules.arguments import gathered
+from ..rules.tables import Table
 from .coverage import Call
+from .signal_path import SignalPath
 
-__all__ = ["arrival", "endings", "faint_examples", "lost_numbers", "some"]
-
-
-def lost_numbers(culprit: Call | None) -> str:
-    """Say from which call on the signal is no number."""
-    where = f"from {culprit.place} on" if culprit is not None else "somewhere in the model"
-    return f"the signal is NaN or infinite {where}: look at the weights and activations there"
+__all__ = ["arrival", "faint_examples", "first_few", "where_signals_died"]
 
 
 def arrival(signals: tuple[Tensor, ...], count: int) -> tuple[list[int], bool]:
@@ -39,12 +36,12 @@ def arrival(signals: tuple[Tensor, ...], count: int) -> tuple[list[int], bool]:
 
 
 def _maps(signals: tuple[Tensor, ...], count: int) -> list[Tensor]:
-    """Give the signals that have one map for each example, (N, numbers) each."""
+    """Return the signals that have one map for each example, (N, numbers) each."""
     return [signal.reshape(count, -1) for signal in signals if signal.dim() > 0 and len(signal) == count]
 
 
 def faint_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
-    """Find the examples whose maps, but not all zero, have no value of which float16 has more digits than bfloat16.
+    """Return the examples whose maps, not all zero, have no value of which float16 has more digits than bfloat16.
 
     Parameters
     ----------
@@ -60,25 +57,50 @@ def faint_examples(signals: tuple[Tensor, ...], count: int) -> list[int]:
     return faint
 
 
-def endings(examples: Sequence[int], count: int, rectified: list[Call]) -> dict[str, list[int]]:
-    """Say where signals died.
+def where_signals_died(
+    model: nn.Module,
+    rules: Table,
+    send: Callable[[SignalPath], object],
+    dead: Sequence[int],
+    count: int,
+    finite: bool,
+    narrow: bool = False,
+) -> dict[str, list[int]]:
+    """Send signals once more, watched, and return where they died.
 
     Parameters
     ----------
-    examples : sequence of int
-        Those whose signals did, of `count`.
-    rectified : list of Call
-        The rectifiers in the order in which the signals came to them.
+    model, rules, narrow
+        As for :class:`SignalPath`.
+    send : callable
+        ``send(path)`` runs the model on `count` examples and sends their signals.
+    dead : sequence of int
+        The examples whose signals did.
+    finite : bool
+        Whether all signals were numbers.
 
     Returns
     -------
     dict of str to list of int
-        The examples by the place, in words.
+        The examples by the location, in words.
+
+    Raises
+    ------
+    SignalError
+        They were not; the error names the call from which on.
     """
-    places: dict[str, list[int]] = {}
-    for example in examples:
-        places.setdefault(_last_seen(example, count, rectified), []).append(example)
-    return places
+    if finite and not dead:
+        return {}
+    watched = SignalPath(model, rules, watch=True, narrow=narrow)
+    with watched, watched:
+        send(watched)
+    if not finite:
+        where = "somewhere in the model" if watched.culprit is None else f"from {watched.culprit.place} on"
+        raise SignalError(f"the signal is NaN or infinite {where}: look at the weights and activations there")
+    found: dict[str, list[int]] = {}
+    for example in dead:
+        found.setdefault(_last_seen(example, count, watched.rectified), []).append(example)
+    return found
 
 
 def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
@@ -93,6 +115,6 @@ def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
     return f"it was lost at or above {unlike[-1].place}" if unlike else "it reached no rectifier"
 
 
-def some(numbers: list[int]) -> str:
-    """List the first few of many numbers."""
+def first_few(numbers: list[int]) -> str:
+    """Return the first few of many numbers, as text."""
     return ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")

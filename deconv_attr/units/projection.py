@@ -21,7 +21,7 @@ from torch import Size, Tensor, nn
 from tqdm import tqdm
 
 from ..attribution.inputs import check_model
-from ..engine.diagnosis import some
+from ..engine.diagnosis import first_few
 from ..engine.layers import find_layer
 from ..errors import DeadSignalWarning, InputError
 from ..rules.tables import DECONVNET, Table, choose
@@ -211,7 +211,7 @@ def _warn_of_dead(done: Sequence[Done]) -> None:
             died[unit.ending].append(number)
     for place, numbers in died.items():
         warnings.warn(
-            f"The signal died for {len(numbers)} of {len(done)} units ({some(numbers)}), their projections are "
+            f"The signal died for {len(numbers)} of {len(done)} units ({first_few(numbers)}), their projections are "
             f"zero: {place}. Choose other units, or a layer further down.",
             DeadSignalWarning,
             stacklevel=3,

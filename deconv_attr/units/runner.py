@@ -13,12 +13,12 @@ from ..attribution.base import leaves_of
 from ..engine.attributes import modules_of, sharded
 from ..engine.copy_on_write import run_plainly
 from ..engine.determinism import nondeterministic, repeatable
-from ..engine.diagnosis import arrival, endings, lost_numbers
+from ..engine.diagnosis import arrival, where_signals_died
 from ..engine.dry_run import DryRunError, dry_run, untaken_size
 from ..engine.layer_reader import LayerReader
 from ..engine.layers import Layer
 from ..engine.signal_path import SignalPath, send
-from ..errors import DeconvError, InputError, ModelError, SignalError, reason
+from ..errors import DeconvError, InputError, ModelError, reason
 from ..rules.tables import Table
 from .crops import Crops
 from .image_source import ImageSource, check_finite
@@ -209,24 +209,25 @@ class LayerRunner:
     def _where_lost(
         self, geometry: LayerGeometry, batch: Tensor, starts: Sequence[Seed], values: Tensor, signal: Tensor
     ) -> dict[int, str]:
-        """Say for the examples whose signals died where they did; refuse signals that are no numbers."""
+        """Return where signals died, by example; refuse signals that are no numbers."""
         found, finite = arrival((signal,), len(batch))
-        dead = set(found)
         silent = {start.example for start, value in zip(starts, values.tolist(), strict=True) if not value}
-        places = dict.fromkeys(dead & silent, "their activation is 0")
-        again = [start for start in starts if start.example in dead - silent or not finite]
-        if again:
-            examples = [start.example for start in again]
-            watched = SignalPath(self._model, self._rules, narrow=True, watch=True)
-            with watched, watched:
-                leaf, output = self._run(watched, geometry, batch[examples])
-                values = _start(output, [replace(start, example=number) for number, start in enumerate(again)])
-                send(values, [leaf], values.detach().where(values.isfinite(), 1.0))
-            if not finite:
-                raise SignalError(lost_numbers(watched.culprit))
-            for place, numbers in endings(range(len(again)), len(again), watched.rectified).items():
-                places |= {examples[number]: place for number in numbers}
-        return places
+        lost = dict.fromkeys(silent.intersection(found), "their activation is 0")
+        again = [start for start in starts if start.example in {*found} - silent or not finite]
+        if not again:
+            return lost
+        examples = [start.example for start in again]
+
+        def send_again(path: SignalPath) -> None:
+            leaf, output = self._run(path, geometry, batch[examples])
+            values = _start(output, [replace(start, example=number) for number, start in enumerate(again)])
+            send(values, [leaf], values.detach().where(values.isfinite(), 1.0))
+
+        count = len(again)
+        died = where_signals_died(self._model, self._rules, send_again, range(count), count, finite, narrow=True)
+        for location, numbers in died.items():
+            lost |= {examples[number]: location for number in numbers}
+        return lost
 
     def batch(self, geometry: LayerGeometry, share: float, item: Tensor) -> int:
         """Say how many examples run at once, each with a share of the whole image's pixels."""

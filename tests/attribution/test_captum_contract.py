@@ -659,7 +659,7 @@ def test_torchscript_is_refused_as_a_whole_and_in_a_part(compile_it):
 def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(argument):
     model = chain()
     for explain in (ZFDeconv, lambda model, **choice: LayerZFDeconv(model, model.fc, **choice)):
-        with pytest.raises(InputError, match=rf"{argument} must be one of '.*', '.*', not 'maybe'"):
+        with pytest.raises(InputError, match=rf"expected {argument} as one of '.*', '.*', got 'maybe'"):
             explain(model, **{argument: "maybe"})
 
 

@@ -240,7 +240,7 @@ BAD = {  # layer, units, options; the error and what it says
     "expected without positions": (LAYER, [1], {"expected": torch.ones(1)}, InputError, ("positions", "1 numbers")),
     "expected as words": (LAYER, UNIT, {"expected": ["one"]}, InputError, ("'one'",)),
     "batch size 0": (LAYER, UNIT, {"batch_size": 0}, InputError, ("at least 1", "got 0")),
-    "unknown choice": (LAYER, UNIT, {"overlap": "max"}, InputError, ("overlap must be one of", "'max'")),
+    "unknown choice": (LAYER, UNIT, {"overlap": "max"}, InputError, ("expected overlap as one of", "'max'")),
     "unknown keyword": (LAYER, UNIT, {"overlapping": "sum"}, (InputError, TypeError), ("overlapping",)),
     "NaN": (LAYER, UNIT, {"images": [nan_at(IMAGES[0])]}, InputError, ("image 0 finite", "NaN")),
     "integers": (LAYER, UNIT, {"images": IMAGES[0][None].long()}, InputError, ("floating point", "torch.int64")),

@@ -11,7 +11,7 @@ from captum.attr import GuidedBackprop, Saliency
 from torch import Tensor, nn
 
 from ...attribution.at_layer import NeuronZFDeconv
-from ...attribution.inputs import Selector
+from ...attribution.targets import Selector
 from ...attribution.zf_deconv import ZFDeconv
 from ...engine.layers import find_layer
 from ...errors import DeconvError
