@@ -16,13 +16,20 @@ localisation       does it lie on the object, where that is known?
 from .bootstrap import Estimate, estimate
 from .checks import CHECKS, Case, Check, Curve, Finding, chosen_checks
 from .comparison import Comparison
-from .correlation import pearson, spearman
 from .faithfulness import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
 from .inputs import compare
 from .localisation import check_masks, mask_share, pointing_game
 from .methods import Method, captum_misses, controls, default_methods, rule_tables
 from .randomisation import Randomisation, parameter_randomisation
-from .similarity import edge_similarity, input_recovery, is_zero, method_agreement, target_sensitivity
+from .similarity import (
+    edge_similarity,
+    input_recovery,
+    is_zero,
+    method_agreement,
+    pearson,
+    spearman,
+    target_sensitivity,
+)
 from .table import Cell, Failure, ResultTable
 from .verdicts import verdict
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import bootstrap
 from torch import Tensor
 
 __all__ = ["RESAMPLES", "Estimate", "estimate"]
 
 RESAMPLES = 2_000
-LEVEL = 95  # percent
+LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ def estimate(values: Tensor, seed: int = 0) -> Estimate:
     count, total = len(known), len(numbers)
     if count < 2:
         return Estimate(float(known[0]) if count else np.nan, np.nan, np.nan, count, total)
-    drawn = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
-    low, high = np.percentile(known[drawn].mean(1), [50 - LEVEL / 2, 50 + LEVEL / 2])
+    drawn = bootstrap(
+        (known,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    low, high = drawn.confidence_interval
     return Estimate(float(known.mean()), float(low), float(high), count, total)

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from ..engine.restore import run_plainly
 from ..errors import InputError
-from .correlation import spearman
 from .methods import as_method, to_the_end, without_dead_signals
+from .similarity import spearman
 
 __all__ = ["Randomisation", "cascade", "parameter_randomisation"]
 
