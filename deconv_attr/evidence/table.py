@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
+from tabulate import tabulate
+
 from ..errors import InputError, nearest
 from ..visualize.html import ReportCell, ReportTable
 from .bootstrap import Estimate
@@ -88,9 +90,8 @@ class ResultTable:
 
     def to_markdown(self) -> str:
         """Return the table in Markdown, for a README."""
-        lines = [self.header, ["---"] * len(self.header), *([text(cell) for cell in row] for row in self.rows)]
-        plain = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-        return "\n".join(f"| {' | '.join(line)} |" for line in plain)
+        header, *rows = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in self._texts())
+        return _tabulated(rows, header, "github")
 
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame``: of a mean over images its mean, of an error its text.
@@ -119,23 +120,27 @@ class ResultTable:
         return "\n".join([*shown, *([""] if below else []), *below])
 
     def _lines(self) -> list[str]:
-        cells = [list(self.header), *([text(cell) for cell in row] for row in self.rows)]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(self.header))]
-        return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+        return _tabulated(self._texts(), (), "plain").split("\n")
+
+    def _texts(self) -> list[list[str]]:
+        """Return the header and the rows as they are read."""
+        return [list(self.header), *([text(cell) for cell in row] for row in self.rows)]
 
     def _repr_html_(self) -> str:
-        """Show the table in a notebook."""
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(text(cell))}</td>" for cell in row) + "</tr>" for row in self.rows
-        )
+        """Return the table for a notebook."""
+        header, *rows = self._texts()
         legend = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>" for name, what in self.legend.items())
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><dl>{legend}</dl>"
+        return _tabulated(rows, header, "html") + f"<dl>{legend}</dl>"
 
     def _place(self, column: str) -> int:
         if column not in self.header:
             raise InputError(f"the table has no column {column!r}{nearest(column, self.header)}")
         return list(self.header).index(column)
+
+
+def _tabulated(rows: Sequence[Sequence[str]], header: Sequence[str], style: str) -> str:
+    drawn: str = tabulate(rows, header, tablefmt=style, disable_numparse=True)
+    return drawn
 
 
 def text(cell: Cell) -> str:
