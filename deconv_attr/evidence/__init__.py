@@ -14,7 +14,7 @@ localisation       does it lie on the object, where that is known?
 """
 
 from .bootstrap import Estimate, estimate
-from .checks import CHECKS, Case, Check, Curve, Finding, chosen_checks
+from .checks import CHECKS, Case, Check, Curve, Finding, check, chosen_checks
 from .comparison import Comparison
 from .faithfulness import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
 from .inputs import compare
@@ -48,6 +48,7 @@ __all__ = [
     "ResultTable",
     "area",
     "captum_misses",
+    "check",
     "check_masks",
     "chosen_checks",
     "compare",

@@ -33,13 +33,6 @@ from .verdicts import verdict
 
 __all__ = ["Comparison"]
 
-_CURVES = {
-    "parameter randomisation": ("random down to", "rank correlation of |map|"),
-    "deletion": ("share of pixels taken away", "probability of the class"),
-    "insertion": ("share of pixels back", "probability of the class"),
-}
-"""The checks whose numbers are of a curve, and what its axes are."""
-
 
 class Comparison:
     """Maps of several methods, their pictures, and what the maps are worth; made by :func:`compare`.
@@ -152,7 +145,7 @@ class Comparison:
 
     def plot_curves(self) -> Figure:
         """Draw the curves of parameter randomisation, deletion and insertion: means over images, with intervals."""
-        return curves_figure([self._panel(name) for name in _CURVES])
+        return curves_figure([self._panel(name, check.axes) for name, check in CHECKS.items() if check.axes])
 
     def to_html(self, path: str | Path, *, checks: Sequence[str] | None = None) -> Path:
         """Write one page with the pictures, the table, the curves and the verdict, for a browser.
@@ -178,7 +171,8 @@ class Comparison:
             drawn = [coloured(each, method.style, scale) for each, scale in zip(maps, scales, strict=True)]
             notes = [f"s = {scale:.2g}" if scale else "zero everywhere" for scale in scales]
             columns.append(ReportColumn(method.label, drawn, notes, self._error(method.label)))
-        panels = [self._panel(name) for name in chosen_checks(checks, self.masks) if name in _CURVES]
+        names = chosen_checks(checks, self.masks)
+        panels = [self._panel(name, axes) for name in names if (axes := CHECKS[name].axes)]
         return write_report(
             path,
             "Comparison of attribution methods",
@@ -223,7 +217,7 @@ class Comparison:
                     self._findings[key] = error
         return self._findings[key]
 
-    def _panel(self, name: str) -> Panel:
+    def _panel(self, name: str, axes: tuple[str, str]) -> Panel:
         """Give the curves that a check's numbers are of, as means over images with intervals."""
         curves, ticks = [], None
         for method in self.methods:
@@ -236,7 +230,7 @@ class Comparison:
             means = [estimate(values, self.seed) for values in finding.curve.values]
             low, high = [each.low for each in means], [each.high for each in means]
             curves.append(Curve(method.label, places, [each.mean for each in means], low, high))
-        return Panel(name, *_CURVES[name], curves, ticks)
+        return Panel(name, *axes, curves, ticks)
 
     def _case(self, method: Method) -> Case:
         maps = self.attributions[method.label]

@@ -12,6 +12,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ..engine.restore import run_plainly
 from ..errors import InputError
+from .checks import Case, Curve, Finding, check
 from .methods import as_method, without_dead_signals
 from .similarity import is_zero, strength
 
@@ -73,6 +74,30 @@ def insertion(
 def area(curve: Tensor) -> Tensor:
     """Integrate curves (steps + 1, N) over the share of pixels, by the trapezoidal rule: (N,), between 0 and 1."""
     return torch.trapezoid(curve, dim=0) / (len(curve) - 1)
+
+
+@check(
+    "deletion",
+    columns={"deletion": "mean probability of the class while the strongest pixels go; low: the map finds them"},
+    axes=("share of pixels taken away", "probability of the class"),
+)
+def _check_deletion(case: Case) -> Finding:
+    return _area_of(deletion(case.model, case.maps, case.inputs, case.target, seed=case.seed))
+
+
+@check(
+    "insertion",
+    columns={
+        "insertion": "mean probability of the class while the strongest pixels come back; high: the map finds them"
+    },
+    axes=("share of pixels back", "probability of the class"),
+)
+def _check_insertion(case: Case) -> Finding:
+    return _area_of(insertion(case.model, case.maps, case.inputs, case.target, seed=case.seed))
+
+
+def _area_of(curve: Tensor) -> Finding:
+    return Finding([area(curve)], Curve(curve, torch.linspace(0, 1, len(curve)).tolist()))
 
 
 def infidelity(
@@ -141,6 +166,14 @@ def infidelity(
     return torch.where(is_zero(maps) | flat | (empty == 0), torch.nan, found / empty).clamp(0, 1).double()
 
 
+@check(
+    "infidelity",
+    columns={"infidelity": "what the map leaves unexplained of the score's change under noise; 0: nothing, 1: all"},
+)
+def _check_infidelity(case: Case) -> Finding:
+    return Finding([infidelity(case.model, case.maps, case.inputs, case.target, seed=case.seed)])
+
+
 def sensitivity_max(
     model: nn.Module,
     method: object,
@@ -202,6 +235,11 @@ def sensitivity_max(
             for rows, part in _parts(inputs)
         ]
     return torch.where(dead, torch.nan, torch.cat(found)).double()
+
+
+@check("sensitivity", columns={"sensitivity": "largest relative change of the map under small noise; 0: none"})
+def _check_sensitivity(case: Case) -> Finding:
+    return Finding([sensitivity_max(case.model, case.method, case.inputs, case.target, seed=case.seed)])
 
 
 def probabilities(scores: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .checks import Case, Finding, check
 from .similarity import strength
 
 __all__ = ["check_masks", "mask_share", "pointing_game"]
@@ -46,6 +47,15 @@ def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
     return torch.where(heat.amax((1, 2)) == 0, torch.nan, hits)
 
 
+@check(
+    "pointing game",
+    columns={"pointing game": "how often the strongest pixel lies on the object"},
+    needs_masks=True,
+)
+def _check_pointing(case: Case) -> Finding:
+    return Finding([pointing_game(case.maps, _masks(case))])
+
+
 def mask_share(maps: Tensor, masks: Tensor) -> Tensor:
     """Return the share of the map's strength that lies on the object, between 0 and 1.
 
@@ -55,6 +65,21 @@ def mask_share(maps: Tensor, masks: Tensor) -> Tensor:
     """
     heat = _heat(maps, masks)
     return (heat * masks).sum((1, 2)) / heat.sum((1, 2))  # of a zero map NaN
+
+
+@check(
+    "mask share",
+    columns={"inside mask": "share of the map's strength that lies on the object"},
+    needs_masks=True,
+)
+def _check_share(case: Case) -> Finding:
+    return Finding([mask_share(case.maps, _masks(case))])
+
+
+def _masks(case: Case) -> Tensor:
+    if case.masks is None:
+        raise InputError("expected masks (N, H, W) of bool, got none")
+    return case.masks
 
 
 def _heat(maps: Tensor, masks: Tensor) -> Tensor:

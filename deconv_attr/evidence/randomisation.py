@@ -24,10 +24,13 @@ from torch import Tensor, nn
 
 from ..engine.restore import run_plainly
 from ..errors import InputError
+from .checks import Case, Curve, Finding, check
 from .methods import as_method, to_the_end, without_dead_signals
 from .similarity import spearman
 
 __all__ = ["Randomisation", "cascade", "parameter_randomisation"]
+
+STAGES = 8  # depths that the check compares: more take longer and tell little more
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +88,20 @@ def parameter_randomisation(
                 signed.append(spearman(trained, maps))
                 absolute.append(spearman(trained.abs(), maps.abs()))
     return Randomisation(layers, torch.stack(signed), torch.stack(absolute))
+
+
+@check(
+    "parameter randomisation",
+    columns={
+        "random weights": "rank correlation with the map under random weights, mean of a cascade from the top "
+        "layer down; 1: the map ignores the model",
+        "random weights, |map|": "the same without signs",
+    },
+    axes=("random down to", "rank correlation of |map|"),
+)
+def _check_randomisation(case: Case) -> Finding:
+    found = parameter_randomisation(case.model, case.method, case.inputs, case.target, stages=STAGES, seed=case.seed)
+    return Finding([found.signed.nanmean(0), found.absolute.nanmean(0)], Curve(found.absolute, found.layers))
 
 
 @contextmanager

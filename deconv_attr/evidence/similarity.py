@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from ..errors import InputError
 from .bootstrap import estimate
+from .checks import Case, Finding, check
 from .methods import as_method, without_dead_signals
 from .table import ResultTable
 
@@ -87,6 +89,19 @@ def target_sensitivity(
     return spearman(first, second), spearman(first.abs(), second.abs())
 
 
+@check(
+    "target sensitivity",
+    columns={
+        "other class": "rank correlation with the map of another class; 1: the map does not depend on the class",
+        "other class, |map|": "the same without signs",
+    },
+)
+def _check_target(case: Case) -> Finding:
+    if case.other is None:
+        raise InputError("expected a model of several classes, to compare the maps of two, got one class")
+    return Finding(target_sensitivity(case.model, case.method, case.inputs, case.target, case.other))
+
+
 def input_recovery(maps: Tensor, inputs: Tensor) -> Tensor:
     """Correlate maps with the images that they explain: ``|pearson(M, x)|``.
 
@@ -109,6 +124,11 @@ def input_recovery(maps: Tensor, inputs: Tensor) -> Tensor:
     """
     image = inputs if maps.shape[1] == inputs.shape[1] else inputs.mean(1, keepdim=True)
     return pearson(maps, image).abs()
+
+
+@check("input recovery", columns={"image": "correlation of map and image; 1: the map is the image"})
+def _check_recovery(case: Case) -> Finding:
+    return Finding([input_recovery(case.maps, case.inputs)])
 
 
 def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
@@ -134,6 +154,14 @@ def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
     edges = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), filters).norm(dim=1, keepdim=True)
     rounding = 1e-6 * edges.amax((1, 2, 3), keepdim=True)  # flat regions have none, and shall not be ranked by it
     return spearman(strength(maps), torch.where(edges > rounding, edges, 0))
+
+
+@check(
+    "edge similarity",
+    columns={"edges": "rank correlation of |map| and the image's edges; 1: the map is an edge detector"},
+)
+def _check_edges(case: Case) -> Finding:
+    return Finding([edge_similarity(case.maps, case.inputs)])
 
 
 def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = False, seed: int = 0) -> ResultTable:
@@ -172,6 +200,11 @@ def strength(maps: Tensor) -> Tensor:
 def is_zero(maps: Tensor) -> Tensor:
     """Say which maps are zero everywhere, (N,) bool."""
     return ~maps.flatten(1).any(1)
+
+
+@check("zero maps", columns={"zero maps": "share of images whose map is zero; the other numbers are of the rest"})
+def _check_zero(case: Case) -> Finding:
+    return Finding([is_zero(case.maps).double()])
 
 
 def _ranks(image: Tensor) -> Tensor:
