@@ -8,7 +8,8 @@ module             what is asked
 =================  ============================================================================
 similarity         does the map depend on the class? is it the image, or its edges? do methods agree?
 randomisation      does it depend on the weights?
-faithfulness       does the score depend on what the map marks? does the map on small noise?
+faithfulness       does the score depend on what the map marks?
+robustness         does the map depend on small noise in the image?
 localisation       does it lie on the object, where that is known?
 =================  ============================================================================
 """
@@ -16,11 +17,12 @@ localisation       does it lie on the object, where that is known?
 from .bootstrap import Estimate, estimate
 from .checks import CHECKS, Case, Check, Curve, Finding, check, chosen_checks
 from .comparison import Comparison
-from .faithfulness import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
+from .faithfulness import area, deletion, infidelity, insertion, probabilities, scores_of
 from .inputs import compare
 from .localisation import check_masks, mask_share, pointing_game
 from .methods import Method, captum_misses, controls, default_methods, rule_tables
 from .randomisation import Randomisation, parameter_randomisation
+from .robustness import sensitivity_max
 from .similarity import (
     edge_similarity,
     input_recovery,

@@ -1,4 +1,4 @@
-"""What happens to the score, or to the map, when the image changes: deletion, insertion, infidelity, sensitivity."""
+"""Whether the score depends on what a map marks: deletion, insertion and infidelity, by running changed images."""
 
 from __future__ import annotations
 
@@ -6,20 +6,32 @@ from collections.abc import Callable, Iterator
 
 import torch
 from captum.metrics import infidelity as captums_infidelity
-from captum.metrics import sensitivity_max as captums_sensitivity
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from ..engine.restore import run_plainly
 from ..errors import InputError
 from .checks import Case, Curve, Finding, check
-from .methods import as_method, without_dead_signals
 from .similarity import is_zero, strength
 
-__all__ = ["area", "deletion", "infidelity", "insertion", "probabilities", "scores_of", "sensitivity_max"]
+__all__ = [
+    "SAMPLES",
+    "area",
+    "check_count",
+    "deletion",
+    "infidelity",
+    "insertion",
+    "perturbed_rows",
+    "probabilities",
+    "scores_of",
+    "split_rows",
+]
 
-STEPS, SAMPLES, ROWS = 16, 10, 32  # steps of a curve, perturbations of an image, images that run at a time
-BLUR = (11, 5.0)  # pixels of the window, and standard deviation: RISE's
+STEPS = 16  # parts in which pixels are deleted or inserted
+SAMPLES = 10  # perturbations of an image
+ROWS = 32  # images that run at a time
+BLUR_WINDOW = 11  # pixels, as RISE's
+BLUR_DEVIATION = 5.0  # pixels, as RISE's
 
 
 def deletion(
@@ -66,8 +78,8 @@ def insertion(
     with a standard deviation of 5 pixels.
     """
     height, width = inputs.shape[2:]
-    window = [min(BLUR[0], (size + 1) // 2 * 2 - 1) for size in (width, height)]
-    blurred = gaussian_blur(inputs, window, [BLUR[1], BLUR[1]])
+    window = [min(BLUR_WINDOW, (size + 1) // 2 * 2 - 1) for size in (width, height)]
+    blurred = gaussian_blur(inputs, window, [BLUR_DEVIATION, BLUR_DEVIATION])
     return _curve(model, maps, blurred, inputs, target, steps, seed)
 
 
@@ -136,7 +148,7 @@ def infidelity(
     Source: Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, definition 2.1, with the
     optimal scaling of its section 4.1.
     """
-    _check_count("samples", samples)
+    check_count("samples", samples)
     # A map has no unit: at its own scale no square of it overflows, or vanishes.
     full = (maps / maps.abs().amax((1, 2, 3), keepdim=True)).expand_as(inputs).to(inputs.dtype)
 
@@ -154,10 +166,10 @@ def infidelity(
                 given[rows],
                 target=target[rows],
                 n_perturb_samples=samples,
-                max_examples_per_batch=_at_a_time(part, samples),
+                max_examples_per_batch=perturbed_rows(part, samples),
                 normalize=normalize,
             )
-            for rows, part in _parts(inputs)
+            for rows, part in split_rows(inputs)
         ]
         return torch.cat(parts)
 
@@ -172,74 +184,6 @@ def infidelity(
 )
 def _check_infidelity(case: Case) -> Finding:
     return Finding([infidelity(case.model, case.maps, case.inputs, case.target, seed=case.seed)])
-
-
-def sensitivity_max(
-    model: nn.Module,
-    method: object,
-    inputs: Tensor,
-    target: Tensor,
-    *,
-    radius: float = 0.02,
-    samples: int = SAMPLES,
-    seed: int = 0,
-) -> Tensor:
-    """Return the largest change of the map under small noise: Captum's ``sensitivity_max``.
-
-    ``max_d |M(x + d) - M(x)| / |M(x)|`` over `samples` of ``d``, uniform between `-radius` and `radius`.
-
-    Parameters
-    ----------
-    model, method, inputs, target
-        As for :func:`parameter_randomisation`.
-    radius : float
-        In the units of the inputs.
-    samples : int
-        How many perturbations of each image.
-    seed : int
-        Of the noise.
-
-    Returns
-    -------
-    Tensor
-        (N,); NaN where the map is zero everywhere.
-
-    Source: Yeh et al. 2019, definition 2.2.
-    """
-    _check_count("samples", samples)
-    method = as_method(method)
-    generator = torch.Generator().manual_seed(seed)
-
-    # In float64, where no square of a map overflows, or vanishes.
-    def explain(given: Tensor | tuple[Tensor], target: Tensor) -> Tensor | tuple[Tensor]:
-        if isinstance(given, tuple):  # Captum gives the images themselves so, and those with noise as a tensor
-            return (method(model, given[0], target).double().contiguous(),)
-        return method(model, given, target.expand(len(given))).double().contiguous()  # it repeats no single target
-
-    def perturb(images: Tensor, _: float) -> Tensor:
-        drawn = torch.rand(images.shape, generator=generator, dtype=torch.float64).to(images)
-        return images + radius * (2 * drawn - 1)
-
-    with without_dead_signals():
-        dead = is_zero(method(model, inputs, target))
-        found = [
-            captums_sensitivity(
-                explain,
-                part,
-                perturb,
-                radius,
-                samples,
-                max_examples_per_batch=_at_a_time(part, samples),
-                target=target[rows],
-            )
-            for rows, part in _parts(inputs)
-        ]
-    return torch.where(dead, torch.nan, torch.cat(found)).double()
-
-
-@check("sensitivity", columns={"sensitivity": "largest relative change of the map under small noise; 0: none"})
-def _check_sensitivity(case: Case) -> Finding:
-    return Finding([sensitivity_max(case.model, case.method, case.inputs, case.target, seed=case.seed)])
 
 
 def probabilities(scores: Tensor) -> Tensor:
@@ -257,14 +201,14 @@ def probabilities(scores: Tensor) -> Tensor:
 
 def scores_of(model: nn.Module, inputs: Tensor) -> Tensor:
     """Run a model, a part of the inputs at a time; neither changes."""
-    return torch.cat([run_plainly(model, model, part) for _, part in _parts(inputs)])
+    return torch.cat([run_plainly(model, model, part) for _, part in split_rows(inputs)])
 
 
 def _curve(
     model: nn.Module, maps: Tensor, before: Tensor, after: Tensor, target: Tensor, steps: int, seed: int
 ) -> Tensor:
     """Follow the probability while the pixels of one image take the place of another's."""
-    _check_count("steps", steps)
+    check_count("steps", steps)
     places = _in_order_of_strength(maps, seed)
     pixels = places.shape[1]
     scores = []
@@ -296,18 +240,19 @@ def _noisy(noise: float, seed: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]
     return perturb
 
 
-def _parts(inputs: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Divide images, for Captum runs all of them together, several times."""
+def split_rows(inputs: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the images in parts of `ROWS`, each with its slice: Captum runs all it is given together, several times."""
     for start in range(0, len(inputs), ROWS):
         rows = slice(start, start + ROWS)
         yield rows, inputs[rows]
 
 
-def _at_a_time(images: Tensor, samples: int) -> int:
-    """Say how many perturbed images run together, of which Captum wants a multiple of the images."""
+def perturbed_rows(images: Tensor, samples: int) -> int:
+    """Return how many perturbed images run together; Captum expects a multiple of the images."""
     return len(images) * min(samples, max(1, ROWS // len(images)))
 
 
-def _check_count(what: str, number: int) -> None:
+def check_count(what: str, number: int) -> None:
+    """Refuse a number below 1."""
     if number < 1:
         raise InputError(f"expected {what} of at least 1, got {number}")

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from captum.attr import GuidedBackprop, Saliency
+from captum.attr import (
+    Deconvolution,
+    GuidedBackprop,
+    GuidedGradCam,
+    NeuronDeconvolution,
+    NeuronGuidedBackprop,
+    NoiseTunnel,
+    Saliency,
+)
 from torch import Tensor, nn
 
 from ...attribution.at_layer import NeuronZFDeconv
 from ...attribution.inputs import Selector
-from ...attribution.zf_deconv import ZFDeconv
+from ...attribution.zf_deconv import ZFDeconv, coverage
+from ...engine.coverage import Call, Coverage
 from ...engine.layers import find_layer
 from ...errors import DeconvError
 from ...rules.tables import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
 from .class_map import starting_layer
 from .method import Method
-from .missed import guided_coverage, missed
 
-__all__ = ["controls", "default_methods", "rule_tables"]
+__all__ = ["captum_misses", "controls", "default_methods", "rule_tables"]
+
+_MODULES_ONLY = (GuidedBackprop, Deconvolution, NeuronGuidedBackprop, NeuronDeconvolution, GuidedGradCam)
+"""Captum's methods that have rules for modules of class ``nn.ReLU`` only."""
 
 
 def default_methods(
@@ -93,6 +104,31 @@ def controls() -> list[Method]:
     return [Method(_noise, "Control: noise"), Method(_image, "Control: the image", "signed")]
 
 
+def captum_misses(model: nn.Module, inputs: Tensor, methods: Sequence[Method]) -> list[str]:
+    """Say for which methods Captum passes over rectifiers, in a sentence each.
+
+    Its guided backprop and deconvolution find modules of class ``nn.ReLU``. At a functional call, or another rectifier,
+    they take the plain gradient and say nothing.
+
+    Parameters
+    ----------
+    model, inputs
+        As for :func:`default_methods`.
+    methods : sequence of Method
+        Those that are compared.
+    """
+    labels = [method.label for method in methods if isinstance(_innermost(method.explain), _MODULES_ONLY)]
+    report = _guided_coverage(model, inputs) if labels else None
+    passed_over = [] if report is None else _missed(report)
+    if report is None or not passed_over:
+        return []
+    said = (
+        f"Captum's knows nn.ReLU modules only, and takes the plain gradient at {len(passed_over)} of this model's "
+        f"{len(report.rectifiers)} rectifiers; the first is {passed_over[0].place}"
+    )
+    return [f"{label}: {said}" for label in labels]
+
+
 def _deconvnet(model: nn.Module, inputs: Tensor, target: Tensor, **choices: Any) -> Tensor:
     maps: Tensor = ZFDeconv(model, **choices).attribute(inputs, target=target)
     return maps
@@ -147,11 +183,31 @@ def _refused(model: nn.Module, inputs: Tensor, target: Tensor, error: Exception)
 
 def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Mapping[str, str]) -> Method:
     captums = Method(GuidedBackprop(model), "Guided backprop", "signed")
-    report = guided_coverage(model, inputs)
+    report = _guided_coverage(model, inputs)
     if report is None:
         return replace(captums, label="Guided backprop (Captum's; what it misses is not known)")
-    count = len(missed(report))
+    count = len(_missed(report))
     if not count:
         return captums
     label = f"Guided backprop (our rules: Captum's misses {count} of {len(report.rectifiers)} ReLUs)"
     return Method(_deconvnet, label, "signed", {"rules": GUIDED_BACKPROP, **choices})
+
+
+def _innermost(explain: Any) -> Any:
+    """Give the method that a NoiseTunnel asks."""
+    while isinstance(explain, NoiseTunnel):
+        explain = explain.attribution_method
+    return explain
+
+
+def _guided_coverage(model: nn.Module, inputs: Tensor) -> Coverage | None:
+    """Report what our rules find in a model; None where it does not run under them."""
+    try:
+        return coverage(model, inputs[:1], rules=GUIDED_BACKPROP)
+    except Exception:  # which the methods themselves will say
+        return None
+
+
+def _missed(report: Coverage) -> list[Call]:
+    """Give the rectifiers that are no ``nn.ReLU`` modules."""
+    return [call for call in report.rectifiers if call.source or call.operation != "relu"]
