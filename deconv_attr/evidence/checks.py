@@ -50,7 +50,7 @@ class Curve:
     """Numbers (S, N) at S steps, and what the steps are."""
 
     values: Tensor
-    steps: Sequence[float] | Sequence[str]
+    steps: Sequence[float | str]
 
 
 @dataclass(frozen=True, eq=False)

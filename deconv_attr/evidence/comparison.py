@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ..errors import InputError, reason
 from ..visualize import (
     Column,
-    Curve,
     Figure,
     Panel,
     coloured,
@@ -22,9 +21,10 @@ from ..visualize import (
     own_scale,
     photograph,
 )
+from ..visualize import Curve as DrawnCurve
 from ..visualize.html import ReportColumn, report_path, write_report
 from .bootstrap import Estimate, estimate
-from .checks import CHECKS, Case, Finding, chosen_checks
+from .checks import CHECKS, Case, Curve, Finding, chosen_checks
 from .faithfulness import probabilities, scores_of
 from .methods import Method, captum_misses, eval_mode
 from .similarity import is_zero, method_agreement
@@ -218,19 +218,18 @@ class Comparison:
         return self._findings[key]
 
     def _panel(self, name: str, axes: tuple[str, str]) -> Panel:
-        """Give the curves that a check's numbers are of, as means over images with intervals."""
-        curves, ticks = [], None
-        for method in self.methods:
-            finding = self._finding(method, name)
-            if isinstance(finding, Exception) or finding.curve is None:
-                continue
-            steps = finding.curve.steps
-            ticks = [step for step in steps if isinstance(step, str)] or None
-            places = [float(step) for step in (range(len(steps)) if ticks else steps)]
-            means = [estimate(values, self.seed) for values in finding.curve.values]
-            low, high = [each.low for each in means], [each.high for each in means]
-            curves.append(Curve(method.label, places, [each.mean for each in means], low, high))
-        return Panel(name, *axes, curves, ticks)
+        """Return the curves of a check, as means over images with intervals."""
+        findings = [(method.label, self._finding(method, name)) for method in self.methods]
+        curves = {label: found.curve for label, found in findings if isinstance(found, Finding) and found.curve}
+        layers = [curve.steps for curve in curves.values() if isinstance(curve.steps[0], str)]
+        drawn = [self._drawn(label, curve) for label, curve in curves.items()]
+        return Panel(name, *axes, drawn, [str(step) for step in layers[-1]] if layers else None)
+
+    def _drawn(self, label: str, curve: Curve) -> DrawnCurve:
+        steps = [float(index) if isinstance(step, str) else step for index, step in enumerate(curve.steps)]
+        means = [estimate(values, self.seed) for values in curve.values]
+        low, high = [each.low for each in means], [each.high for each in means]
+        return DrawnCurve(label, steps, [each.mean for each in means], low, high)
 
     def _case(self, method: Method) -> Case:
         maps = self.attributions[method.label]

@@ -76,20 +76,12 @@ def compare(
     """
     check_model(model)
     (inputs,) = check_inputs((inputs,), model)
-    if inputs.dim() != 4:
-        raise InputError(f"expected images (N, C, H, W), got {tuple(inputs.shape)}")
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise InputError(f"expected a batch_size of at least 1, got {batch_size!r}")
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise InputError(f"expected the seed as a whole number from 0, got {seed!r}")
-    _check_pictures(inputs, images, labels, masks)
+    _check_arguments(inputs, images, labels, masks, batch_size, seed)
     with eval_mode(model):
         classes = _classes(model, inputs)
         targets = _targets(target, inputs, classes, "target")
         others = None if other is None else _targets(other, inputs, classes, "other")
-        if others is not None and bool((others == targets).any()):
-            same = int(others[others == targets][0])
-            raise TargetError(f"expected other to be another class than target, got class {same} as both")
+        _check_others(targets, others)
         chosen = default_methods(model, inputs) if methods is None else as_methods(methods)
         if batch_size is not None:
             chosen = [replace(method, batch_size=method.batch_size or batch_size) for method in chosen]
@@ -123,16 +115,37 @@ def _targets(given: Any, inputs: Tensor, classes: int, what: str) -> Tensor:
     return targets
 
 
-def _check_pictures(inputs: Tensor, images: Any, labels: Any, masks: Any) -> None:
-    """Refuse what cannot be drawn beside the inputs, or held against their maps."""
-    count, _, *size = inputs.shape
+def _check_others(targets: Tensor, others: Tensor | None) -> None:
+    if others is not None and bool((others == targets).any()):
+        same = int(others[others == targets][0])
+        raise TargetError(f"expected other to be another class than target, got class {same} as both")
+
+
+def _check_arguments(inputs: Tensor, images: Any, labels: Any, masks: Any, batch_size: Any, seed: Any) -> None:
+    """Refuse what does not fit the inputs, and what is no batch size or seed."""
+    if inputs.dim() != 4:
+        raise InputError(f"expected images (N, C, H, W), got {tuple(inputs.shape)}")
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise InputError(f"expected a batch_size of at least 1, got {batch_size!r}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"expected the seed as a whole number from 0, got {seed!r}")
     if images is not None:
-        shapes = [(count, channels, *size) for channels in (3, 1)]
-        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        if not isinstance(images, Tensor) or tuple(images.shape) not in shapes or not images.is_floating_point():
-            raise InputError(f"expected images {shapes[0]} or {shapes[1]} between 0 and 1, got {found}")
+        _check_images(images, inputs)
     if masks is not None:
         check_masks(masks, inputs)
+    if labels is not None:
+        _check_labels(labels, len(inputs))
+
+
+def _check_images(images: Any, inputs: Tensor) -> None:
+    count, _, *size = inputs.shape
+    shapes = [(count, channels, *size) for channels in (3, 1)]
+    if not isinstance(images, Tensor) or tuple(images.shape) not in shapes or not images.is_floating_point():
+        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise InputError(f"expected images {shapes[0]} or {shapes[1]} between 0 and 1, got {found}")
+
+
+def _check_labels(labels: Any, count: int) -> None:
     texts = isinstance(labels, (list, tuple)) and all(isinstance(label, str) for label in labels)
-    if labels is not None and not (texts and len(labels) == count):
+    if not texts or len(labels) != count:
         raise InputError(f"expected labels as a list of {count} texts, got {labels!r:.80}")

@@ -51,19 +51,28 @@ def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None)
     except DryRunError:
         runs = dry_run(model, (image,), dry=False)
     if layer is not None:
-        own = [run for run in runs if run.layer.module is layer.module]
-        run = own[(layer.resolve_call(len(own)).call or 1) - 1]
-        return StartingLayer(layer, _has_maps(run) and _is_read(model, image, runs, run))
+        return _chosen_start(model, image, runs, layer)
     runs = plainly_named(runs)
-    dry = any(run.calls for run in runs)
-    maps = [run for run in (rectified_maps(runs) if dry else runs) if _has_maps(run)]
-    rectified = [run for run in maps if dry or _is_rectified(model, image, run)]
+    rectified = _rectified(model, image, runs)
     for run in [*reversed(rectified), *reversed(runs)]:
         if _has_maps(run) and _is_read(model, image, runs, run):
             return StartingLayer(run.layer, True)
     if not rectified:
         raise InputError("the model has no layer known to return rectified feature maps: name a layer to start from")
     return StartingLayer(rectified[-1].layer, False)
+
+
+def _chosen_start(model: nn.Module, image: Tensor, runs: Sequence[LayerRun], layer: Layer) -> StartingLayer:
+    own = [run for run in runs if run.layer.module is layer.module]
+    run = own[(layer.resolve_call(len(own)).call or 1) - 1]
+    return StartingLayer(layer, _has_maps(run) and _is_read(model, image, runs, run))
+
+
+def _rectified(model: nn.Module, image: Tensor, runs: list[LayerRun]) -> list[LayerRun]:
+    """Return the layers of rectified feature maps; without a dry run they are told by their values."""
+    if any(run.calls for run in runs):
+        return [run for run in rectified_maps(runs) if _has_maps(run)]
+    return [run for run in runs if _has_maps(run) and _is_rectified(model, image, run)]
 
 
 def _has_maps(run: LayerRun) -> bool:
