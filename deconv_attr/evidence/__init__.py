@@ -1,16 +1,16 @@
 """What maps are worth, in numbers: checks beside the pictures.
 
-Each check is a function of its own, with its formula and source, and gives a number for each image. ``checks`` has
-them by name, ``verdict`` says in words what a table of them means.
+Each check is a function with its formula and source, and returns a number for each image. ``checks`` registers them
+by name, ``comparison`` runs them on several methods, ``verdicts`` puts a table of them into words.
 
 =================  ============================================================================
-module             what is asked
+module             question
 =================  ============================================================================
 similarity         does the map depend on the class? is it the image, or its edges? do methods agree?
-randomisation      does it depend on the weights?
+randomisation      does the map depend on the weights?
 faithfulness       does the score depend on what the map marks?
 robustness         does the map depend on small noise in the image?
-localisation       does it lie on the object, where that is known?
+localisation       does the map lie on the object, where masks are known?
 =================  ============================================================================
 """
 

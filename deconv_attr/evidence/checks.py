@@ -15,24 +15,24 @@ __all__ = ["CHECKS", "Case", "Check", "Curve", "Finding", "check", "chosen_check
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A method's maps, and what they are to be held against.
+    """A method's maps, and what a check compares them with.
 
     Parameters
     ----------
     model : nn.Module
         In eval mode.
     method : Method
-        To be asked again.
+        Called again by checks that need further maps.
     maps, inputs : Tensor
         (N, C, H, W).
     target : Tensor
-        (N,), the class of each.
+        (N,), the class of each image.
     other : Tensor or None
-        (N,), another class, if there is one.
+        (N,), another class of each image; None if the model has one class only.
     masks : Tensor or None
-        (N, H, W) bool, where the object is, if that is known.
+        (N, H, W) bool, True on the object, where that is known.
     seed : int
-        Of all that is drawn.
+        Seed of all random numbers.
     """
 
     model: nn.Module
@@ -47,7 +47,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Numbers (S, N) at S steps, and what the steps are."""
+    """Values (S, N) at S steps; a step is a number or the name of a layer."""
 
     values: Tensor
     steps: Sequence[float | str]
@@ -55,7 +55,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """For each of a check's columns a number for each image (N,), NaN where there is none; or the curve they are of."""
+    """A number for each image (N,) for each column of a check, NaN where undefined; and the curve behind it, if any."""
 
     values: Sequence[Tensor]
     curve: Curve | None = None
@@ -63,14 +63,14 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """One check.
+    """A check, as a table runs it.
 
     Parameters
     ----------
     columns : mapping of str to str
-        The names of its numbers in a table, and what they mean.
+        The names of its columns in a table, and what they mean.
     run : callable
-        From a case to a finding with as many values as there are columns.
+        Returns the finding of a case, with as many values as there are columns.
     needs_masks : bool
         Whether it runs only where masks are given.
     axes : tuple of str or None
@@ -129,19 +129,19 @@ def _position(name: str) -> int:
 
 
 def chosen_checks(names: Sequence[str] | None, masks: Tensor | None) -> list[str]:
-    """Give the names of the checks to run; None: all that can be had.
+    """Return the names of the checks to run; for None all that can run.
 
     Raises
     ------
     InputError
-        There is no such check, or it needs masks.
+        A name is unknown, or the check lacks masks.
     """
     if names is None:
         return [name for name, check in CHECKS.items() if masks is not None or not check.needs_masks]
     names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     for name in names:
         if name not in CHECKS:
-            raise InputError(f"there is no check {name!r}{nearest(str(name), list(CHECKS))}")
+            raise InputError(f"expected the name of a check, got {name!r}{nearest(str(name), list(CHECKS))}")
         if CHECKS[name].needs_masks and masks is None:
-            raise InputError(f"the check {name!r} needs masks (N, H, W) of bool, got none")
+            raise InputError(f"expected masks (N, H, W) of bool for the check {name!r}, got none")
     return names

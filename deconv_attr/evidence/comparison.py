@@ -1,4 +1,4 @@
-"""Maps of the same scores by several methods, and what follows from them: pictures, checks, a page."""
+"""Maps of the same scores by several methods, with their pictures, checks and a page."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ __all__ = ["Comparison"]
 
 
 class Comparison:
-    """Maps of several methods, their pictures, and what the maps are worth; made by :func:`compare`.
+    """Maps of the same scores by several methods, as :func:`compare` returns them.
 
     Parameters
     ----------
     model, inputs, target, methods, images, labels, masks, other, seed
-        As for :func:`compare`, checked; a class for each image, (N,).
+        As for :func:`compare`, after its checks; target and other are (N,).
 
     Attributes
     ----------
     attributions : dict of str to Tensor
-        The maps (N, C, H, W) by label, of the methods that did not fail.
+        Maps (N, C, H, W) by label, of the methods that succeeded.
     errors : dict of str to Exception
-        Those of the methods that did.
+        Errors by label, of the methods that failed.
     methods : list of Method
-        In their order.
+        All methods, in order.
     """
 
     def __init__(
@@ -64,13 +64,19 @@ class Comparison:
         other: Tensor | None,
         seed: int,
     ) -> None:
-        self.model, self.inputs, self.target, self.methods = model, inputs.detach().clone(), target, list(methods)
-        self.masks, self.seed = None if masks is None else masks.clone().to(inputs.device), seed
+        self.model = model
+        self.inputs = inputs.detach().clone()
+        self.target = target
+        self.methods = list(methods)
+        self.masks = None if masks is None else masks.clone().to(inputs.device)
+        self.seed = seed
         self.attributions: dict[str, Tensor] = {}
         self.errors: dict[str, Exception] = {}
-        self._images, self._labels, self._other = images, labels, other
+        self._images = images
+        self._labels = labels
+        self._other = other
         self._findings: dict[tuple[str, str], Finding | Exception] = {}
-        self._chances: Tensor | None = None
+        self._known_probabilities: Tensor | None = None
         self._weights = _versions(model)
         for method in self.methods:
             try:
@@ -93,7 +99,7 @@ class Comparison:
 
     @property
     def labels(self) -> Sequence[str]:
-        """What is written beside each image."""
+        """The text beside each image."""
         if self._labels is None:
             own = self._probabilities().gather(1, self.target[:, None])[:, 0]
             self._labels = [f"class {int(c)}\n{float(p):.1%}" for c, p in zip(self.target, own, strict=True)]
@@ -101,7 +107,7 @@ class Comparison:
 
     @property
     def images(self) -> Tensor:
-        """The images as they are shown, between 0 and 1."""
+        """The images to show, between 0 and 1."""
         if self._images is None:
             shown = self.inputs if self.inputs.shape[1] in (1, 3) else self.inputs.mean(1, keepdim=True)
             low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)
@@ -109,19 +115,19 @@ class Comparison:
         return self._images
 
     def table(self, checks: Sequence[str] | None = None) -> ResultTable:
-        """Check the maps: a row for each method, a column for each number, means over images with intervals of 95 %.
+        """Return the results of checks: a row for each method, a column for each number, means with intervals of 95 %.
 
-        What has been computed once is kept.
+        Results are kept: a check runs once.
 
         Parameters
         ----------
         checks : sequence of str, optional
-            Names of :data:`deconv_attr.evidence.CHECKS`; by default all, those with masks if these were given.
+            Names in :data:`deconv_attr.evidence.CHECKS`; by default all, those of masks only where masks were given.
 
         Raises
         ------
         InputError
-            There is no such check, or it needs masks; or the model's weights have changed since.
+            A name is unknown, the check lacks masks, or the model's weights have changed since.
         """
         names = chosen_checks(checks, self.masks)
         legend = {column: what for name in names for column, what in CHECKS[name].columns.items()}
@@ -129,7 +135,7 @@ class Comparison:
         return ResultTable(["method", *legend], rows, legend)
 
     def verdict(self, checks: Sequence[str] | None = None) -> str:
-        """Say in a paragraph what :meth:`table` says in numbers, as carefully as the number of images asks."""
+        """Return a paragraph on :meth:`table`, as careful as the number of images asks."""
         return self._verdict(self.table(checks))
 
     def plot(self, *, shared_scale: bool = False) -> Figure:
@@ -160,9 +166,9 @@ class Comparison:
         Raises
         ------
         InputError
-            It cannot be written.
+            The page cannot be written.
         """
-        path = report_path(path)  # before checks that may take long
+        path = report_path(path)  # fails before the checks, which may take long
         table = self.table(checks)
         columns = []
         for method in self.methods:
@@ -188,14 +194,14 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """What else is to be known: methods that failed, and maps that are zero, in a sentence each."""
+        """The methods that failed, maps that are zero, and rectifiers that Captum misses, in a sentence each."""
         failed = [f"{label} has no maps: {reason(error)}" for label, error in self.errors.items()]
-        zero = {label: int(is_zero(maps).sum()) for label, maps in self.attributions.items()}
-        dead = [f"{label} is zero for {count} of {len(self)} images" for label, count in zero.items() if count]
-        return failed + dead + captum_misses(self.model, self.inputs, self.methods)
+        counts = {label: int(is_zero(maps).sum()) for label, maps in self.attributions.items()}
+        zero = [f"{label} is zero for {count} of {len(self)} images" for label, count in counts.items() if count]
+        return failed + zero + captum_misses(self.model, self.inputs, self.methods)
 
     def agreement(self, *, absolute: bool = False) -> ResultTable:
-        """Compare the methods with each other; see :func:`deconv_attr.evidence.method_agreement`."""
+        """Return how well the methods agree with each other; see :func:`deconv_attr.evidence.method_agreement`."""
         return method_agreement(self.attributions, absolute=absolute, seed=self.seed)
 
     def _cells(self, method: Method, name: str) -> list[Estimate | Failure]:
@@ -237,7 +243,7 @@ class Comparison:
 
     def _check_weights(self) -> None:
         if _versions(self.model) != self._weights:
-            raise InputError("expected the model as it was compared, but its weights have changed since: compare again")
+            raise InputError("expected the model as it was compared, got other weights; compare again")
 
     def _verdict(self, table: ResultTable) -> str:
         on_objects = None if self.masks is None else float(self.masks.double().mean())
@@ -247,15 +253,15 @@ class Comparison:
         return reason(self.errors[label]) if label in self.errors else ""
 
     def _probabilities(self) -> Tensor:
-        if self._chances is None:
+        if self._known_probabilities is None:
             self._check_weights()
             with eval_mode(self.model):
-                self._chances = probabilities(scores_of(self.model, self.inputs))
-        return self._chances
+                self._known_probabilities = probabilities(scores_of(self.model, self.inputs))
+        return self._known_probabilities
 
 
 def _versions(model: nn.Module) -> list[tuple[int, int]]:
-    """Tell parameters apart from others, and from themselves after a step of training."""
+    """Return the identities and versions of a model's parameters; a training step changes the versions."""
     return [(id(parameter), parameter._version) for parameter in model.parameters() if not parameter.is_inference()]
 
 

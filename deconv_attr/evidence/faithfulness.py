@@ -37,10 +37,10 @@ BLUR_DEVIATION = 5.0  # pixels, as RISE's
 def deletion(
     model: nn.Module, maps: Tensor, inputs: Tensor, target: Tensor, *, steps: int = STEPS, seed: int = 0
 ) -> Tensor:
-    """Follow the class's probability while pixels are taken away, those first at which the map is strongest.
+    """Return the class's probability while pixels are deleted, those first at which the map is strongest.
 
-    A pixel's strength is ``max_c |M_c|``; what is taken away gets the image's mean colour. Equally strong pixels go in
-    a random order.
+    A pixel's strength is ``max_c |M_c|``; deleted pixels get the image's mean colour. Equally strong pixels are
+    deleted in random order.
 
     Parameters
     ----------
@@ -51,16 +51,16 @@ def deletion(
     inputs : Tensor
         (N, C, H, W).
     target : Tensor
-        (N,), the class of each.
+        (N,), the class of each image.
     steps : int
-        In how many equal parts the pixels are taken.
+        Number of equal parts in which the pixels are deleted.
     seed : int
-        Of the order of equals.
+        Seed of the order of equally strong pixels.
 
     Returns
     -------
     Tensor
-        (steps + 1, N): the probability with 0, 1/steps, ..., all pixels gone. NaN where the map is zero everywhere.
+        (steps + 1, N): the probability with 0, 1/steps, ..., all pixels deleted; NaN where the map is zero everywhere.
         Its :func:`area` is the usual score; the lower, the better.
 
     Source: Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation", BMVC 2018, section 4.
@@ -72,10 +72,10 @@ def deletion(
 def insertion(
     model: nn.Module, maps: Tensor, inputs: Tensor, target: Tensor, *, steps: int = STEPS, seed: int = 0
 ) -> Tensor:
-    """Follow the class's probability while a blurred image gets its pixels back, the strongest first.
+    """Return the class's probability while a blurred image gets its pixels back, the strongest first.
 
-    All else is as for :func:`deletion`; of the area, the higher, the better. The blur is Gaussian, 11 pixels wide,
-    with a standard deviation of 5 pixels.
+    All else is as for :func:`deletion`; the higher the area, the better. The blur is Gaussian, 11 pixels wide, with a
+    standard deviation of 5 pixels.
     """
     height, width = inputs.shape[2:]
     window = [min(BLUR_WINDOW, (size + 1) // 2 * 2 - 1) for size in (width, height)]
@@ -84,7 +84,7 @@ def insertion(
 
 
 def area(curve: Tensor) -> Tensor:
-    """Integrate curves (steps + 1, N) over the share of pixels, by the trapezoidal rule: (N,), between 0 and 1."""
+    """Return the area (N,) below curves (steps + 1, N) over the share of pixels, by the trapezoidal rule."""
     return torch.trapezoid(curve, dim=0) / (len(curve) - 1)
 
 
@@ -122,23 +122,23 @@ def infidelity(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Tensor:
-    """Compare what maps say of small changes with what these do: Captum's ``infidelity``, over that of an empty map.
+    """Return what maps leave unexplained of the score's change under noise: Captum's ``infidelity`` over a zero map's.
 
-    With ``f`` the score, ``I`` normal noise and ``b`` the factor that suits the map best, for a map has no unit::
+    With ``f`` the score, ``I`` normal noise and ``b`` the factor that fits the map best, since a map has no unit::
 
         E[(b <I, M> - (f(x) - f(x - I)))^2] / E[(f(x) - f(x - I))^2]
 
-    1: the map says nothing of what noise does; 0: all. A linear model's saliency has 0. As ``b`` is fitted to the same
-    noise, a map of no meaning has about ``1 - 1 / samples``.
+    1: the map explains nothing of the change; 0: all of it, as a linear model's saliency does. Since ``b`` is fitted to
+    the same noise, a random map has about ``1 - 1 / samples``.
 
     Parameters
     ----------
     model, maps, inputs, target, seed
-        As for :func:`deletion`; the model's scores are not made probabilities.
+        As for :func:`deletion`; the score is used as it is, not as a probability.
     noise : float
-        The standard deviation of the noise, in that of the image.
+        Standard deviation of the noise, in standard deviations of the image.
     samples : int
-        How many perturbations of each image.
+        Number of perturbations of each image.
 
     Returns
     -------
@@ -149,21 +149,21 @@ def infidelity(
     optimal scaling of its section 4.1.
     """
     check_count("samples", samples)
-    # A map has no unit: at its own scale no square of it overflows, or vanishes.
+    # A map has no unit: scaled to 1 none of its squares overflows or vanishes.
     full = (maps / maps.abs().amax((1, 2, 3), keepdim=True)).expand_as(inputs).to(inputs.dtype)
 
     def forward(images: Tensor) -> Tensor:
         scores: Tensor = run_plainly(model, model, images)
         return scores
 
-    def compared(given: Tensor, normalize: bool) -> Tensor:
-        perturb = _noisy(noise, seed)
+    def infidelity_of(attributions: Tensor, normalize: bool) -> Tensor:
+        perturb = _perturbation(noise, seed)
         parts = [
             captums_infidelity(
                 forward,
                 perturb,
                 part,
-                given[rows],
+                attributions[rows],
                 target=target[rows],
                 n_perturb_samples=samples,
                 max_examples_per_batch=perturbed_rows(part, samples),
@@ -173,9 +173,10 @@ def infidelity(
         ]
         return torch.cat(parts)
 
-    found, empty = compared(full, True), compared(torch.zeros_like(full), False)
-    flat = inputs.amax((1, 2, 3)) == inputs.amin((1, 2, 3))  # its noise is rounding
-    return torch.where(is_zero(maps) | flat | (empty == 0), torch.nan, found / empty).clamp(0, 1).double()
+    of_maps = infidelity_of(full, True)
+    of_zero = infidelity_of(torch.zeros_like(full), False)
+    flat = inputs.amax((1, 2, 3)) == inputs.amin((1, 2, 3))  # one colour: the noise is rounding only
+    return torch.where(is_zero(maps) | flat | (of_zero == 0), torch.nan, of_maps / of_zero).clamp(0, 1).double()
 
 
 @check(
@@ -187,49 +188,50 @@ def _check_infidelity(case: Case) -> Finding:
 
 
 def probabilities(scores: Tensor) -> Tensor:
-    """Return the probabilities that a model's scores (N, classes) stand for.
+    """Return a model's scores (N, classes) as probabilities.
 
-    That is their softmax, or they themselves where the model ends in a softmax already: are positive, and sum to 1.
-    Of a single class it is their sigmoid, or they themselves where all lie between 0 and 1.
+    Scores that are positive and sum to 1 are returned as they are; of others the softmax. Of a single class, scores
+    between 0 and 1 are returned as they are; of others the sigmoid.
     """
     if scores.shape[1] == 1:
         return scores if bool(((scores >= 0) & (scores <= 1)).all()) else scores.sigmoid()
     sums = scores.sum(1)
-    done = bool((scores >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
-    return scores if done else scores.softmax(1)
+    normalised = bool((scores >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
+    return scores if normalised else scores.softmax(1)
 
 
 def scores_of(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Run a model, a part of the inputs at a time; neither changes."""
+    """Return a model's scores, a part of the inputs at a time; neither is changed."""
     return torch.cat([run_plainly(model, model, part) for _, part in split_rows(inputs)])
 
 
 def _curve(
     model: nn.Module, maps: Tensor, before: Tensor, after: Tensor, target: Tensor, steps: int, seed: int
 ) -> Tensor:
-    """Follow the probability while the pixels of one image take the place of another's."""
+    """Return the probability (steps + 1, N) while pixels of `after` replace those of `before`, the strongest first."""
     check_count("steps", steps)
-    places = _in_order_of_strength(maps, seed)
-    pixels = places.shape[1]
+    positions = _positions_by_strength(maps, seed)
+    pixels = positions.shape[1]
     scores = []
     for step in range(steps + 1):
-        taken = (places < round(step * pixels / steps)).view(len(maps), 1, *maps.shape[2:])
-        scores.append(scores_of(model, torch.where(taken, after, before)))
-    chances = probabilities(torch.cat(scores)).view(steps + 1, len(maps), -1)  # of all steps alike
-    curve = chances[:, torch.arange(len(maps)), target]
+        replaced = (positions < round(step * pixels / steps)).view(len(maps), 1, *maps.shape[2:])
+        scores.append(scores_of(model, torch.where(replaced, after, before)))
+    # All steps at once: whether scores are probabilities already is decided for all steps alike.
+    found = probabilities(torch.cat(scores)).view(steps + 1, len(maps), -1)
+    curve = found[:, torch.arange(len(maps)), target]
     return torch.where(is_zero(maps), torch.nan, curve.double())
 
 
-def _in_order_of_strength(maps: Tensor, seed: int) -> Tensor:
-    """Give the place of each pixel in the order of strength, (N, H W)."""
+def _positions_by_strength(maps: Tensor, seed: int) -> Tensor:
+    """Return the position of each pixel in the order of strength, (N, H W)."""
     heat = strength(maps).flatten(1)
-    mixed = torch.randperm(heat.shape[1], generator=torch.Generator().manual_seed(seed)).to(heat.device)
-    order = mixed[heat[:, mixed].argsort(dim=1, descending=True, stable=True)]
+    shuffled = torch.randperm(heat.shape[1], generator=torch.Generator().manual_seed(seed)).to(heat.device)
+    order = shuffled[heat[:, shuffled].argsort(dim=1, descending=True, stable=True)]
     return order.argsort(dim=1)
 
 
-def _noisy(noise: float, seed: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Make Captum's perturbation: the noise, and the image without it."""
+def _perturbation(noise: float, seed: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return Captum's perturbation, a function from images to the noise and the images without it."""
     generator = torch.Generator().manual_seed(seed)
 
     def perturb(images: Tensor) -> tuple[Tensor, Tensor]:

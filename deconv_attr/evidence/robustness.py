@@ -33,11 +33,11 @@ def sensitivity_max(
     model, method, inputs, target
         As for :func:`parameter_randomisation`.
     radius : float
-        In the units of the inputs.
+        Largest noise, in the units of the inputs.
     samples : int
-        How many perturbations of each image.
+        Number of perturbations of each image.
     seed : int
-        Of the noise.
+        Seed of the noise.
 
     Returns
     -------
@@ -50,19 +50,21 @@ def sensitivity_max(
     method = as_method(method)
     generator = torch.Generator().manual_seed(seed)
 
-    # In float64, where no square of a map overflows, or vanishes.
-    def explain(given: Tensor | tuple[Tensor], target: Tensor) -> Tensor | tuple[Tensor]:
-        if isinstance(given, tuple):  # Captum gives the images themselves so, and those with noise as a tensor
-            return (method(model, given[0], target).double().contiguous(),)
-        return method(model, given, target.expand(len(given))).double().contiguous()  # it repeats no single target
+    # In float64, where no square of a map overflows or vanishes.
+    def explain(images: Tensor | tuple[Tensor], target: Tensor) -> Tensor | tuple[Tensor]:
+        if isinstance(images, tuple):  # Captum passes the images in a tuple, and those with noise as a tensor
+            return (method(model, images[0], target).double().contiguous(),)
+        return (
+            method(model, images, target.expand(len(images))).double().contiguous()
+        )  # a single target is not repeated
 
     def perturb(images: Tensor, _: float) -> Tensor:
         drawn = torch.rand(images.shape, generator=generator, dtype=torch.float64).to(images)
         return images + radius * (2 * drawn - 1)
 
     with without_dead_signals():
-        dead = is_zero(method(model, inputs, target))
-        found = [
+        zero = is_zero(method(model, inputs, target))
+        changes = [
             captums_sensitivity(
                 explain,
                 part,
@@ -74,7 +76,7 @@ def sensitivity_max(
             )
             for rows, part in split_rows(inputs)
         ]
-    return torch.where(dead, torch.nan, torch.cat(found)).double()
+    return torch.where(zero, torch.nan, torch.cat(changes)).double()
 
 
 @check("sensitivity", columns={"sensitivity": "largest relative change of the map under small noise; 0: none"})

@@ -1,4 +1,4 @@
-"""What a map has in common with that of another class, with the image, and with the maps of other methods.
+"""Correlations of maps with those of another class, with the image and its edges, and with those of other methods.
 
 Maps are correlated image by image: by their values (Pearson) or by their ranks (Spearman), where equal values share
 their mean rank.
@@ -64,16 +64,16 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
 def target_sensitivity(
     model: nn.Module, method: object, inputs: Tensor, target: Tensor, other: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Compare the maps of two classes: ``spearman(M_target, M_other)``, and the same of ``|M|``.
+    """Return the correlations of the maps of two classes: ``spearman(M_target, M_other)``, and the same of ``|M|``.
 
-    At 1 the map does not tell what it is said to explain. Only the signs can differ where the second number is 1.
+    1: the map does not depend on the class. Where the second number is 1, only signs differ.
 
     Parameters
     ----------
     model, method, inputs, target
         As for :func:`parameter_randomisation`.
     other : Tensor
-        (N,), another class for each image.
+        (N,), another class of each image.
 
     Returns
     -------
@@ -98,14 +98,14 @@ def target_sensitivity(
 )
 def _check_target(case: Case) -> Finding:
     if case.other is None:
-        raise InputError("expected a model of several classes, to compare the maps of two, got one class")
+        raise InputError("expected a model of at least 2 classes, to compare the maps of two, got one class")
     return Finding(target_sensitivity(case.model, case.method, case.inputs, case.target, case.other))
 
 
 def input_recovery(maps: Tensor, inputs: Tensor) -> Tensor:
-    """Correlate maps with the images that they explain: ``|pearson(M, x)|``.
+    """Return the correlations of maps with their images: ``|pearson(M, x)|``.
 
-    At 1 the map is the image, or its negative. A map of one channel is compared with the mean of the channels.
+    1: the map is the image, or its negative. A map of one channel is compared with the mean of the channels.
 
     Parameters
     ----------
@@ -132,9 +132,9 @@ def _check_recovery(case: Case) -> Finding:
 
 
 def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
-    """Correlate the strength of maps with the edges of the image: ``spearman(max_c |M_c|, |grad mean_c x_c|)``.
+    """Return the correlations of maps with the edges of the image: ``spearman(max_c |M_c|, |grad mean_c x_c|)``.
 
-    The gradient is Sobel's. A map can look right by marking the edges, of whatever they are.
+    The gradient is Sobel's. A map can look right by marking edges, whatever they belong to.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
     across = grey.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
     filters = torch.stack([across, across.T])[:, None]
     edges = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), filters).norm(dim=1, keepdim=True)
-    rounding = 1e-6 * edges.amax((1, 2, 3), keepdim=True)  # flat regions have none, and shall not be ranked by it
+    rounding = 1e-6 * edges.amax((1, 2, 3), keepdim=True)  # without it flat regions would be ranked by rounding errors
     return spearman(strength(maps), torch.where(edges > rounding, edges, 0))
 
 
@@ -165,16 +165,16 @@ def _check_edges(case: Case) -> Finding:
 
 
 def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = False, seed: int = 0) -> ResultTable:
-    """Compare methods with each other: the mean of ``spearman(M_a, M_b)`` over images, for each pair.
+    """Return how well methods agree: the mean of ``spearman(M_a, M_b)`` over images, for each pair.
 
     Parameters
     ----------
     attributions : mapping of str to Tensor
         Maps (N, C, H, W) or (N, 1, H, W) of the same images by method.
     absolute : bool
-        Whether to compare ``max_c |M_c|`` instead; as is done with pairs of which one map has a single channel.
+        Whether to compare ``max_c |M_c|`` instead, which is always done where one map of a pair has a single channel.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -193,12 +193,12 @@ def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = Fal
 
 
 def strength(maps: Tensor) -> Tensor:
-    """Give the strength of maps at each pixel, the largest magnitude of the channels: (N, 1, H, W)."""
+    """Return the strength of maps at each pixel, ``max_c |M_c|``: (N, 1, H, W)."""
     return maps.detach().abs().amax(1, keepdim=True)
 
 
 def is_zero(maps: Tensor) -> Tensor:
-    """Say which maps are zero everywhere, (N,) bool."""
+    """Whether each map is zero everywhere, (N,) bool."""
     return ~maps.flatten(1).any(1)
 
 
