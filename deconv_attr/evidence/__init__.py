@@ -1,28 +1,37 @@
 """What maps are worth, in numbers: checks beside the pictures.
 
-Each check is a function of its own, with its formula and source, and gives a number for each image. ``checks`` has
-them by name, ``verdict`` says in words what a table of them means.
+Each check is a function with its formula and source, and returns a number for each image. ``checks`` registers them
+by name, ``comparison`` runs them on several methods, ``verdicts`` puts a table of them into words.
 
 =================  ============================================================================
-module             what is asked
+module             question
 =================  ============================================================================
 similarity         does the map depend on the class? is it the image, or its edges? do methods agree?
-randomisation      does it depend on the weights?
-faithfulness       does the score depend on what the map marks? does the map on small noise?
-localisation       does it lie on the object, where that is known?
+randomisation      does the map depend on the weights?
+faithfulness       does the score depend on what the map marks?
+robustness         does the map depend on small noise in the image?
+localisation       does the map lie on the object, where masks are known?
 =================  ============================================================================
 """
 
 from .bootstrap import Estimate, estimate
-from .checks import CHECKS, Case, Check, Curve, Finding, chosen_checks
+from .checks import CHECKS, Case, Check, Curve, Finding, check, chosen_checks
 from .comparison import Comparison
-from .correlation import pearson, spearman
-from .faithfulness import area, deletion, infidelity, insertion, probabilities, scores_of, sensitivity_max
+from .faithfulness import area, deletion, infidelity, insertion, probabilities, scores_of
 from .inputs import compare
 from .localisation import check_masks, mask_share, pointing_game
 from .methods import Method, captum_misses, controls, default_methods, rule_tables
 from .randomisation import Randomisation, parameter_randomisation
-from .similarity import edge_similarity, input_recovery, is_zero, method_agreement, target_sensitivity
+from .robustness import sensitivity_max
+from .similarity import (
+    edge_similarity,
+    input_recovery,
+    is_zero,
+    method_agreement,
+    pearson,
+    spearman,
+    target_sensitivity,
+)
 from .table import Cell, Failure, ResultTable
 from .verdicts import verdict
 
@@ -41,6 +50,7 @@ __all__ = [
     "ResultTable",
     "area",
     "captum_misses",
+    "check",
     "check_masks",
     "chosen_checks",
     "compare",

@@ -1,7 +1,7 @@
-"""A mean over images, and how far it can be trusted.
+"""The mean over images, with its confidence interval.
 
-The interval is the percentile bootstrap's: images are drawn with replacement, as many as there are, `RESAMPLES` times;
-its ends are the percentiles 2.5 and 97.5 of the means. Of few images it is too narrow, of one there is none.
+The interval is that of the percentile bootstrap: images are drawn with replacement, as many as there are, `RESAMPLES`
+times; its ends are the percentiles 2.5 and 97.5 of the means. For few images it is too narrow, for one undefined.
 
 Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7, 1979; Efron and Tibshirani,
 "An Introduction to the Bootstrap", 1993, section 13.3.
@@ -12,28 +12,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import bootstrap
 from torch import Tensor
 
 __all__ = ["RESAMPLES", "Estimate", "estimate"]
 
-RESAMPLES = 2_000
-LEVEL = 95  # percent
+RESAMPLES = 2_000  # means of redrawn images
+LEVEL = 0.95  # of confidence
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of one number an image.
+    """The mean of a number over images, with its interval.
 
     Parameters
     ----------
     mean : float
-        NaN where no image has the number.
+        NaN where the number is undefined for all images.
     low, high : float
         The ends of the interval of 95 %; NaN for fewer than two images.
     count : int
-        How many images have the number.
+        Images for which the number is defined.
     total : int
-        How many there are: the others' maps are zero, or the number is not defined for them.
+        All images. The number is undefined where a map is zero, for instance.
     """
 
     mean: float
@@ -51,14 +52,14 @@ class Estimate:
 
 
 def estimate(values: Tensor, seed: int = 0) -> Estimate:
-    """Estimate the mean over images, with an interval.
+    """Return the mean over images, with its interval of 95 %.
 
     Parameters
     ----------
     values : Tensor
-        (N,), one for each image; NaN where it is not defined.
+        (N,), one for each image; NaN where it is undefined.
     seed : int
-        Of the drawing; the same for the same values and seed.
+        Seed of the resampling.
 
     Returns
     -------
@@ -69,6 +70,13 @@ def estimate(values: Tensor, seed: int = 0) -> Estimate:
     count, total = len(known), len(numbers)
     if count < 2:
         return Estimate(float(known[0]) if count else np.nan, np.nan, np.nan, count, total)
-    drawn = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
-    low, high = np.percentile(known[drawn].mean(1), [50 - LEVEL / 2, 50 + LEVEL / 2])
+    drawn = bootstrap(
+        (known,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    low, high = drawn.confidence_interval
     return Estimate(float(known.mean()), float(low), float(high), count, total)

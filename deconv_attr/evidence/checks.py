@@ -1,45 +1,38 @@
-"""The checks by name: what each asks, and its numbers for one method, image by image."""
+"""The checks by name: a decorator that registers each, beside its function, and the order of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, nearest
-from .faithfulness import area, deletion, infidelity, insertion, sensitivity_max
-from .localisation import mask_share, pointing_game
 from .methods import Method
-from .randomisation import parameter_randomisation
-from .similarity import edge_similarity, input_recovery, is_zero, target_sensitivity
 
-__all__ = ["CHECKS", "Case", "Check", "Curve", "Finding", "chosen_checks"]
-
-STAGES = 8  # of a cascade: more take longer, and say little more
+__all__ = ["CHECKS", "Case", "Check", "Curve", "Finding", "check", "chosen_checks"]
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A method's maps, and what they are to be held against.
+    """A method's maps, and what a check compares them with.
 
     Parameters
     ----------
     model : nn.Module
         In eval mode.
     method : Method
-        To be asked again.
+        Called again by checks that need further maps.
     maps, inputs : Tensor
         (N, C, H, W).
     target : Tensor
-        (N,), the class of each.
+        (N,), the class of each image.
     other : Tensor or None
-        (N,), another class, if there is one.
+        (N,), another class of each image; None if the model has one class only.
     masks : Tensor or None
-        (N, H, W) bool, where the object is, if that is known.
+        (N, H, W) bool, True on the object, where that is known.
     seed : int
-        Of all that is drawn.
+        Seed of all random numbers.
     """
 
     model: nn.Module
@@ -54,15 +47,15 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Numbers (S, N) at S steps, and what the steps are."""
+    """Values (S, N) at S steps; a step is a number or the name of a layer."""
 
     values: Tensor
-    steps: Sequence[float] | Sequence[str]
+    steps: Sequence[float | str]
 
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """For each of a check's columns a number for each image (N,), NaN where there is none; or the curve they are of."""
+    """A number for each image (N,) for each column of a check, NaN where undefined; and the curve behind it, if any."""
 
     values: Sequence[Tensor]
     curve: Curve | None = None
@@ -70,134 +63,85 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """One check.
+    """A check, as a table runs it.
 
     Parameters
     ----------
     columns : mapping of str to str
-        The names of its numbers in a table, and what they mean.
+        The names of its columns in a table, and what they mean.
     run : callable
-        From a case to a finding with as many values as there are columns.
+        Returns the finding of a case, with as many values as there are columns.
     needs_masks : bool
-        Whether it can be had only where the truth is known.
+        Whether it runs only where masks are given.
+    axes : tuple of str or None
+        The labels of the horizontal and the vertical axis, where the finding has a curve.
     """
 
     columns: Mapping[str, str]
     run: Callable[[Case], Finding]
     needs_masks: bool = field(default=False, kw_only=True)
+    axes: tuple[str, str] | None = field(default=None, kw_only=True)
 
 
-def _zero_maps(case: Case) -> Finding:
-    return Finding([is_zero(case.maps).double()])
+_ORDER = [
+    "zero maps",
+    "target sensitivity",
+    "parameter randomisation",
+    "input recovery",
+    "edge similarity",
+    "deletion",
+    "insertion",
+    "infidelity",
+    "sensitivity",
+    "pointing game",
+    "mask share",
+]
+"""The order of a table; checks that are not listed follow."""
+
+CHECKS: dict[str, Check] = {}
+"""All checks by name, in the order of a table."""
 
 
-def _target_sensitivity(case: Case) -> Finding:
-    if case.other is None:
-        raise InputError("expected a model of several classes, to compare the maps of two, got one class")
-    return Finding(target_sensitivity(case.model, case.method, case.inputs, case.target, case.other))
+def check(
+    name: str, columns: Mapping[str, str], *, needs_masks: bool = False, axes: tuple[str, str] | None = None
+) -> Callable[[Callable[[Case], Finding]], Callable[[Case], Finding]]:
+    """Register a function from a case to a finding as the check of this name.
+
+    Parameters
+    ----------
+    name : str
+        As for :meth:`Comparison.table`.
+    columns, needs_masks, axes
+        As for :class:`Check`.
+    """
+
+    def register(run: Callable[[Case], Finding]) -> Callable[[Case], Finding]:
+        checks = {**CHECKS, name: Check(columns, run, needs_masks=needs_masks, axes=axes)}
+        CHECKS.clear()
+        CHECKS.update(sorted(checks.items(), key=lambda item: _position(item[0])))
+        return run
+
+    return register
 
 
-def _randomisation(case: Case) -> Finding:
-    found = parameter_randomisation(case.model, case.method, case.inputs, case.target, stages=STAGES, seed=case.seed)
-    return Finding([found.signed.nanmean(0), found.absolute.nanmean(0)], Curve(found.absolute, found.layers))
-
-
-def _deletion(case: Case) -> Finding:
-    return _area(deletion(case.model, case.maps, case.inputs, case.target, seed=case.seed))
-
-
-def _insertion(case: Case) -> Finding:
-    return _area(insertion(case.model, case.maps, case.inputs, case.target, seed=case.seed))
-
-
-def _area(curve: Tensor) -> Finding:
-    return Finding([area(curve)], Curve(curve, torch.linspace(0, 1, len(curve)).tolist()))
-
-
-def _infidelity(case: Case) -> Finding:
-    return Finding([infidelity(case.model, case.maps, case.inputs, case.target, seed=case.seed)])
-
-
-def _sensitivity(case: Case) -> Finding:
-    return Finding([sensitivity_max(case.model, case.method, case.inputs, case.target, seed=case.seed)])
-
-
-def _masks(case: Case) -> Tensor:
-    if case.masks is None:
-        raise InputError("expected masks (N, H, W) of bool, got none")
-    return case.masks
-
-
-CHECKS: Mapping[str, Check] = {
-    "zero maps": Check(
-        {"zero maps": "share of images whose map is zero; the other numbers are of the rest"}, _zero_maps
-    ),
-    "target sensitivity": Check(
-        {
-            "other class": "rank correlation with the map of another class; 1: the map does not depend on the class",
-            "other class, |map|": "the same without signs",
-        },
-        _target_sensitivity,
-    ),
-    "parameter randomisation": Check(
-        {
-            "random weights": "rank correlation with the map under random weights, mean of a cascade from the top "
-            "layer down; 1: the map ignores the model",
-            "random weights, |map|": "the same without signs",
-        },
-        _randomisation,
-    ),
-    "input recovery": Check(
-        {"image": "correlation of map and image; 1: the map is the image"},
-        lambda case: Finding([input_recovery(case.maps, case.inputs)]),
-    ),
-    "edge similarity": Check(
-        {"edges": "rank correlation of |map| and the image's edges; 1: the map is an edge detector"},
-        lambda case: Finding([edge_similarity(case.maps, case.inputs)]),
-    ),
-    "deletion": Check(
-        {"deletion": "mean probability of the class while the strongest pixels go; low: the map finds them"},
-        _deletion,
-    ),
-    "insertion": Check(
-        {"insertion": "mean probability of the class while the strongest pixels come back; high: the map finds them"},
-        _insertion,
-    ),
-    "infidelity": Check(
-        {"infidelity": "what the map leaves unexplained of the score's change under noise; 0: nothing, 1: all"},
-        _infidelity,
-    ),
-    "sensitivity": Check(
-        {"sensitivity": "largest relative change of the map under small noise; 0: none"}, _sensitivity
-    ),
-    "pointing game": Check(
-        {"pointing game": "how often the strongest pixel lies on the object"},
-        lambda case: Finding([pointing_game(case.maps, _masks(case))]),
-        needs_masks=True,
-    ),
-    "mask share": Check(
-        {"inside mask": "share of the map's strength that lies on the object"},
-        lambda case: Finding([mask_share(case.maps, _masks(case))]),
-        needs_masks=True,
-    ),
-}
-"""All checks, in the order of a table."""
+def _position(name: str) -> int:
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 
 
 def chosen_checks(names: Sequence[str] | None, masks: Tensor | None) -> list[str]:
-    """Give the names of the checks to run; None: all that can be had.
+    """Return the names of the checks to run; for None all that can run.
 
     Raises
     ------
     InputError
-        There is no such check, or it needs masks.
+        A name is unknown, or the check lacks masks.
     """
     if names is None:
         return [name for name, check in CHECKS.items() if masks is not None or not check.needs_masks]
     names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     for name in names:
         if name not in CHECKS:
-            raise InputError(f"there is no check {name!r}{nearest(str(name), list(CHECKS))}")
+            raise InputError(f"expected the name of a check, got {name!r}{nearest(str(name), list(CHECKS))}")
         if CHECKS[name].needs_masks and masks is None:
-            raise InputError(f"the check {name!r} needs masks (N, H, W) of bool, got none")
+            raise InputError(f"expected masks (N, H, W) of bool for the check {name!r}, got none")
     return names

@@ -1,4 +1,4 @@
-"""Maps of the same scores by several methods, and what follows from them: pictures, checks, a page."""
+"""Maps of the same scores by several methods, with their pictures, checks and a page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ..errors import InputError, reason
 from ..visualize import (
     Column,
-    Curve,
     Figure,
     Panel,
     coloured,
@@ -22,9 +21,10 @@ from ..visualize import (
     own_scale,
     photograph,
 )
+from ..visualize import Curve as DrawnCurve
 from ..visualize.html import ReportColumn, report_path, write_report
 from .bootstrap import Estimate, estimate
-from .checks import CHECKS, Case, Finding, chosen_checks
+from .checks import CHECKS, Case, Curve, Finding, chosen_checks
 from .faithfulness import probabilities, scores_of
 from .methods import Method, captum_misses, eval_mode
 from .similarity import is_zero, method_agreement
@@ -33,30 +33,23 @@ from .verdicts import verdict
 
 __all__ = ["Comparison"]
 
-_CURVES = {
-    "parameter randomisation": ("random down to", "rank correlation of |map|"),
-    "deletion": ("share of pixels taken away", "probability of the class"),
-    "insertion": ("share of pixels back", "probability of the class"),
-}
-"""The checks whose numbers are of a curve, and what its axes are."""
-
 
 class Comparison:
-    """Maps of several methods, their pictures, and what the maps are worth; made by :func:`compare`.
+    """Maps of the same scores by several methods, as :func:`compare` returns them.
 
     Parameters
     ----------
     model, inputs, target, methods, images, labels, masks, other, seed
-        As for :func:`compare`, checked; a class for each image, (N,).
+        As for :func:`compare`, after its checks; target and other are (N,).
 
     Attributes
     ----------
     attributions : dict of str to Tensor
-        The maps (N, C, H, W) by label, of the methods that did not fail.
+        Maps (N, C, H, W) by label, of the methods that succeeded.
     errors : dict of str to Exception
-        Those of the methods that did.
+        Errors by label, of the methods that failed.
     methods : list of Method
-        In their order.
+        All methods, in order.
     """
 
     def __init__(
@@ -71,13 +64,19 @@ class Comparison:
         other: Tensor | None,
         seed: int,
     ) -> None:
-        self.model, self.inputs, self.target, self.methods = model, inputs.detach().clone(), target, list(methods)
-        self.masks, self.seed = None if masks is None else masks.clone().to(inputs.device), seed
+        self.model = model
+        self.inputs = inputs.detach().clone()
+        self.target = target
+        self.methods = list(methods)
+        self.masks = None if masks is None else masks.clone().to(inputs.device)
+        self.seed = seed
         self.attributions: dict[str, Tensor] = {}
         self.errors: dict[str, Exception] = {}
-        self._images, self._labels, self._other = images, labels, other
+        self._images = images
+        self._labels = labels
+        self._other = other
         self._findings: dict[tuple[str, str], Finding | Exception] = {}
-        self._chances: Tensor | None = None
+        self._known_probabilities: Tensor | None = None
         self._weights = _versions(model)
         for method in self.methods:
             try:
@@ -100,7 +99,7 @@ class Comparison:
 
     @property
     def labels(self) -> Sequence[str]:
-        """What is written beside each image."""
+        """The text beside each image."""
         if self._labels is None:
             own = self._probabilities().gather(1, self.target[:, None])[:, 0]
             self._labels = [f"class {int(c)}\n{float(p):.1%}" for c, p in zip(self.target, own, strict=True)]
@@ -108,7 +107,7 @@ class Comparison:
 
     @property
     def images(self) -> Tensor:
-        """The images as they are shown, between 0 and 1."""
+        """The images to show, between 0 and 1."""
         if self._images is None:
             shown = self.inputs if self.inputs.shape[1] in (1, 3) else self.inputs.mean(1, keepdim=True)
             low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)
@@ -116,19 +115,19 @@ class Comparison:
         return self._images
 
     def table(self, checks: Sequence[str] | None = None) -> ResultTable:
-        """Check the maps: a row for each method, a column for each number, means over images with intervals of 95 %.
+        """Return the results of checks: a row for each method, a column for each number, means with intervals of 95 %.
 
-        What has been computed once is kept.
+        Results are kept: a check runs once.
 
         Parameters
         ----------
         checks : sequence of str, optional
-            Names of :data:`deconv_attr.evidence.CHECKS`; by default all, those with masks if these were given.
+            Names in :data:`deconv_attr.evidence.CHECKS`; by default all, those of masks only where masks were given.
 
         Raises
         ------
         InputError
-            There is no such check, or it needs masks; or the model's weights have changed since.
+            A name is unknown, the check lacks masks, or the model's weights have changed since.
         """
         names = chosen_checks(checks, self.masks)
         legend = {column: what for name in names for column, what in CHECKS[name].columns.items()}
@@ -136,7 +135,7 @@ class Comparison:
         return ResultTable(["method", *legend], rows, legend)
 
     def verdict(self, checks: Sequence[str] | None = None) -> str:
-        """Say in a paragraph what :meth:`table` says in numbers, as carefully as the number of images asks."""
+        """Return a paragraph on :meth:`table`, as careful as the number of images asks."""
         return self._verdict(self.table(checks))
 
     def plot(self, *, shared_scale: bool = False) -> Figure:
@@ -152,7 +151,7 @@ class Comparison:
 
     def plot_curves(self) -> Figure:
         """Draw the curves of parameter randomisation, deletion and insertion: means over images, with intervals."""
-        return curves_figure([self._panel(name) for name in _CURVES])
+        return curves_figure([self._panel(name, check.axes) for name, check in CHECKS.items() if check.axes])
 
     def to_html(self, path: str | Path, *, checks: Sequence[str] | None = None) -> Path:
         """Write one page with the pictures, the table, the curves and the verdict, for a browser.
@@ -167,9 +166,9 @@ class Comparison:
         Raises
         ------
         InputError
-            It cannot be written.
+            The page cannot be written.
         """
-        path = report_path(path)  # before checks that may take long
+        path = report_path(path)  # fails before the checks, which may take long
         table = self.table(checks)
         columns = []
         for method in self.methods:
@@ -178,7 +177,8 @@ class Comparison:
             drawn = [coloured(each, method.style, scale) for each, scale in zip(maps, scales, strict=True)]
             notes = [f"s = {scale:.2g}" if scale else "zero everywhere" for scale in scales]
             columns.append(ReportColumn(method.label, drawn, notes, self._error(method.label)))
-        panels = [self._panel(name) for name in chosen_checks(checks, self.masks) if name in _CURVES]
+        names = chosen_checks(checks, self.masks)
+        panels = [self._panel(name, axes) for name in names if (axes := CHECKS[name].axes)]
         return write_report(
             path,
             "Comparison of attribution methods",
@@ -194,14 +194,14 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """What else is to be known: methods that failed, and maps that are zero, in a sentence each."""
+        """The methods that failed, maps that are zero, and rectifiers that Captum misses, in a sentence each."""
         failed = [f"{label} has no maps: {reason(error)}" for label, error in self.errors.items()]
-        zero = {label: int(is_zero(maps).sum()) for label, maps in self.attributions.items()}
-        dead = [f"{label} is zero for {count} of {len(self)} images" for label, count in zero.items() if count]
-        return failed + dead + captum_misses(self.model, self.inputs, self.methods)
+        counts = {label: int(is_zero(maps).sum()) for label, maps in self.attributions.items()}
+        zero = [f"{label} is zero for {count} of {len(self)} images" for label, count in counts.items() if count]
+        return failed + zero + captum_misses(self.model, self.inputs, self.methods)
 
     def agreement(self, *, absolute: bool = False) -> ResultTable:
-        """Compare the methods with each other; see :func:`deconv_attr.evidence.method_agreement`."""
+        """Return how well the methods agree with each other; see :func:`deconv_attr.evidence.method_agreement`."""
         return method_agreement(self.attributions, absolute=absolute, seed=self.seed)
 
     def _cells(self, method: Method, name: str) -> list[Estimate | Failure]:
@@ -223,20 +223,19 @@ class Comparison:
                     self._findings[key] = error
         return self._findings[key]
 
-    def _panel(self, name: str) -> Panel:
-        """Give the curves that a check's numbers are of, as means over images with intervals."""
-        curves, ticks = [], None
-        for method in self.methods:
-            finding = self._finding(method, name)
-            if isinstance(finding, Exception) or finding.curve is None:
-                continue
-            steps = finding.curve.steps
-            ticks = [step for step in steps if isinstance(step, str)] or None
-            places = [float(step) for step in (range(len(steps)) if ticks else steps)]
-            means = [estimate(values, self.seed) for values in finding.curve.values]
-            low, high = [each.low for each in means], [each.high for each in means]
-            curves.append(Curve(method.label, places, [each.mean for each in means], low, high))
-        return Panel(name, *_CURVES[name], curves, ticks)
+    def _panel(self, name: str, axes: tuple[str, str]) -> Panel:
+        """Return the curves of a check, as means over images with intervals."""
+        findings = [(method.label, self._finding(method, name)) for method in self.methods]
+        curves = {label: found.curve for label, found in findings if isinstance(found, Finding) and found.curve}
+        layers = [curve.steps for curve in curves.values() if isinstance(curve.steps[0], str)]
+        drawn = [self._drawn(label, curve) for label, curve in curves.items()]
+        return Panel(name, *axes, drawn, [str(step) for step in layers[-1]] if layers else None)
+
+    def _drawn(self, label: str, curve: Curve) -> DrawnCurve:
+        steps = [float(index) if isinstance(step, str) else step for index, step in enumerate(curve.steps)]
+        means = [estimate(values, self.seed) for values in curve.values]
+        low, high = [each.low for each in means], [each.high for each in means]
+        return DrawnCurve(label, steps, [each.mean for each in means], low, high)
 
     def _case(self, method: Method) -> Case:
         maps = self.attributions[method.label]
@@ -244,7 +243,7 @@ class Comparison:
 
     def _check_weights(self) -> None:
         if _versions(self.model) != self._weights:
-            raise InputError("expected the model as it was compared, but its weights have changed since: compare again")
+            raise InputError("expected the model as it was compared, got other weights; compare again")
 
     def _verdict(self, table: ResultTable) -> str:
         on_objects = None if self.masks is None else float(self.masks.double().mean())
@@ -254,15 +253,15 @@ class Comparison:
         return reason(self.errors[label]) if label in self.errors else ""
 
     def _probabilities(self) -> Tensor:
-        if self._chances is None:
+        if self._known_probabilities is None:
             self._check_weights()
             with eval_mode(self.model):
-                self._chances = probabilities(scores_of(self.model, self.inputs))
-        return self._chances
+                self._known_probabilities = probabilities(scores_of(self.model, self.inputs))
+        return self._known_probabilities
 
 
 def _versions(model: nn.Module) -> list[tuple[int, int]]:
-    """Tell parameters apart from others, and from themselves after a step of training."""
+    """Return the identities and versions of a model's parameters; a training step changes the versions."""
     return [(id(parameter), parameter._version) for parameter in model.parameters() if not parameter.is_inference()]
 
 

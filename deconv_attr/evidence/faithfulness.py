@@ -1,4 +1,4 @@
-"""What happens to the score, or to the map, when the image changes: deletion, insertion, infidelity, sensitivity."""
+"""Whether the score depends on what a map marks: deletion, insertion and infidelity, by running changed images."""
 
 from __future__ import annotations
 
@@ -6,28 +6,41 @@ from collections.abc import Callable, Iterator
 
 import torch
 from captum.metrics import infidelity as captums_infidelity
-from captum.metrics import sensitivity_max as captums_sensitivity
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from ..engine.copy_on_write import run_plainly
 from ..errors import InputError
-from .methods import as_method, without_dead_signals
+from .checks import Case, Curve, Finding, check
 from .similarity import is_zero, strength
 
-__all__ = ["area", "deletion", "infidelity", "insertion", "probabilities", "scores_of", "sensitivity_max"]
+__all__ = [
+    "SAMPLES",
+    "area",
+    "check_count",
+    "deletion",
+    "infidelity",
+    "insertion",
+    "perturbed_rows",
+    "probabilities",
+    "scores_of",
+    "split_rows",
+]
 
-STEPS, SAMPLES, ROWS = 16, 10, 32  # steps of a curve, perturbations of an image, images that run at a time
-BLUR = (11, 5.0)  # pixels of the window, and standard deviation: RISE's
+STEPS = 16  # parts in which pixels are deleted or inserted
+SAMPLES = 10  # perturbations of an image
+ROWS = 32  # images that run at a time
+BLUR_WINDOW = 11  # pixels, as RISE's
+BLUR_DEVIATION = 5.0  # pixels, as RISE's
 
 
 def deletion(
     model: nn.Module, maps: Tensor, inputs: Tensor, target: Tensor, *, steps: int = STEPS, seed: int = 0
 ) -> Tensor:
-    """Follow the class's probability while pixels are taken away, those first at which the map is strongest.
+    """Return the class's probability while pixels are deleted, those first at which the map is strongest.
 
-    A pixel's strength is ``max_c |M_c|``; what is taken away gets the image's mean colour. Equally strong pixels go in
-    a random order.
+    A pixel's strength is ``max_c |M_c|``; deleted pixels get the image's mean colour. Equally strong pixels are
+    deleted in random order.
 
     Parameters
     ----------
@@ -38,16 +51,16 @@ def deletion(
     inputs : Tensor
         (N, C, H, W).
     target : Tensor
-        (N,), the class of each.
+        (N,), the class of each image.
     steps : int
-        In how many equal parts the pixels are taken.
+        Number of equal parts in which the pixels are deleted.
     seed : int
-        Of the order of equals.
+        Seed of the order of equally strong pixels.
 
     Returns
     -------
     Tensor
-        (steps + 1, N): the probability with 0, 1/steps, ..., all pixels gone. NaN where the map is zero everywhere.
+        (steps + 1, N): the probability with 0, 1/steps, ..., all pixels deleted; NaN where the map is zero everywhere.
         Its :func:`area` is the usual score; the lower, the better.
 
     Source: Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation", BMVC 2018, section 4.
@@ -59,20 +72,44 @@ def deletion(
 def insertion(
     model: nn.Module, maps: Tensor, inputs: Tensor, target: Tensor, *, steps: int = STEPS, seed: int = 0
 ) -> Tensor:
-    """Follow the class's probability while a blurred image gets its pixels back, the strongest first.
+    """Return the class's probability while a blurred image gets its pixels back, the strongest first.
 
-    All else is as for :func:`deletion`; of the area, the higher, the better. The blur is Gaussian, 11 pixels wide,
-    with a standard deviation of 5 pixels.
+    All else is as for :func:`deletion`; the higher the area, the better. The blur is Gaussian, 11 pixels wide, with a
+    standard deviation of 5 pixels.
     """
     height, width = inputs.shape[2:]
-    window = [min(BLUR[0], (size + 1) // 2 * 2 - 1) for size in (width, height)]
-    blurred = gaussian_blur(inputs, window, [BLUR[1], BLUR[1]])
+    window = [min(BLUR_WINDOW, (size + 1) // 2 * 2 - 1) for size in (width, height)]
+    blurred = gaussian_blur(inputs, window, [BLUR_DEVIATION, BLUR_DEVIATION])
     return _curve(model, maps, blurred, inputs, target, steps, seed)
 
 
 def area(curve: Tensor) -> Tensor:
-    """Integrate curves (steps + 1, N) over the share of pixels, by the trapezoidal rule: (N,), between 0 and 1."""
+    """Return the area (N,) below curves (steps + 1, N) over the share of pixels, by the trapezoidal rule."""
     return torch.trapezoid(curve, dim=0) / (len(curve) - 1)
+
+
+@check(
+    "deletion",
+    columns={"deletion": "mean probability of the class while the strongest pixels go; low: the map finds them"},
+    axes=("share of pixels taken away", "probability of the class"),
+)
+def _check_deletion(case: Case) -> Finding:
+    return _area_of(deletion(case.model, case.maps, case.inputs, case.target, seed=case.seed))
+
+
+@check(
+    "insertion",
+    columns={
+        "insertion": "mean probability of the class while the strongest pixels come back; high: the map finds them"
+    },
+    axes=("share of pixels back", "probability of the class"),
+)
+def _check_insertion(case: Case) -> Finding:
+    return _area_of(insertion(case.model, case.maps, case.inputs, case.target, seed=case.seed))
+
+
+def _area_of(curve: Tensor) -> Finding:
+    return Finding([area(curve)], Curve(curve, torch.linspace(0, 1, len(curve)).tolist()))
 
 
 def infidelity(
@@ -85,23 +122,23 @@ def infidelity(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Tensor:
-    """Compare what maps say of small changes with what these do: Captum's ``infidelity``, over that of an empty map.
+    """Return what maps leave unexplained of the score's change under noise: Captum's ``infidelity`` over a zero map's.
 
-    With ``f`` the score, ``I`` normal noise and ``b`` the factor that suits the map best, for a map has no unit::
+    With ``f`` the score, ``I`` normal noise and ``b`` the factor that fits the map best, since a map has no unit::
 
         E[(b <I, M> - (f(x) - f(x - I)))^2] / E[(f(x) - f(x - I))^2]
 
-    1: the map says nothing of what noise does; 0: all. A linear model's saliency has 0. As ``b`` is fitted to the same
-    noise, a map of no meaning has about ``1 - 1 / samples``.
+    1: the map explains nothing of the change; 0: all of it, as a linear model's saliency does. Since ``b`` is fitted to
+    the same noise, a random map has about ``1 - 1 / samples``.
 
     Parameters
     ----------
     model, maps, inputs, target, seed
-        As for :func:`deletion`; the model's scores are not made probabilities.
+        As for :func:`deletion`; the score is used as it is, not as a probability.
     noise : float
-        The standard deviation of the noise, in that of the image.
+        Standard deviation of the noise, in standard deviations of the image.
     samples : int
-        How many perturbations of each image.
+        Number of perturbations of each image.
 
     Returns
     -------
@@ -111,143 +148,90 @@ def infidelity(
     Source: Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, definition 2.1, with the
     optimal scaling of its section 4.1.
     """
-    _check_count("samples", samples)
-    # A map has no unit: at its own scale no square of it overflows, or vanishes.
+    check_count("samples", samples)
+    # A map has no unit: scaled to 1 none of its squares overflows or vanishes.
     full = (maps / maps.abs().amax((1, 2, 3), keepdim=True)).expand_as(inputs).to(inputs.dtype)
 
     def forward(images: Tensor) -> Tensor:
         scores: Tensor = run_plainly(model, model, images)
         return scores
 
-    def compared(given: Tensor, normalize: bool) -> Tensor:
-        perturb = _noisy(noise, seed)
+    def infidelity_of(attributions: Tensor, normalize: bool) -> Tensor:
+        perturb = _perturbation(noise, seed)
         parts = [
             captums_infidelity(
                 forward,
                 perturb,
                 part,
-                given[rows],
+                attributions[rows],
                 target=target[rows],
                 n_perturb_samples=samples,
-                max_examples_per_batch=_at_a_time(part, samples),
+                max_examples_per_batch=perturbed_rows(part, samples),
                 normalize=normalize,
             )
-            for rows, part in _parts(inputs)
+            for rows, part in split_rows(inputs)
         ]
         return torch.cat(parts)
 
-    found, empty = compared(full, True), compared(torch.zeros_like(full), False)
-    flat = inputs.amax((1, 2, 3)) == inputs.amin((1, 2, 3))  # its noise is rounding
-    return torch.where(is_zero(maps) | flat | (empty == 0), torch.nan, found / empty).clamp(0, 1).double()
+    of_maps = infidelity_of(full, True)
+    of_zero = infidelity_of(torch.zeros_like(full), False)
+    flat = inputs.amax((1, 2, 3)) == inputs.amin((1, 2, 3))  # one colour: the noise is rounding only
+    return torch.where(is_zero(maps) | flat | (of_zero == 0), torch.nan, of_maps / of_zero).clamp(0, 1).double()
 
 
-def sensitivity_max(
-    model: nn.Module,
-    method: object,
-    inputs: Tensor,
-    target: Tensor,
-    *,
-    radius: float = 0.02,
-    samples: int = SAMPLES,
-    seed: int = 0,
-) -> Tensor:
-    """Return the largest change of the map under small noise: Captum's ``sensitivity_max``.
-
-    ``max_d |M(x + d) - M(x)| / |M(x)|`` over `samples` of ``d``, uniform between `-radius` and `radius`.
-
-    Parameters
-    ----------
-    model, method, inputs, target
-        As for :func:`parameter_randomisation`.
-    radius : float
-        In the units of the inputs.
-    samples : int
-        How many perturbations of each image.
-    seed : int
-        Of the noise.
-
-    Returns
-    -------
-    Tensor
-        (N,); NaN where the map is zero everywhere.
-
-    Source: Yeh et al. 2019, definition 2.2.
-    """
-    _check_count("samples", samples)
-    method = as_method(method)
-    generator = torch.Generator().manual_seed(seed)
-
-    # In float64, where no square of a map overflows, or vanishes.
-    def explain(given: Tensor | tuple[Tensor], target: Tensor) -> Tensor | tuple[Tensor]:
-        if isinstance(given, tuple):  # Captum gives the images themselves so, and those with noise as a tensor
-            return (method(model, given[0], target).double().contiguous(),)
-        return method(model, given, target.expand(len(given))).double().contiguous()  # it repeats no single target
-
-    def perturb(images: Tensor, _: float) -> Tensor:
-        drawn = torch.rand(images.shape, generator=generator, dtype=torch.float64).to(images)
-        return images + radius * (2 * drawn - 1)
-
-    with without_dead_signals():
-        dead = is_zero(method(model, inputs, target))
-        found = [
-            captums_sensitivity(
-                explain,
-                part,
-                perturb,
-                radius,
-                samples,
-                max_examples_per_batch=_at_a_time(part, samples),
-                target=target[rows],
-            )
-            for rows, part in _parts(inputs)
-        ]
-    return torch.where(dead, torch.nan, torch.cat(found)).double()
+@check(
+    "infidelity",
+    columns={"infidelity": "what the map leaves unexplained of the score's change under noise; 0: nothing, 1: all"},
+)
+def _check_infidelity(case: Case) -> Finding:
+    return Finding([infidelity(case.model, case.maps, case.inputs, case.target, seed=case.seed)])
 
 
 def probabilities(scores: Tensor) -> Tensor:
-    """Return the probabilities that a model's scores (N, classes) stand for.
+    """Return a model's scores (N, classes) as probabilities.
 
-    That is their softmax, or they themselves where the model ends in a softmax already: are positive, and sum to 1.
-    Of a single class it is their sigmoid, or they themselves where all lie between 0 and 1.
+    Scores that are positive and sum to 1 are returned as they are; of others the softmax. Of a single class, scores
+    between 0 and 1 are returned as they are; of others the sigmoid.
     """
     if scores.shape[1] == 1:
         return scores if bool(((scores >= 0) & (scores <= 1)).all()) else scores.sigmoid()
     sums = scores.sum(1)
-    done = bool((scores >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
-    return scores if done else scores.softmax(1)
+    normalised = bool((scores >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
+    return scores if normalised else scores.softmax(1)
 
 
 def scores_of(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Run a model, a part of the inputs at a time; neither changes."""
-    return torch.cat([run_plainly(model, model, part) for _, part in _parts(inputs)])
+    """Return a model's scores, a part of the inputs at a time; neither is changed."""
+    return torch.cat([run_plainly(model, model, part) for _, part in split_rows(inputs)])
 
 
 def _curve(
     model: nn.Module, maps: Tensor, before: Tensor, after: Tensor, target: Tensor, steps: int, seed: int
 ) -> Tensor:
-    """Follow the probability while the pixels of one image take the place of another's."""
-    _check_count("steps", steps)
-    places = _in_order_of_strength(maps, seed)
-    pixels = places.shape[1]
+    """Return the probability (steps + 1, N) while pixels of `after` replace those of `before`, the strongest first."""
+    check_count("steps", steps)
+    positions = _positions_by_strength(maps, seed)
+    pixels = positions.shape[1]
     scores = []
     for step in range(steps + 1):
-        taken = (places < round(step * pixels / steps)).view(len(maps), 1, *maps.shape[2:])
-        scores.append(scores_of(model, torch.where(taken, after, before)))
-    chances = probabilities(torch.cat(scores)).view(steps + 1, len(maps), -1)  # of all steps alike
-    curve = chances[:, torch.arange(len(maps)), target]
+        replaced = (positions < round(step * pixels / steps)).view(len(maps), 1, *maps.shape[2:])
+        scores.append(scores_of(model, torch.where(replaced, after, before)))
+    # All steps at once: whether scores are probabilities already is decided for all steps alike.
+    found = probabilities(torch.cat(scores)).view(steps + 1, len(maps), -1)
+    curve = found[:, torch.arange(len(maps)), target]
     return torch.where(is_zero(maps), torch.nan, curve.double())
 
 
-def _in_order_of_strength(maps: Tensor, seed: int) -> Tensor:
-    """Give the place of each pixel in the order of strength, (N, H W)."""
+def _positions_by_strength(maps: Tensor, seed: int) -> Tensor:
+    """Return the position of each pixel in the order of strength, (N, H W)."""
     heat = strength(maps).flatten(1)
-    mixed = torch.randperm(heat.shape[1], generator=torch.Generator().manual_seed(seed)).to(heat.device)
-    order = mixed[heat[:, mixed].argsort(dim=1, descending=True, stable=True)]
+    shuffled = torch.randperm(heat.shape[1], generator=torch.Generator().manual_seed(seed)).to(heat.device)
+    order = shuffled[heat[:, shuffled].argsort(dim=1, descending=True, stable=True)]
     return order.argsort(dim=1)
 
 
-def _noisy(noise: float, seed: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Make Captum's perturbation: the noise, and the image without it."""
+def _perturbation(noise: float, seed: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return Captum's perturbation, a function from images to the noise and the images without it."""
     generator = torch.Generator().manual_seed(seed)
 
     def perturb(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -258,18 +242,19 @@ def _noisy(noise: float, seed: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]
     return perturb
 
 
-def _parts(inputs: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Divide images, for Captum runs all of them together, several times."""
+def split_rows(inputs: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the images in parts of `ROWS`, each with its slice: Captum runs all it is given together, several times."""
     for start in range(0, len(inputs), ROWS):
         rows = slice(start, start + ROWS)
         yield rows, inputs[rows]
 
 
-def _at_a_time(images: Tensor, samples: int) -> int:
-    """Say how many perturbed images run together, of which Captum wants a multiple of the images."""
+def perturbed_rows(images: Tensor, samples: int) -> int:
+    """Return how many perturbed images run together; Captum expects a multiple of the images."""
     return len(images) * min(samples, max(1, ROWS // len(images)))
 
 
-def _check_count(what: str, number: int) -> None:
+def check_count(what: str, number: int) -> None:
+    """Refuse a number below 1."""
     if number < 1:
         raise InputError(f"expected {what} of at least 1, got {number}")

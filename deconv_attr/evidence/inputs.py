@@ -1,4 +1,4 @@
-"""The same scores explained by several methods, side by side, with checks of what the maps are worth.
+"""`compare`: the same scores explained by several methods; and the checks of its arguments.
 
 >>> comparison = compare(model, x, target=5)   # doctest: +SKIP
 >>> comparison.plot().savefig("compare.png")   # doctest: +SKIP
@@ -40,8 +40,8 @@ def compare(
 ) -> Comparison:
     """Explain the same scores by several methods.
 
-    The model runs in eval mode and is left as it was. A method that fails has its error in the place of its maps; the
-    others stand.
+    The model runs in eval mode and is left as it was. A method that fails has an error instead of maps; the others
+    stand.
 
     Parameters
     ----------
@@ -51,23 +51,23 @@ def compare(
     inputs : Tensor
         (N, C, H, W); not touched.
     target : int, sequence or Tensor
-        The class to explain, one for all or one for each.
+        The class to explain, one for all images or one for each.
     methods : sequence or mapping by label, optional
-        Of :class:`Method`, Captum attributions of the model, or functions ``(model, inputs, target) -> maps``. By
-        default those of :func:`default_methods`; :func:`rule_tables` has those of the literature for one unit.
+        :class:`Method`, Captum attributions of the model, or functions ``(model, inputs, target) -> maps``. By default
+        those of :func:`default_methods`; :func:`rule_tables` returns those of the literature for one unit.
     images : Tensor, optional
-        (N, 3, H, W) or (N, 1, H, W) between 0 and 1, to be shown; by default each input, stretched from its least to
-        its greatest value.
+        (N, 3, H, W) or (N, 1, H, W) between 0 and 1, to show; by default each input, scaled from its minimum to its
+        maximum.
     labels : sequence of str, optional
-        What to write beside each image; by default its class and the probability of that.
+        The text beside each image; by default its class and the probability of that.
     masks : Tensor, optional
-        (N, H, W) bool, where the object is: for two more checks.
+        (N, H, W) bool, True on the object; for two more checks.
     other : int, sequence or Tensor, optional
-        Another class for each image, to see whether maps differ; by default the likeliest that is not the target.
+        Another class for each image, whose maps are compared; by default the most probable that is not the target.
     batch_size : int, optional
-        How many images a method explains at a time; by default all.
+        Number of images that a method explains at a time; by default all.
     seed : int
-        Of what is drawn in the checks.
+        Seed of the random numbers in the checks.
 
     Raises
     ------
@@ -76,20 +76,12 @@ def compare(
     """
     check_model(model)
     (inputs,) = check_inputs((inputs,), model)
-    if inputs.dim() != 4:
-        raise InputError(f"expected images (N, C, H, W), got {tuple(inputs.shape)}")
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise InputError(f"expected a batch_size of at least 1, got {batch_size!r}")
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise InputError(f"expected the seed as a whole number from 0, got {seed!r}")
-    _check_pictures(inputs, images, labels, masks)
+    _check_arguments(inputs, images, labels, masks, batch_size, seed)
     with eval_mode(model):
         classes = _classes(model, inputs)
         targets = _targets(target, inputs, classes, "target")
         others = None if other is None else _targets(other, inputs, classes, "other")
-        if others is not None and bool((others == targets).any()):
-            same = int(others[others == targets][0])
-            raise TargetError(f"expected other to be another class than target, got class {same} as both")
+        _check_others(targets, others)
         chosen = default_methods(model, inputs) if methods is None else as_methods(methods)
         if batch_size is not None:
             chosen = [replace(method, batch_size=method.batch_size or batch_size) for method in chosen]
@@ -97,7 +89,7 @@ def compare(
 
 
 def _classes(model: nn.Module, inputs: Tensor) -> int:
-    """Say how many classes a model scores, by running one image."""
+    """Return the number of classes that a model scores, by running one image."""
     scores = run_plainly(model, model, inputs[:1])
     if not isinstance(scores, Tensor) or scores.dim() != 2:
         found = f"a tensor {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
@@ -106,7 +98,7 @@ def _classes(model: nn.Module, inputs: Tensor) -> int:
 
 
 def _targets(given: Any, inputs: Tensor, classes: int, what: str) -> Tensor:
-    """Give a class for each image, (N,)."""
+    """Return a class for each image, (N,)."""
     count = len(inputs)
     try:
         targets = torch.as_tensor(given)
@@ -123,16 +115,37 @@ def _targets(given: Any, inputs: Tensor, classes: int, what: str) -> Tensor:
     return targets
 
 
-def _check_pictures(inputs: Tensor, images: Any, labels: Any, masks: Any) -> None:
-    """Refuse what cannot be drawn beside the inputs, or held against their maps."""
-    count, _, *size = inputs.shape
+def _check_others(targets: Tensor, others: Tensor | None) -> None:
+    if others is not None and bool((others == targets).any()):
+        same = int(others[others == targets][0])
+        raise TargetError(f"expected other to be another class than target, got class {same} as both")
+
+
+def _check_arguments(inputs: Tensor, images: Any, labels: Any, masks: Any, batch_size: Any, seed: Any) -> None:
+    """Raise InputError for arguments that do not fit the inputs, or are no batch size or seed."""
+    if inputs.dim() != 4:
+        raise InputError(f"expected images (N, C, H, W), got {tuple(inputs.shape)}")
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise InputError(f"expected a batch_size of at least 1, got {batch_size!r}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"expected the seed as an int of at least 0, got {seed!r}")
     if images is not None:
-        shapes = [(count, channels, *size) for channels in (3, 1)]
-        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        if not isinstance(images, Tensor) or tuple(images.shape) not in shapes or not images.is_floating_point():
-            raise InputError(f"expected images {shapes[0]} or {shapes[1]} between 0 and 1, got {found}")
+        _check_images(images, inputs)
     if masks is not None:
         check_masks(masks, inputs)
-    texts = isinstance(labels, (list, tuple)) and all(isinstance(label, str) for label in labels)
-    if labels is not None and not (texts and len(labels) == count):
-        raise InputError(f"expected labels as a list of {count} texts, got {labels!r:.80}")
+    if labels is not None:
+        _check_labels(labels, len(inputs))
+
+
+def _check_images(images: Any, inputs: Tensor) -> None:
+    count, _, *size = inputs.shape
+    shapes = [(count, channels, *size) for channels in (3, 1)]
+    if not isinstance(images, Tensor) or tuple(images.shape) not in shapes or not images.is_floating_point():
+        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise InputError(f"expected images {shapes[0]} or {shapes[1]} between 0 and 1, got {found}")
+
+
+def _check_labels(labels: Any, count: int) -> None:
+    strings = isinstance(labels, (list, tuple)) and all(isinstance(label, str) for label in labels)
+    if not strings or len(labels) != count:
+        raise InputError(f"expected labels as a list of {count} strings, got {labels!r:.80}")

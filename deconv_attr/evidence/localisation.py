@@ -1,4 +1,4 @@
-"""Is the map where the object is? For images whose masks are known.
+"""Whether maps lie on the object, for images with masks.
 
 With ``s = max_c |M_c|`` the strength of a map and ``m`` the mask, 1 on the object::
 
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .checks import Case, Finding, check
 from .similarity import strength
 
 __all__ = ["check_masks", "mask_share", "pointing_game"]
 
 
 def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
-    """Say whether the strongest pixel lies on the object: 1 or 0.
+    """Return 1 where the strongest pixel lies on the object, else 0.
 
     Parameters
     ----------
@@ -29,13 +30,13 @@ def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (N,); where several pixels are strongest, the share of them; NaN where the map is zero everywhere. By chance
-        it is the mask's share of the image.
+        (N,); the share of the strongest pixels where there are several; NaN where the map is zero everywhere. A random
+        map has the mask's share of the image on average.
 
     Raises
     ------
     InputError
-        The masks are not of this shape and type.
+        The masks have another shape or type.
 
     Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, section 4.1; without its
     tolerance of 15 pixels.
@@ -46,6 +47,15 @@ def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
     return torch.where(heat.amax((1, 2)) == 0, torch.nan, hits)
 
 
+@check(
+    "pointing game",
+    columns={"pointing game": "how often the strongest pixel lies on the object"},
+    needs_masks=True,
+)
+def _check_pointing(case: Case) -> Finding:
+    return Finding([pointing_game(case.maps, _masks(case))])
+
+
 def mask_share(maps: Tensor, masks: Tensor) -> Tensor:
     """Return the share of the map's strength that lies on the object, between 0 and 1.
 
@@ -54,7 +64,22 @@ def mask_share(maps: Tensor, masks: Tensor) -> Tensor:
     Source: Wang et al., "Score-CAM", CVPR workshops 2020, section 4.3 (energy-based pointing game).
     """
     heat = _heat(maps, masks)
-    return (heat * masks).sum((1, 2)) / heat.sum((1, 2))  # of a zero map NaN
+    return (heat * masks).sum((1, 2)) / heat.sum((1, 2))  # NaN for a zero map
+
+
+@check(
+    "mask share",
+    columns={"inside mask": "share of the map's strength that lies on the object"},
+    needs_masks=True,
+)
+def _check_share(case: Case) -> Finding:
+    return Finding([mask_share(case.maps, _masks(case))])
+
+
+def _masks(case: Case) -> Tensor:
+    if case.masks is None:
+        raise InputError("expected masks (N, H, W) of bool, got none")
+    return case.masks
 
 
 def _heat(maps: Tensor, masks: Tensor) -> Tensor:
@@ -63,7 +88,7 @@ def _heat(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def check_masks(masks: object, images: Tensor) -> None:
-    """Refuse what are no masks (N, H, W) of images, or maps, (N, C, H, W)."""
+    """Raise InputError unless masks are (N, H, W) of bool, for images or maps (N, C, H, W)."""
     shape = (len(images), *images.shape[2:])
     if not isinstance(masks, Tensor) or masks.dtype != torch.bool or tuple(masks.shape) != shape:
         found = f"{masks.dtype} {tuple(masks.shape)}" if isinstance(masks, Tensor) else type(masks).__name__

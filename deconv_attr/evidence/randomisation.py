@@ -1,13 +1,12 @@
 """Cascading parameter randomisation: whether a map changes when the weights that it explains are destroyed.
 
-From the top layer down, a layer after another gets random weights; after each stage the map is compared with that of
-the trained model. With ``M`` the map of an image and ``M_s`` that after stage ``s``::
+From the top layer down, one layer after the other gets random weights; after each stage the map is compared with that
+of the trained model. With ``M`` the map of an image and ``M_s`` that after stage ``s``::
 
     signed   = spearman(M, M_s)        absolute = spearman(|M|, |M_s|)
 
-A method that ignores the model scores 1 at every stage. The weights of a layer are drawn from normal distributions,
-each tensor from one with its own mean and standard deviation, so that activations keep their size; a tensor whose
-values are all the same stays as it is.
+A method that ignores the model scores 1 at every stage. Each weight tensor is drawn from a normal distribution with
+its own mean and standard deviation, so that activations keep their size; a tensor of equal values stays as it is.
 
 Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section 3 (model parameter randomization test).
 """
@@ -23,21 +22,25 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.copy_on_write import run_plainly
+from ..engine.module_hooks import ModuleHooks
 from ..errors import InputError
-from .correlation import spearman
+from .checks import Case, Curve, Finding, check
 from .methods import as_method, to_the_end, without_dead_signals
+from .similarity import spearman
 
 __all__ = ["Randomisation", "cascade", "parameter_randomisation"]
+
+STAGES = 8  # depths that the check compares: more take longer and tell little more
 
 
 @dataclass(frozen=True, eq=False)
 class Randomisation:
-    """What a cascade found.
+    """The correlations of a cascade.
 
     Parameters
     ----------
     layers : sequence of str
-        For each of S stages the layer down to which, from the top, weights were random.
+        For each of S stages the layer down to which weights were random.
     signed, absolute : Tensor
         (S, N), rank correlations with the trained model's map; NaN where one of the two maps is zero everywhere.
     """
@@ -50,34 +53,36 @@ class Randomisation:
 def parameter_randomisation(
     model: nn.Module, method: object, inputs: Tensor, target: Tensor, *, stages: int | None = None, seed: int = 0
 ) -> Randomisation:
-    """Compare a method's maps with those of a model whose layers lose their weights, from the top down.
+    """Return the correlations of a method's maps with those under random weights, from the top layer down.
 
     The model has random weights meanwhile, also for other threads; its own are put back, bit for bit, after any exit.
 
     Parameters
     ----------
     model : nn.Module
-        Should be in eval mode.
+        In eval mode.
     method : Method, Attribution or callable
         See :class:`deconv_attr.evidence.methods.Method`.
     inputs : Tensor
         (N, C, H, W).
     target : Tensor
-        (N,), the class of each.
+        (N,), the class of each image.
     stages : int or None
-        At how many depths maps are compared, evenly spread, the first and the last layer among them; None: at each.
+        Number of depths at which maps are compared, evenly spread from the first to the last layer; None: all.
     seed : int
-        Of the random weights, which depend on nothing else.
+        Seed of the random weights.
 
     Raises
     ------
     InputError
-        The model has no weights that run, or `stages` is not positive.
+        No module with weights runs, or `stages` is below 1.
     """
     method = as_method(method)
     with without_dead_signals():
         trained = method(model, inputs, target)
-        layers, signed, absolute = [], [], []
+        layers = []
+        signed = []
+        absolute = []
         with cascade(model, inputs, stages, seed) as depths:
             for layer in depths:
                 maps = method(model, inputs, target)
@@ -87,21 +92,35 @@ def parameter_randomisation(
     return Randomisation(layers, torch.stack(signed), torch.stack(absolute))
 
 
+@check(
+    "parameter randomisation",
+    columns={
+        "random weights": "rank correlation with the map under random weights, mean of a cascade from the top "
+        "layer down; 1: the map ignores the model",
+        "random weights, |map|": "the same without signs",
+    },
+    axes=("random down to", "rank correlation of |map|"),
+)
+def _check_randomisation(case: Case) -> Finding:
+    found = parameter_randomisation(case.model, case.method, case.inputs, case.target, stages=STAGES, seed=case.seed)
+    return Finding([found.signed.nanmean(0), found.absolute.nanmean(0)], Curve(found.absolute, found.layers))
+
+
 @contextmanager
 def cascade(model: nn.Module, inputs: Tensor, stages: int | None = None, seed: int = 0) -> Iterator[Iterator[str]]:
-    """Within this, an iterator that gives further layers random weights, from the top down, and then their name.
+    """Yield an iterator over stages: each step sets further layers to random weights and yields the last one's name.
 
     Parameters
     ----------
     model, inputs, stages, seed
-        As for :func:`parameter_randomisation`; the first input is run, to see in which order layers run.
+        As for :func:`parameter_randomisation`; the first input is run to record the order of layers.
     """
     layers = _layers(model, inputs)
     count = len(layers)
     if count == 0:
         raise InputError("expected a model with weights to randomise, got one without")
     if stages is not None and stages < 1:
-        raise InputError(f"expected at least one stage, got {stages}")
+        raise InputError(f"expected stages of at least 1, got {stages}")
     ends = torch.linspace(1, count, min(stages or count, count)).round().int().tolist() if stages != 1 else [count]
     generator = torch.Generator().manual_seed(seed)
 
@@ -111,7 +130,7 @@ def cascade(model: nn.Module, inputs: Tensor, stages: int | None = None, seed: i
             for start, end in pairwise([0, *ends]):
                 for _, parameters in layers[start:end]:
                     for parameter in parameters:
-                        parameter.data = _drawn(parameter, generator)
+                        parameter.data = _random_like(parameter, generator)
                 yield layers[end - 1][0]
 
         yield descend()
@@ -119,11 +138,11 @@ def cascade(model: nn.Module, inputs: Tensor, stages: int | None = None, seed: i
 
 @contextmanager
 def _own_data(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Within this, other tensors may take the place of parameters' data, which nobody writes; then the same bits."""
-    held = [(parameter, parameter.data) for parameter in parameters]
+    """Put back the data of parameters on exit; within, data is replaced by other tensors and never written."""
+    own = [(parameter, parameter.data) for parameter in parameters]
 
     def restore() -> None:
-        for parameter, data in held:
+        for parameter, data in own:
             parameter.data = data
 
     try:
@@ -133,9 +152,10 @@ def _own_data(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
 
 
 def _layers(model: nn.Module, inputs: Tensor) -> list[tuple[str, list[nn.Parameter]]]:
-    """Give the layers with weights of their own by name, the last to run first; a shared weight is its last user's."""
+    """Return the layers with weights by name, the last to run first; a shared weight belongs to its last user."""
     order = _order(model, inputs[:1])
-    names, ran = {module: name for name, module in model.named_modules()}, set(order)
+    names = {module: name for name, module in model.named_modules()}
+    ran = set(order)
     seen: set[int] = set()
     layers = []
     for module in dict.fromkeys(reversed(order)):  # by the last of its runs
@@ -150,34 +170,24 @@ def _layers(model: nn.Module, inputs: Tensor) -> list[tuple[str, list[nn.Paramet
 
 
 def _order(model: nn.Module, image: Tensor) -> list[nn.Module]:
-    """Give the modules in the order in which they run."""
+    """Return the modules in the order in which they run."""
     order: list[nn.Module] = []
-
-    def note(module: nn.Module, _: object) -> None:
-        order.append(module)
-
-    def restore() -> None:
+    hooks = ModuleHooks()
+    with hooks, hooks:
         for module in model.modules():
-            for key in [key for key, hook in module._forward_pre_hooks.items() if hook is note]:
-                module._forward_pre_hooks.pop(key, None)
-
-    try:
-        for module in model.modules():
-            module.register_forward_pre_hook(note)
+            hooks.before(module, lambda module, _: order.append(module))
         run_plainly(model, model, image)
-    finally:
-        to_the_end(restore)
     return order
 
 
 def _silent_parts(module: nn.Module, ran: set[nn.Module]) -> list[nn.Module]:
-    """Give what within a module never runs: it may read the weights itself, as attention does of its children."""
+    """Return the submodules that never run; their parent may read their weights itself, as attention does."""
     silent = [child for child in module.children() if child not in ran]
     return [part for child in silent for part in (child, *_silent_parts(child, ran))]
 
 
 def _is_read(model: nn.Module, image: Tensor, parameters: Sequence[nn.Parameter]) -> bool:
-    """Say whether the scores of an image depend on parameters, NaN for a while; those of side heads are not read."""
+    """Whether the scores of an image depend on parameters, by NaN in their stead; not on those of side heads."""
     with _own_data(parameters):
         for parameter in parameters:
             parameter.data = torch.full_like(parameter, torch.nan, requires_grad=False)
@@ -192,8 +202,10 @@ def _is_number(parameter: nn.Parameter | None) -> bool:
     return parameter is not None and parameter.is_floating_point() and parameter.numel() > 0
 
 
-def _drawn(parameter: Tensor, generator: torch.Generator) -> Tensor:
+def _random_like(parameter: Tensor, generator: torch.Generator) -> Tensor:
     values = parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
-    drawn = torch.randn(parameter.shape, generator=generator, dtype=values.dtype)  # on the CPU: the same everywhere
+    drawn = torch.randn(
+        parameter.shape, generator=generator, dtype=values.dtype
+    )  # on the CPU: the same numbers on every device
     spread, mean = torch.std_mean(values, correction=0)
     return torch.empty_like(parameter, requires_grad=False).copy_(drawn.to(values.device) * spread + mean)

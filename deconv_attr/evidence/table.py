@@ -1,4 +1,4 @@
-"""A plain table of what checks found: a row for each method, a column for each number."""
+"""Tables of results: a row for each method, a column for each number."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
+from tabulate import tabulate
+
 from ..errors import InputError, nearest
 from ..visualize.html import ReportCell, ReportTable
 from .bootstrap import Estimate
 
 __all__ = ["Cell", "Failure", "ResultTable", "text", "value"]
 
-WIDEST = 120  # characters of a line
+WIDEST = 120  # characters in a line of text
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What stands in a cell whose number could not be computed: the kind of the error. The text is kept."""
+    """The error of a cell whose number could not be computed; the cell shows its type, the table the whole text."""
 
     text: str
 
@@ -34,12 +36,12 @@ Cell = str | float | Estimate | Failure
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table that prints itself, and can be sorted.
+    """A table that prints itself and can be sorted.
 
     Parameters
     ----------
     header : sequence of str
-        The columns' names.
+        The names of the columns.
     rows : sequence of sequence
         The cells, as many in each row as there are columns.
     legend : mapping of str to str
@@ -51,17 +53,17 @@ class ResultTable:
     legend: Mapping[str, str] = field(default_factory=dict)
 
     def sorted(self, column: str, descending: bool = False) -> ResultTable:
-        """Return the table with its rows in another order; errors and what is undefined come last.
+        """Return the table with its rows sorted by a column; errors and undefined numbers come last.
 
         Raises
         ------
         InputError
-            There is no such column.
+            The table has no such column.
         """
-        place = self._place(column)
-        known = [row for row in self.rows if isinstance(row[place], str) or value(row[place]) is not None]
+        index = self._index(column)
+        known = [row for row in self.rows if isinstance(row[index], str) or value(row[index]) is not None]
         missing = [row for row in self.rows if row not in known]
-        known.sort(key=lambda row: _key(row[place]), reverse=descending)
+        known.sort(key=lambda row: _key(row[index]), reverse=descending)
         return replace(self, rows=[*known, *missing])
 
     def column(self, name: str) -> list[Cell]:
@@ -70,40 +72,39 @@ class ResultTable:
         Raises
         ------
         InputError
-            There is no such column.
+            The table has no such column.
         """
-        place = self._place(name)
-        return [row[place] for row in self.rows]
+        index = self._index(name)
+        return [row[index] for row in self.rows]
 
     @property
     def failures(self) -> list[tuple[str, str]]:
-        """The errors by row, each once."""
+        """The names of rows and their errors, each pair once."""
         found = ((text(row[0]), cell.text) for row in self.rows for cell in row if isinstance(cell, Failure))
         return list(dict.fromkeys(found))
 
     def transposed(self) -> ResultTable:
-        """Return the table with a row for each column: what is many columns wide can be read so."""
-        rows = [[name, *(row[place] for row in self.rows)] for place, name in enumerate(self.header)]
+        """Return the table with a row for each column, as it is printed where it has too many columns."""
+        rows = [[name, *(row[index] for row in self.rows)] for index, name in enumerate(self.header)]
         return replace(self, header=["", *(text(row[0]) for row in self.rows)], rows=rows[1:])
 
     def to_markdown(self) -> str:
         """Return the table in Markdown, for a README."""
-        lines = [self.header, ["---"] * len(self.header), *([text(cell) for cell in row] for row in self.rows)]
-        plain = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-        return "\n".join(f"| {' | '.join(line)} |" for line in plain)
+        header, *rows = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in self._texts())
+        return _tabulated(rows, header, "github")
 
     def to_pandas(self) -> Any:
-        """Return a ``pandas.DataFrame``: of a mean over images its mean, of an error its text.
+        """Return a ``pandas.DataFrame``, with means without their intervals, and errors as text.
 
         Raises
         ------
         InputError
-            pandas is not installed; nothing else here needs it.
+            pandas is not installed.
         """
         try:
             import pandas as pd
         except ImportError as error:
-            raise InputError("to_pandas needs pandas, which is not installed: pip install pandas") from error
+            raise InputError("expected pandas to be installed, got no such package; pip install pandas") from error
         return pd.DataFrame([list(map(_plain, row)) for row in self.rows], columns=list(self.header))
 
     def for_page(self) -> ReportTable:
@@ -112,39 +113,43 @@ class ResultTable:
         return ReportTable(self.header, rows, self.legend, self.failures)
 
     def __str__(self) -> str:
-        """Print the table, or its transpose where it is too wide for a terminal and that is not."""
+        """Return the table as text, or its transpose where the table is wider than `WIDEST` and than its transpose."""
         lines, turned = self._lines(), self.transposed()._lines()
         shown = turned if max(map(len, lines)) > max(WIDEST, *map(len, turned)) else lines
         below = [f"{name}: {what}" for name, what in [*self.legend.items(), *self.failures]]
         return "\n".join([*shown, *([""] if below else []), *below])
 
     def _lines(self) -> list[str]:
-        cells = [list(self.header), *([text(cell) for cell in row] for row in self.rows)]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(self.header))]
-        return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+        return _tabulated(self._texts(), (), "plain").split("\n")
+
+    def _texts(self) -> list[list[str]]:
+        """Return the texts of the header and the rows."""
+        return [list(self.header), *([text(cell) for cell in row] for row in self.rows)]
 
     def _repr_html_(self) -> str:
-        """Show the table in a notebook."""
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(text(cell))}</td>" for cell in row) + "</tr>" for row in self.rows
-        )
+        """Return the table for a notebook."""
+        header, *rows = self._texts()
         legend = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>" for name, what in self.legend.items())
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><dl>{legend}</dl>"
+        return _tabulated(rows, header, "html") + f"<dl>{legend}</dl>"
 
-    def _place(self, column: str) -> int:
+    def _index(self, column: str) -> int:
         if column not in self.header:
-            raise InputError(f"the table has no column {column!r}{nearest(column, self.header)}")
+            raise InputError(f"expected a column of the table, got {column!r}{nearest(column, self.header)}")
         return list(self.header).index(column)
 
 
+def _tabulated(rows: Sequence[Sequence[str]], header: Sequence[str], style: str) -> str:
+    drawn: str = tabulate(rows, header, tablefmt=style, disable_numparse=True)
+    return drawn
+
+
 def text(cell: Cell) -> str:
-    """Return a cell as it is read."""
+    """Return the text of a cell."""
     return f"{cell:.3g}" if isinstance(cell, float) else str(cell)
 
 
 def value(cell: Cell) -> float | None:
-    """Return the number of a cell, None where it has none."""
+    """Return the number of a cell; None for names, errors and NaN."""
     if isinstance(cell, (str, Failure)):
         return None
     number = float(cell.mean if isinstance(cell, Estimate) else cell)
@@ -170,5 +175,5 @@ def _plain(cell: Cell) -> str | float:
 
 
 def _key(cell: Cell) -> tuple[bool, float, str]:
-    """Numbers by size, then names by the alphabet."""
+    """Return a key that sorts numbers by size, then names by the alphabet."""
     return (True, 0.0, cell.casefold()) if isinstance(cell, str) else (False, value(cell) or 0.0, "")

@@ -1,4 +1,4 @@
-"""What a table of checks says, in words; carefully, where there are few images or an interval is wide."""
+"""A table of checks in words; careful where there are few images or wide intervals."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from .table import Failure, ResultTable
 
 __all__ = ["verdict"]
 
-ALIKE, APART = 0.8, 0.5  # correlations from which, and to which, two maps are called alike, and different
-FEW, MANY = 10, 50  # images
-RARE = 0.05  # share of zero maps of which nothing is said
+ALIKE = 0.8  # correlation from which two maps are called alike
+APART = 0.5  # correlation up to which two maps are called different
+FEW = 10  # images below which a verdict is a hint
+MANY = 50  # images from which a verdict has no reservation
+RARE = 0.05  # share of zero maps up to which they are not mentioned
 
 Numbers = Sequence[tuple[str, Estimate]]
 
 
 def verdict(table: ResultTable, images: int, on_objects: float | None = None) -> str:
-    """Say what a table of checks means.
+    """Return a paragraph on a table of checks.
 
-    A method is called alike or different, on the object or not, if the whole interval says so; "perhaps" marks what
-    the mean alone says.
+    A statement holds for the whole interval of a number; "perhaps" marks those that hold for the mean only.
 
     Parameters
     ----------
     table : ResultTable
-        Of :data:`deconv_attr.evidence.CHECKS`, or some of them.
+        Columns of :data:`deconv_attr.evidence.CHECKS`, all or some.
     images : int
-        How many images it is of.
+        Number of images.
     on_objects : float or None
-        The share of the images that the objects take, which is what the pointing game gives by chance.
+        The share of the images that the objects cover: the pointing game of a random map.
 
     Returns
     -------
     str
-        One paragraph.
     """
     said = [
         _zeros(_numbers(table, "zero maps")),
@@ -86,7 +86,7 @@ def _zeros(numbers: Numbers) -> str:
 
 
 def _divided(numbers: Numbers, subject: str, alike: str, therefore: str, apart: str) -> str:
-    """Say for which methods a correlation is high, and for which low."""
+    """Return a sentence on the methods whose correlation is high, low, or between."""
     high = [_said(name, number, number.low >= ALIKE) for name, number in numbers if number.mean >= ALIKE]
     low = [_said(name, number, number.high <= APART) for name, number in numbers if number.mean <= APART]
     between = [_said(name, number, True) for name, number in numbers if APART < number.mean < ALIKE]
@@ -99,14 +99,14 @@ def _divided(numbers: Numbers, subject: str, alike: str, therefore: str, apart: 
     return _sentence(f"{subject} {found}") if found else ""
 
 
-def _located(numbers: Numbers, chance: float | None) -> str:
-    if not numbers or chance is None:
+def _located(numbers: Numbers, at_random: float | None) -> str:
+    if not numbers or at_random is None:
         return ""
-    found = [_said(name, number, number.low > chance) for name, number in numbers if number.mean > chance]
-    rest = [_said(name, number, number.high <= chance) for name, number in numbers if not number.mean > chance]
+    found = [_said(name, number, number.low > at_random) for name, number in numbers if number.mean > at_random]
+    rest = [_said(name, number, number.high <= at_random) for name, number in numbers if not number.mean > at_random]
     parts = [
-        f"more often than by chance ({chance:.2f}) for {_listed(found)}" if found else "",
-        f"no more often than by chance ({chance:.2f}) for {_listed(rest)}" if rest else "",
+        f"more often than by chance ({at_random:.2f}) for {_listed(found)}" if found else "",
+        f"no more often than by chance ({at_random:.2f}) for {_listed(rest)}" if rest else "",
     ]
     return _sentence(f"the strongest pixel lies on the object {'; '.join(filter(None, parts))}")
 
@@ -117,7 +117,7 @@ def _failed(table: ResultTable) -> str:
 
 
 def _numbers(table: ResultTable, column: str) -> Numbers:
-    """Give the methods that have a number in a column."""
+    """Return the methods that have a number in a column, and the number."""
     if column not in table.header:
         return []
     names = (str(row[0]) for row in table.rows)

@@ -9,7 +9,10 @@ from deconv_attr.errors import InputError
 from deconv_attr.evidence import (
     CHECKS,
     Case,
+    Finding,
     area,
+    check,
+    checks,
     chosen_checks,
     deletion,
     edge_similarity,
@@ -22,8 +25,8 @@ from deconv_attr.evidence import (
     sensitivity_max,
     target_sensitivity,
 )
-from deconv_attr.evidence.checks import STAGES
 from deconv_attr.evidence.methods import Method
+from deconv_attr.evidence.randomisation import STAGES
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(3, 3, 8, 8, generator=GENERATOR)
@@ -120,7 +123,27 @@ def test_of_a_cascade_the_stages_with_a_map_count(case):
     assert not found.values[0].isnan().any()
 
 
-# ------------------------------------------------------------------------------------ chosen by name
+# -------------------------------------------------------------------------------- registered and chosen
+
+
+def test_a_new_check_follows_the_others_and_is_run_by_name(monkeypatch, case):
+    monkeypatch.setattr(checks, "CHECKS", dict(CHECKS))
+    known = list(CHECKS)
+
+    @check("mean", columns={"mean": "mean of the map"})
+    def mean(case):
+        return Finding([case.maps.mean((1, 2, 3))])
+
+    assert list(checks.CHECKS) == [*known, "mean"]
+    assert torch.equal(checks.CHECKS["mean"].run(case).values[0], mean(case).values[0])
+    assert chosen_checks(None, None) == [*WITHOUT_MASKS, "mean"]
+
+
+def test_the_order_of_a_table_does_not_depend_on_the_order_of_registration(monkeypatch):
+    monkeypatch.setattr(checks, "CHECKS", {})
+    for name in reversed(CHECKS):
+        check(name, columns=CHECKS[name].columns)(CHECKS[name].run)
+    assert list(checks.CHECKS) == list(CHECKS)
 
 
 def test_without_masks_the_checks_that_need_them_are_left_out():

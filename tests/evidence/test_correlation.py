@@ -1,12 +1,12 @@
-"""Correlations and ranks against their definitions, written as double loops."""
+"""Correlations against their definitions, written as double loops, and against scipy."""
 
 import math
 
 import pytest
 import torch
+from scipy import stats
 
 from deconv_attr.evidence import pearson, spearman
-from deconv_attr.evidence.correlation import ranks
 
 GENERATOR = torch.Generator().manual_seed(0)
 SMOOTH = torch.randn(4, 3, 5, 7, generator=GENERATOR, dtype=torch.float64)
@@ -33,29 +33,6 @@ def flat(maps):
     return [image.flatten().tolist() for image in maps]
 
 
-@pytest.mark.parametrize("maps", [SMOOTH, TIED, SPARSE], ids=["smooth", "ties", "sparse"])
-def test_ranks_count_the_smaller_values(maps):
-    found = ranks(maps)
-    assert found.shape == (4, 105)
-    assert found.dtype == torch.float64
-    assert found.tolist() == [ranks_by_definition(image) for image in flat(maps)]
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([5.0], [0]),
-        ([2.0, 2.0], [0.5, 0.5]),
-        ([3.0, 1.0, 2.0], [2, 0, 1]),
-        ([1.0, 0.0, 1.0, 1.0], [2, 0, 2, 2]),
-        ([0.0, -0.0, 1.0, -1.0], [1.5, 1.5, 3, 0]),
-        ([float("inf"), -float("inf"), 0.0], [2, 0, 1]),
-    ],
-)
-def test_ranks_by_hand(values, expected):
-    assert ranks(torch.tensor([values])).tolist() == [expected]
-
-
 @pytest.mark.parametrize(("first", "second"), PAIRS, ids=IDS)
 def test_pearson_is_its_definition(first, second):
     expected = [pearson_by_definition(a, b) for a, b in zip(flat(first), flat(second), strict=True)]
@@ -71,7 +48,6 @@ def test_spearman_is_pearson_of_ranks(first, second):
 
 @pytest.mark.parametrize(("first", "second"), PAIRS, ids=IDS)
 def test_scipy_agrees(first, second):
-    stats = pytest.importorskip("scipy.stats")
     for found, measure in ((spearman, stats.spearmanr), (pearson, stats.pearsonr)):
         expected = [measure(a, b).statistic for a, b in zip(flat(first), flat(second), strict=True)]
         assert found(first, second).tolist() == pytest.approx(expected, abs=1e-12)
@@ -99,6 +75,16 @@ def test_a_constant_correlates_with_nothing(correlate, constant):
     found = correlate(first, second)
     assert found.isnan().tolist() == [False, True, True, False]
     assert torch.equal(found[[0, 3]], correlate(SMOOTH, OTHER)[[0, 3]])
+
+
+def test_what_scipy_warns_of_raises_no_warning():
+    """Nearly constant values, and infinite ones: a warning would be an error here."""
+    nearly, infinite = torch.full((1, 9), 1e9, dtype=torch.float64), SMOOTH[0].reshape(1, -1)[:, :9].clone()
+    nearly[0, 4] += 1e-6
+    infinite[0, 2] = torch.inf
+    assert pearson(nearly, infinite).isnan().all()
+    assert spearman(nearly, infinite).isfinite().all()
+    assert pearson(nearly, nearly).item() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("correlate", [pearson, spearman])

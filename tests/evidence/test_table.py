@@ -137,6 +137,11 @@ def test_errors_of_a_turned_table_are_still_by_method():
     assert str(wide).splitlines()[-1] == f"one: {BROKEN.text}"
 
 
+def test_an_empty_table_is_its_header():
+    assert str(ResultTable(["a", "b"], [])) == "a  b"
+    assert ResultTable(["a", "b"], []).to_markdown().splitlines()[0].split() == ["|", "a", "|", "b", "|"]
+
+
 def test_wide_cells_are_measured_too():
     table = ResultTable(["m", *"abcd"], [["one", *([HIGH] * 4)]])
     assert max(map(len, str(table.transposed()).splitlines())) < WIDEST
@@ -146,11 +151,20 @@ def test_wide_cells_are_measured_too():
 def test_markdown_escapes_what_divides_cells():
     table = ResultTable(["method", "other class, |map|"], [["a|\nb", MIDDLE], ["c", BROKEN]])
     assert table.to_markdown().splitlines() == [
-        "| method | other class, \\|map\\| |",
-        "| --- | --- |",
-        "| a\\| b | 0.50 (0.40 to 0.60) |",
-        "| c | RuleError |",
+        "| method   | other class, \\|map\\|   |",
+        "|----------|------------------------|",
+        "| a\\| b    | 0.50 (0.40 to 0.60)    |",
+        "| c        | RuleError              |",
     ]
+
+
+@pytest.mark.parametrize("name", ["007", "1e5", "1_000", "nan", "None", "true", "-0"])
+def test_a_name_is_not_read_as_a_number(name):
+    table = ResultTable(["method", name], [[name, MIDDLE]])
+    assert str(table).splitlines()[1].split()[0] == name
+    assert table.to_markdown().splitlines()[2].split()[1] == name
+    page = Cells(table._repr_html_())
+    assert (page.found["th"][1], page.found["td"][0]) == (name, name)
 
 
 class Cells(HTMLParser):
@@ -158,6 +172,7 @@ class Cells(HTMLParser):
         super().__init__()
         self.found, self.tags = {}, []
         self.feed(page)
+        self.found = {tag: [text.strip() for text in texts] for tag, texts in self.found.items()}
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)

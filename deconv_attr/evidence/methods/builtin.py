@@ -1,36 +1,47 @@
-"""The methods that are built in: those compared by default, the rule tables of the literature, and controls."""
+"""The built-in methods: those compared by default, the rule tables of the literature, and controls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from captum.attr import GuidedBackprop, Saliency
+from captum.attr import (
+    Deconvolution,
+    GuidedBackprop,
+    GuidedGradCam,
+    NeuronDeconvolution,
+    NeuronGuidedBackprop,
+    NoiseTunnel,
+    Saliency,
+)
 from torch import Tensor, nn
 
 from ...attribution.at_layer import NeuronZFDeconv
 from ...attribution.targets import Selector
-from ...attribution.zf_deconv import ZFDeconv
+from ...attribution.zf_deconv import ZFDeconv, coverage
+from ...engine.coverage import Call, Coverage
 from ...engine.layers import find_layer
 from ...errors import DeconvError
-from ...rules.tables import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP
+from ...rules.tables import GUIDED_BACKPROP, TABLES
 from .class_map import starting_layer
 from .method import Method
-from .missed import guided_coverage, missed
 
-__all__ = ["controls", "default_methods", "rule_tables"]
+__all__ = ["captum_misses", "controls", "default_methods", "rule_tables"]
+
+_MODULES_ONLY = (GuidedBackprop, Deconvolution, NeuronGuidedBackprop, NeuronDeconvolution, GuidedGradCam)
+"""Captum's methods that have rules for modules of class ``nn.ReLU`` only."""
 
 
 def default_methods(
     model: nn.Module, inputs: Tensor, layer: nn.Module | str | None = None, **choices: str
 ) -> list[Method]:
-    """Give the methods that are compared if nobody names any.
+    """Return the methods that are compared by default.
 
-    They are the deconvnet from the score; from the paper's start, one unit; guided backprop; saliency. Captum's guided
-    backprop knows ``nn.ReLU`` modules only: where the model has other rectifiers, our own table of the same rules takes
-    its place, and the label says so.
+    They are the deconvnet from the score, the deconvnet from a single unit as in the paper, guided backprop, and
+    saliency. Captum's guided backprop has a rule for ``nn.ReLU`` modules only: where the model has other rectifiers,
+    our table of the same rules replaces it, and the label says so.
 
     Parameters
     ----------
@@ -39,16 +50,16 @@ def default_methods(
     inputs : Tensor
         (N, C, H, W); the first is run.
     layer : nn.Module, str or None
-        Where the paper's start is. By default the class's own feature map, if there is a layer of them: one map for
-        each class, of which the score is the mean or the maximum. Else the last layer of rectified maps. From the
-        class's own map the strongest unit of that map is sent down, from another layer its strongest unit.
+        The layer of the single-unit start. By default a layer with one map for each class, of which the score is the
+        mean or the maximum; else the last layer of rectified maps. The start is the strongest unit of the class's own
+        map, or of the other layer.
     **choices : str
         ``activations``, ``unknown``, ``batch_norm``, ``overlap``, as for :class:`ZFDeconv`.
 
     Raises
     ------
     InputError
-        The model has no such layer; where none is named and none is found, that method fails, and the others stand.
+        The model has no such layer. Without a named layer only that method fails, and the others stand.
     """
     return [
         Method(_deconvnet, "ZFDeconv from the score", "signed", choices),
@@ -59,14 +70,14 @@ def default_methods(
 
 
 def rule_tables(layer: nn.Module | str, neuron_selector: Selector | None = None) -> list[Method]:
-    """Give the rule tables that have names in the literature, for the same unit of a layer.
+    """Return the rule tables that have names in the literature, for the same unit of a layer.
 
     Parameters
     ----------
     layer : nn.Module or str
         As for :class:`NeuronZFDeconv`.
     neuron_selector
-        As there, for instance the number of a feature map; None: the layer's strongest unit in each image.
+        As there, for instance the index of a feature map; None: the layer's strongest unit in each image.
 
     Returns
     -------
@@ -75,22 +86,41 @@ def rule_tables(layer: nn.Module | str, neuron_selector: Selector | None = None)
 
     Source: Mahendran and Vedaldi, "Salient Deconvolutional Networks", ECCV 2016; Springenberg et al. 2015.
     """
-    tables = {
-        "DeconvNet": DECONVNET,
-        "SaliNet (gradient)": GRADIENT,
-        "DeSaliNet": DESALINET,
-        "Guided backprop": GUIDED_BACKPROP,
-    }
     given = {"layer": layer, "neuron_selector": _strongest if neuron_selector is None else neuron_selector}
-    return [Method(_unit, label, "signed", {**given, "rules": table}) for label, table in tables.items()]
+    return [Method(_unit, label, "signed", {**given, "rules": table}) for label, table in TABLES.items()]
 
 
 def controls() -> list[Method]:
-    """Give two methods that explain nothing, to see what the numbers are then: noise, and the image itself.
+    """Return two methods that explain nothing, as a baseline of the checks: noise, and the image itself.
 
     The noise is the same for every image of a size.
     """
     return [Method(_noise, "Control: noise"), Method(_image, "Control: the image", "signed")]
+
+
+def captum_misses(model: nn.Module, inputs: Tensor, methods: Sequence[Method]) -> list[str]:
+    """Return a sentence for each method in which Captum passes over rectifiers.
+
+    Its guided backprop and deconvolution hook modules of class ``nn.ReLU``. At a functional call, or another rectifier,
+    they take the plain gradient without a warning.
+
+    Parameters
+    ----------
+    model, inputs
+        As for :func:`default_methods`.
+    methods : sequence of Method
+        The methods that are compared.
+    """
+    labels = [method.label for method in methods if isinstance(_innermost(method.explain), _MODULES_ONLY)]
+    report = _guided_coverage(model, inputs) if labels else None
+    passed_over = [] if report is None else _missed(report)
+    if report is None or not passed_over:
+        return []
+    said = (
+        f"Captum's rule is for nn.ReLU modules only, and it takes the plain gradient at {len(passed_over)} of this "
+        f"model's {len(report.rectifiers)} rectifiers; the first is {passed_over[0].place}"
+    )
+    return [f"{label}: {said}" for label in labels]
 
 
 def _deconvnet(model: nn.Module, inputs: Tensor, target: Tensor, **choices: Any) -> Tensor:
@@ -106,15 +136,15 @@ def _unit(
     neuron_selector: Selector | None = None,
     **choices: Any,
 ) -> Tensor:
-    """Send down a unit of a layer as the paper does; without a selector, the strongest of the target's own map."""
+    """Return the maps of a unit of a layer, by default the strongest of the target's own map, from its activation."""
     selector = target if neuron_selector is None else neuron_selector
     maps: Tensor = NeuronZFDeconv(model, layer, **choices).attribute(inputs, selector, start="activation")
     return maps
 
 
 def _strongest(output: Tensor) -> Tensor:
-    """Select the strongest unit of each example, whatever its map."""
-    return output.flatten(1).max(1).values  # where there are several, max gives the signal to one
+    """Return the strongest activation of each example, over all feature maps."""
+    return output.flatten(1).max(1).values  # of equal activations, max sends the signal to one
 
 
 def _from_unit(model: nn.Module, inputs: Tensor, layer: nn.Module | str | None, choices: Mapping[str, str]) -> Method:
@@ -141,17 +171,37 @@ def _image(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
 
 
 def _refused(model: nn.Module, inputs: Tensor, target: Tensor, error: Exception) -> Tensor:
-    """Say why a method cannot be had, where its maps would be: the other methods stand."""
+    """Raise when maps are asked for, and not before: the other methods stand."""
     raise error
 
 
 def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Mapping[str, str]) -> Method:
     captums = Method(GuidedBackprop(model), "Guided backprop", "signed")
-    report = guided_coverage(model, inputs)
+    report = _guided_coverage(model, inputs)
     if report is None:
-        return replace(captums, label="Guided backprop (Captum's; what it misses is not known)")
-    count = len(missed(report))
+        return replace(captums, label="Guided backprop (Captum's; what it misses is unknown)")
+    count = len(_missed(report))
     if not count:
         return captums
     label = f"Guided backprop (our rules: Captum's misses {count} of {len(report.rectifiers)} ReLUs)"
     return Method(_deconvnet, label, "signed", {"rules": GUIDED_BACKPROP, **choices})
+
+
+def _innermost(explain: Any) -> Any:
+    """Return the method inside of a NoiseTunnel."""
+    while isinstance(explain, NoiseTunnel):
+        explain = explain.attribution_method
+    return explain
+
+
+def _guided_coverage(model: nn.Module, inputs: Tensor) -> Coverage | None:
+    """Return the coverage of a model by our rules; None where it does not run under them."""
+    try:
+        return coverage(model, inputs[:1], rules=GUIDED_BACKPROP)
+    except Exception:  # the methods themselves raise it
+        return None
+
+
+def _missed(report: Coverage) -> list[Call]:
+    """Return the rectifiers that are not ``nn.ReLU`` modules."""
+    return [call for call in report.rectifiers if call.source or call.operation != "relu"]

@@ -1,4 +1,4 @@
-"""Where the paper's start is in a classifier: the feature map that a class's score is read from, or the last maps."""
+"""The layer of the single-unit start: the feature maps that the scores are read from, or the last rectified ones."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["StartingLayer", "starting_layer"]
 
 @dataclass(frozen=True, eq=False)
 class StartingLayer:
-    """A layer of feature maps, and whether it has one for each class, of which the class's score is made."""
+    """A layer of feature maps, and whether it has one for each class, of which the class's score is computed."""
 
     layer: Layer
     is_of_classes: bool
 
 
 def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None) -> StartingLayer:
-    """Find the layer to start from.
+    """Return the layer to start from.
 
     Parameters
     ----------
@@ -38,29 +38,40 @@ def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None)
     inputs : Tensor
         (N, C, H, W); the first is run.
     layer : Layer or None
-        The caller's choice; None: the last one of which the classes are read, else the last of rectified maps.
+        The chosen layer; None: the last from which the scores are read, else the last of rectified maps.
 
     Raises
     ------
     InputError
-        There is none, or the chosen one does not run, or several times.
+        No layer has rectified maps, or the chosen one runs never or several times.
     """
     image = inputs[:1]
     runs = dry_run(model, (image,), reach=True, or_run=True)
     if layer is not None:
-        own = [run for run in runs if run.layer.module is layer.module]
-        run = own[(layer.resolve_call(len(own)).call or 1) - 1]
-        return StartingLayer(layer, _has_maps(run) and _is_read(model, image, runs, run))
+        return _chosen_start(model, image, runs, layer)
     runs = plainly_named(runs)
-    dry = all(run.dry for run in runs)
-    maps = [run for run in (rectified_maps(runs) if dry else runs) if _has_maps(run)]
-    rectified = [run for run in maps if dry or _is_rectified(model, image, run)]
+    rectified = _rectified(model, image, runs)
     for run in [*reversed(rectified), *reversed(runs)]:
         if _has_maps(run) and _is_read(model, image, runs, run):
             return StartingLayer(run.layer, True)
     if not rectified:
-        raise InputError("the model has no layer known to return rectified feature maps: name a layer to start from")
+        raise InputError(
+            "expected a layer that returns rectified feature maps, got none in the model; name a layer to start from"
+        )
     return StartingLayer(rectified[-1].layer, False)
+
+
+def _chosen_start(model: nn.Module, image: Tensor, runs: Sequence[LayerRun], layer: Layer) -> StartingLayer:
+    own = [run for run in runs if run.layer.module is layer.module]
+    run = own[(layer.resolve_call(len(own)).call or 1) - 1]
+    return StartingLayer(layer, _has_maps(run) and _is_read(model, image, runs, run))
+
+
+def _rectified(model: nn.Module, image: Tensor, runs: list[LayerRun]) -> list[LayerRun]:
+    """Return the layers of rectified feature maps; without a dry run, by their values."""
+    if all(run.dry for run in runs):
+        return [run for run in rectified_maps(runs) if _has_maps(run)]
+    return [run for run in runs if _has_maps(run) and _is_rectified(model, image, run)]
 
 
 def _has_maps(run: LayerRun) -> bool:
@@ -68,7 +79,7 @@ def _has_maps(run: LayerRun) -> bool:
 
 
 def _is_rectified(model: nn.Module, image: Tensor, run: LayerRun) -> bool:
-    """Say whether a layer's maps look rectified: the only way where the model does not run without values."""
+    """Whether the values of a layer's maps are rectified: at least 0, and some of them 0."""
     output = run_plainly(model, _until(model, run), image)
     return bool((output == 0).any() and (output >= 0).all())
 
@@ -78,7 +89,7 @@ def _until(model: nn.Module, run: LayerRun) -> Callable[..., Any]:
 
 
 def _is_read(model: nn.Module, image: Tensor, runs: Sequence[LayerRun], run: LayerRun) -> bool:
-    """Say whether the scores are the means or the maxima of the layer's maps, as they are or by a softmax."""
+    """Whether the scores are the means or the maxima of the layer's maps, or the softmax of these."""
     if not any(not whole.layer.name and whole.shape == (run.shape or ())[:2] for whole in runs):
         return False
     scores, output = run_plainly(model, model, image), run_plainly(model, _until(model, run), image)

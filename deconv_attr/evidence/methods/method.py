@@ -1,4 +1,4 @@
-"""A method to be compared: anything that explains scores of a model by maps, under a label."""
+"""A method to compare: anything that explains scores of a model by maps, under a label."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Method:
     Parameters
     ----------
     explain : Attribution or callable
-        A Captum attribution of the model that is compared; or a function ``(model, inputs, target) -> maps``, with
-        maps (N, C, H, W), or (N, 1, H, W) for all channels. A layer's maps, such as Grad-CAM's, are enlarged.
+        A Captum attribution of the model, or a function ``(model, inputs, target) -> maps``, with maps (N, C, H, W), or
+        (N, 1, H, W) for all channels. A layer's maps, such as Grad-CAM's, are interpolated to the size of the images.
     label : str
-        Its name in pictures and tables; by default what the attribution or function calls itself.
+        Its name in pictures and tables; by default that of the attribution or function.
     style : {"heat", "signed"}
-        How its maps are drawn: by their strength, or in colours around mid-grey, as the paper's.
+        How its maps are drawn: by their strength, or in colours around mid-grey, as in the paper.
     arguments : mapping
-        What else ``attribute``, or the function, is given: the same for all images. What is one for each, such as a
-        list of selectors, does not follow `batch_size`, nor the repeated images of the check of sensitivity.
+        Further arguments of ``attribute`` or the function, the same for all images. Arguments with one entry for each
+        image, such as a list of selectors, follow neither `batch_size` nor the images of the sensitivity check.
     batch_size : int or None
-        How many images it explains at a time; None: all.
+        Number of images that it explains at a time; None: all.
     """
 
     explain: Attribution | Explain
@@ -53,14 +53,14 @@ class Method:
                 f"{self.explain!r:.80}"
             )
         if self.style not in ("heat", "signed"):
-            raise InputError(f"the style of a method must be 'heat' or 'signed', got {self.style!r}")
+            raise InputError(f"expected style 'heat' or 'signed', got {self.style!r}")
         if self.batch_size is not None and (not isinstance(self.batch_size, int) or self.batch_size < 1):
             raise InputError(f"expected a batch_size of at least 1, or None for all, got {self.batch_size!r}")
         if not self.label:
             object.__setattr__(self, "label", _own_name(self.explain))
 
     def __call__(self, model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
-        """Explain scores, in eval mode and with the same random numbers each time; the model is left as it was.
+        """Explain scores in eval mode, with the same random numbers each time; the model is left as it was.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class Method:
         inputs : Tensor
             (N, C, H, W); not touched.
         target : Tensor
-            (N,), the class of each.
+            (N,), the class of each image.
 
         Returns
         -------
@@ -79,14 +79,14 @@ class Method:
         Raises
         ------
         InputError
-            The attribution is another model's, or the maps have another shape or are not finite.
+            The attribution is that of another model, or the maps have another shape or are not finite.
         """
         size = self.batch_size or len(inputs)
         parts = []
         for start in range(0, len(inputs), size):
             rows = slice(start, start + size)
             with contained(model, inputs.device):
-                # Copies: after an error Captum leaves requires_grad set, and a function may write into them.
+                # Copies: Captum leaves requires_grad set after an error, and a function may write into its arguments.
                 parts.append(self._maps(model, inputs[rows].detach().clone(), target[rows].clone()))
         return torch.cat(parts)
 
@@ -103,17 +103,17 @@ class Method:
 
 
 def as_method(method: object) -> Method:
-    """Give what can explain as a :class:`Method`."""
-    return method if isinstance(method, Method) else Method(method)  # type: ignore[arg-type]  # refused there
+    """Return what can explain as a :class:`Method`."""
+    return method if isinstance(method, Method) else Method(method)  # type: ignore[arg-type]  # __post_init__ checks it
 
 
 def as_methods(methods: Mapping[str, Any] | Sequence[Any]) -> list[Method]:
-    """Give methods with their labels: the keys of a mapping, or their own.
+    """Return methods with their labels: the keys of a mapping, or their own.
 
     Raises
     ------
     InputError
-        There are none, one cannot explain, or two have the same label.
+        The list is empty, an entry cannot explain, or two have the same label.
     """
     if isinstance(methods, Mapping):
         found = [replace(as_method(method), label=str(label)) for label, method in methods.items()]
@@ -126,7 +126,7 @@ def as_methods(methods: Mapping[str, Any] | Sequence[Any]) -> list[Method]:
     labels = [method.label for method in found]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise InputError(f"two methods are called {twice[0]!r}: give them labels, as in Method(..., label=...)")
+        raise InputError(f"expected methods of different labels, got {twice[0]!r} twice; set Method(..., label=...)")
     return found
 
 
@@ -137,21 +137,21 @@ def _own_name(explain: Any) -> str:
 
 
 def _takes_target(explain: Attribution) -> bool:
-    """Say whether `attribute` has a target: methods of a layer's units have a selector in its place."""
+    """Whether `attribute` has a target: methods of a layer's units have a selector instead."""
     parameters = inspect.signature(explain.attribute).parameters.values()
     names = {parameter.name for parameter in parameters}
     return "target" in names or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _check_model_of(explain: Attribution, model: nn.Module) -> None:
-    """Refuse an attribution of a model that shares no weights with ours, and so is another one."""
+    """Raise InputError for an attribution of a model that shares no weights with ours, and so is another one."""
     theirs = getattr(explain, "forward_func", None)
     if not isinstance(theirs, nn.Module) or theirs is model:
         return
     ours = {id(parameter) for parameter in model.parameters()}
     if ours and ours.isdisjoint(id(parameter) for parameter in theirs.parameters()):
         name, found = _own_name(explain), type(theirs).__name__
-        raise InputError(f"{name} explains another model, a {found}, and not the one that is compared")
+        raise InputError(f"expected {name} of the model that is compared, got that of another {found}")
 
 
 def _checked(maps: Any, inputs: Tensor) -> Tensor:
