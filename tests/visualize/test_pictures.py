@@ -293,8 +293,8 @@ def test_every_promised_format_can_be_written(tmp_path, ending):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("picture", "must end in .png, .jpg, .pdf, .svg; got .*picture"),
-        ("picture.gif", "must end in .png"),
+        ("picture", "expected the name of a picture to end in .png, .jpg, .pdf, .svg, got .*picture"),
+        ("picture.gif", "to end in .png"),
         ("nowhere/picture.png", "there is no folder .*nowhere"),
         ("folder.png", "it is a folder"),
     ],
@@ -315,13 +315,17 @@ def test_folder_without_permission_is_an_error(tmp_path, monkeypatch):
         picture_path(tmp_path / "picture.png")
 
 
-def test_write_that_fails_is_an_error(tmp_path, monkeypatch):
-    def full(path, data):
+def test_a_write_that_fails_is_an_error_and_leaves_the_older_file(tmp_path, monkeypatch):
+    def full(figure, file, **options):
+        file.write(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"older")
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", full)
     with pytest.raises(InputError, match=r"cannot write .*picture\.png: No space left on device"):
-        save_figure(comparison_figure(torch.rand(1, 3, 8, 8), [], ["a"]), tmp_path / "picture.png")
+        save_figure(comparison_figure(torch.rand(1, 3, 8, 8), [], ["a"]), path)
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"older"]
 
 
 def test_drawing_leaves_the_users_matplotlib_alone(tmp_path, images, columns):

@@ -17,8 +17,8 @@ from typing import Any
 from markupsafe import Markup
 
 from ...errors import InputError
+from ..files import atomic_write, checked_path, writing
 from ..tiles import Bytes
-from ..writing import writable, writing
 from .rendering import rendered
 from .sprites import encoded
 
@@ -27,7 +27,6 @@ __all__ = ["PAGES", "ReportCell", "ReportColumn", "ReportTable", "report_path", 
 PAGES = (".html", ".htm")
 """The endings of file names that a page can have."""
 
-PART = ".part"
 MOST_EXACT = 4_000_000  # pixels of all pictures together: about 10 MB as PNG; as JPEG, they take a third of that
 SHARP = 100  # pixels; smaller pictures are magnified, and their pixels kept sharp: LARGE in view.js
 MOST_SHARED = 6  # columns of pictures that share the width of a window; for more the grid scrolls by itself
@@ -171,7 +170,8 @@ def write_report(
         wide=1 + len(columns) > MOST_SHARED,
         grid=_grid(images, labels, columns),
     )
-    _replace(target, page)
+    with writing(target):
+        atomic_write(target, page)
     return target
 
 
@@ -181,19 +181,9 @@ def report_path(name: str | Path) -> Path:
     Raises
     ------
     InputError
-        If the ending is none of :data:`PAGES`, the folder is missing, or the place cannot be written.
+        If the ending is none of :data:`PAGES`, the folder is missing, or the file cannot be written.
     """
-    return writable(name, "page", PAGES)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + PART)
-    with writing(path):
-        try:
-            part.write_bytes(content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    return checked_path(name, "page", PAGES)
 
 
 def _check_numbers(images: int, labels: Sequence[str], columns: Sequence[ReportColumn]) -> None:
