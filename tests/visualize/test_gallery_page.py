@@ -256,7 +256,14 @@ def test_what_an_earlier_gallery_left_is_removed_and_nothing_else(tmp_path):
     (tmp_path / "files/maps-conv/map-9.png.part").write_text("a run of an older version that was cut off")
     for name in ("maps-conv/.map-8.png.17.unfinished", ".layer-conv.js.17.unfinished"):
         (tmp_path / "files" / name).write_text("a run that was cut off")
-    others = {"notes.txt", "map-1.png", "files/image-1.tif", "files/.mine.txt.17.unfinished", "files/maps-conv/notes.txt", "files/mine/map-2.png"}
+    others = {
+        "notes.txt",
+        "map-1.png",
+        "files/image-1.tif",
+        "files/.mine.txt.17.unfinished",
+        "files/maps-conv/notes.txt",
+        "files/mine/map-2.png",
+    }
     (tmp_path / "files/mine").mkdir()
     for name in others:
         (tmp_path / name).write_text("mine")
