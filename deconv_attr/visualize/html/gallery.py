@@ -98,7 +98,7 @@ def write_gallery(
     for asset in ("page.css", *SCRIPTS):
         target.write(f"files/{asset}", (templates / asset).read_bytes())
     return target.finish(
-        rendered("index.html", generator=GENERATOR, title=title, facts=facts, layers=shown, scripts=SCRIPTS)
+        rendered("gallery.html", generator=GENERATOR, title=title, facts=facts, layers=shown, scripts=SCRIPTS)
     )
 
 

@@ -24,6 +24,7 @@ from .sprites import encoded
 
 __all__ = ["PAGES", "ReportCell", "ReportColumn", "ReportTable", "report_path", "write_report"]
 
+GENERATOR = "deconv_attr report"
 PAGES = (".html", ".htm")
 """The endings of file names that a page can have."""
 
@@ -156,6 +157,7 @@ def write_report(
     style, script = _style(1 + len(columns)), _asset("report.js")
     page = rendered(
         "report.html",
+        generator=GENERATOR,
         style=Markup(style),
         style_hash=_hash(style),
         script=Markup(script),
