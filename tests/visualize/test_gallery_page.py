@@ -161,7 +161,7 @@ def test_large_tiles_may_be_noise(tmp_path):
 
 
 def test_a_map_of_few_units_has_room_for_all(tmp_path):
-    write(tmp_path, replace(layer_of(map_tiles(1, 2), map_tiles(0, 9), map_tiles(2, 0)), places=9))
+    write(tmp_path, replace(layer_of(map_tiles(1, 2), map_tiles(0, 9), map_tiles(2, 0)), slots=9))
     few, full, none = data_of(tmp_path)["maps"]
     assert {**full["sheet"], "file": ""} == {**few["sheet"], "file": ""}
     assert "sheet" not in none
