@@ -1,6 +1,6 @@
 """Figures 2 and 4 of the paper, and a page to look through thousands of feature maps.
 
-``map_choice`` says which maps are shown, ``windows`` which part of an image a tile shows.
+``map_choice`` chooses the maps to show, ``windows`` the part of an image that a tile shows.
 """
 
 from .figure2 import Gallery

@@ -1,7 +1,7 @@
-"""What is searched for strong activations: images by number, whoever reads them, their names, and a fingerprint.
+"""The data set of a search: images by number, their names, and a fingerprint.
 
 A folder, a tensor, a list, a ``Dataset`` or a ``DataLoader``. Of a DataLoader its data set, workers and ``collate_fn``
-are used; in which order and how many at a time it would give the images plays no part, for neither may change a result.
+are used; its order and batch size are not, because neither may change a result.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from .images import Photographs
 
 __all__ = ["Group", "NumberedImages", "Unreadable"]
 
-_SAMPLE = 16  # images whose pixels are compared when a data set is said to be the same
-# What Pillow raises; an InputError is a ValueError.
+_SAMPLE = 16  # images of a data set whose pixels are part of its fingerprint
+# The errors of Pillow; an InputError is a ValueError.
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
 
 
 class Unreadable(NamedTuple):
-    """An image that cannot be read, and why."""
+    """An image that cannot be read, and the reason."""
 
     number: int
     name: str
@@ -63,39 +63,31 @@ class NumberedImages:
     Parameters
     ----------
     data : str, Path, Tensor, list, Dataset or DataLoader
-        Images (C, H, W), ready for the model, or tuples with these in front. The path of a folder: its photographs,
+        Images (C, H, W), ready for the model, or tuples that begin with one. The path of a folder: its photographs,
         with the usual preprocessing.
     workers : int, optional
-        How many processes read images; by default as many as the DataLoader has, else none but this one.
+        The number of processes that read images; by default that of the DataLoader, else this process reads.
 
     Raises
     ------
     InputError
-        It is nothing of this kind, or there is no image.
+        The data are of another kind, or there is no image.
     """
 
     def __init__(self, data: Any, workers: int | None = None) -> None:
         loader = data if isinstance(data, DataLoader) else None
         data = data.dataset if isinstance(data, DataLoader) else data
         self.images: Any = Photographs(data) if isinstance(data, (str, Path)) else data
-        if isinstance(self.images, IterableDataset) or not all(
-            hasattr(self.images, name) for name in ("__len__", "__getitem__")
-        ):
-            raise InputError(
-                "expected images that have numbers, as a folder, a tensor, a list, a Dataset or a DataLoader of one, "
-                f"got a {type(self.images).__name__}"
-            )
-        if len(self.images) == 0:
-            raise InputError("expected at least one image, got none")
+        _check_numbered(self.images)
         self._loader = loader
         self._workers = (loader.num_workers if loader else 0) if workers is None else workers
         if not isinstance(self._workers, int) or self._workers < 0:
-            raise InputError(f"expected workers as a number of processes, 0 or more, got {workers!r}")
+            raise InputError(f"expected workers as a number of processes of at least 0, got {workers!r}")
         self._reader = _Reader(self.images, _collate_of(loader))
 
     @classmethod
     def of(cls, data: Any, workers: int | None = None) -> NumberedImages:
-        """Give data that is one already as it is, with the fingerprint that it may have taken."""
+        """Return numbered images; those that are so already are kept, with their fingerprint."""
         return data if isinstance(data, NumberedImages) else cls(data, workers)
 
     def __len__(self) -> int:
@@ -109,31 +101,31 @@ class NumberedImages:
         InputError
             It cannot be read.
         """
-        found = self.attempt(number)
-        if isinstance(found, Unreadable):
-            raise InputError(str(found))
-        return found
+        image = self.attempt(number)
+        if isinstance(image, Unreadable):
+            raise InputError(str(image))
+        return image
 
     def attempt(self, number: int) -> Tensor | Unreadable:
-        """Read one image (C, *axes), or say why that cannot be.
+        """Read one image (C, *axes); return an Unreadable if that fails.
 
         Raises
         ------
         InputError
-            What was read is no image.
+            The item is not an image.
         """
-        found = self._reader[[number]][0]
-        return found if isinstance(found, Unreadable) else found.images[0]
+        group = self._reader[[number]][0]
+        return group if isinstance(group, Unreadable) else group.images[0]
 
     @cached_property
     def numbers(self) -> list[int]:
-        """The images that are meant: all, or those that the DataLoader's sampler gives; in ascending order."""
+        """The numbers of the chosen images, in ascending order: all, or those of the DataLoader's sampler."""
         loader = self._loader
         if loader is None:
             return list(range(len(self)))
         own = None if loader.generator is None else loader.generator.get_state()
         try:
-            with torch.random.fork_rng(devices=[]):  # a random sampler draws from the caller's random numbers
+            with torch.random.fork_rng(devices=[]):  # a random sampler draws from the caller's generator
                 if loader.batch_size is None and loader.batch_sampler is not None:
                     return sorted({number for batch in loader.batch_sampler for number in batch})
                 return sorted(set(loader.sampler))  # with those that drop_last would leave out
@@ -142,50 +134,50 @@ class NumberedImages:
                 loader.generator.set_state(own)
 
     def read(self, blocks: Sequence[list[int]]) -> Iterator[list[Group | Unreadable]]:
-        """Read blocks of images, in order, with the workers; those that follow each other in one shape as one group."""
-        given: dict[str, Any] = {}
+        """Read blocks of images, in order, with the workers; consecutive images of one shape form a group."""
+        options: dict[str, Any] = {}
         if self._loader is not None:
-            given = {
+            options = {
                 "pin_memory": self._loader.pin_memory,
                 "worker_init_fn": self._loader.worker_init_fn,
                 "timeout": self._loader.timeout if self._workers else 0,
             }
             if self._workers:
-                given |= {"multiprocessing_context": self._loader.multiprocessing_context}
-        # A loader draws a seed: from a generator of its own, so that the caller's random numbers go on as they were.
+                options |= {"multiprocessing_context": self._loader.multiprocessing_context}
+        # A loader draws a seed: from a generator of its own, so that the caller's generator is left alone.
         generator = torch.Generator()
         yield from DataLoader(
             self._reader,
             batch_size=None,
             sampler=blocks,
             num_workers=self._workers,
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
             generator=generator,
-            **given,
+            **options,
         )
 
     def name(self, number: int) -> str:
-        """Give an image's file name, relative to the folder where that is known; else its number in words."""
+        """Return an image's file name, relative to the folder if that is known; else its number in words."""
         return _name(self.images, number)
 
     @property
     def preprocessing(self) -> str:
-        """How photographs become inputs, in words; "" where nobody knows."""
-        found = _attribute(self.images, "preprocessing", "transform")
-        return "" if found is None else without_addresses(" ".join(str(found).split()))
+        """The preprocessing of photographs, in words; "" if it is unknown."""
+        transform = _attribute(self.images, "preprocessing", "transform")
+        return "" if transform is None else without_addresses(" ".join(str(transform).split()))
 
     @property
     def normalisation(self) -> tuple[Sequence[float], Sequence[float]] | None:
-        """The mean and deviation by which images were normalised; None where no transform says so."""
-        found = _attribute(self.images, "preprocessing", "transform")
-        for step in (found, *getattr(found, "transforms", ())):
+        """The mean and deviation by which images were normalised; None if no transform has them."""
+        transform = _attribute(self.images, "preprocessing", "transform")
+        for step in (transform, *getattr(transform, "transforms", ())):
             if hasattr(step, "mean") and hasattr(step, "std"):
                 return step.mean, step.std
         return None
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells this data set from another: number, names and sizes of files, and the pixels of some images.
+        """A digest of the data set: number, names and sizes of files, and the pixels of some images.
 
         Raises
         ------
@@ -204,7 +196,7 @@ class NumberedImages:
         for number, each in zip(sample, pixels, strict=True):
             if self._digest_of(number) != each:
                 raise InputError(
-                    f"expected the same images each time they are read, image {number} changes: its transform is random"
+                    f"expected the same pixels each time image {number} is read, got others: its transform is random"
                 )
             digest.update(each)
         return digest.hexdigest()
@@ -216,6 +208,16 @@ class NumberedImages:
         return str((image.shape, image.dtype)).encode() + blake2b(memory_of(image)).digest()
 
 
+def _check_numbered(images: Any) -> None:
+    if isinstance(images, IterableDataset) or not all(hasattr(images, name) for name in ("__len__", "__getitem__")):
+        raise InputError(
+            "expected images that have numbers, as a folder, a tensor, a list, a Dataset or a DataLoader of one, "
+            f"got a {type(images).__name__}"
+        )
+    if len(images) == 0:
+        raise InputError("expected at least one image, got none")
+
+
 class _Reader(Dataset[Any]):
     """Blocks of a data set's images, as a worker reads them."""
 
@@ -223,22 +225,22 @@ class _Reader(Dataset[Any]):
         self._images, self._collate = images, collate
 
     def __getitem__(self, block: list[int]) -> list[Group | Unreadable]:
-        found: list[Any] = []
+        unreadable: list[Any] = []
         items = []
         for number in block:
             try:
                 item = self._images[number]
             except _UNREADABLE as error:
-                found.append(Unreadable(number, _name(self._images, number), _words(error)))
+                unreadable.append(Unreadable(number, _name(self._images, number), _words(error)))
                 continue
             if self._collate is None:
                 item = image_of(_with_tensor(item), number)
                 if not isinstance(self._images, (Tensor, list, tuple)):
-                    item = item.clone()  # a data set may fill the same memory again
+                    item = item.clone()  # a copy: a data set may reuse the memory
             items.append((number, item))
         if self._collate is not None:
-            return [*found, *self._collated(items)]
-        return [*found, *_grouped(items)]
+            return [*unreadable, *self._collated(items)]
+        return [*unreadable, *_grouped(items)]
 
     def _collated(self, items: list[tuple[int, Any]]) -> list[Group]:
         if not items:
@@ -247,10 +249,10 @@ class _Reader(Dataset[Any]):
         batch = self._collate([item for _, item in items])
         batch = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
         if not isinstance(batch, Tensor) or batch.shape[:1] != (len(items),) or not batch.is_floating_point():
-            found = f"{tuple(batch.shape)} of {batch.dtype}" if isinstance(batch, Tensor) else type(batch).__name__
+            actual = f"{tuple(batch.shape)} of {batch.dtype}" if isinstance(batch, Tensor) else type(batch).__name__
             raise InputError(
-                f"expected of the DataLoader's collate_fn a tensor ({len(items)}, C, H, W) in floating point, or a "
-                f"tuple with that in front, got {found}"
+                f"expected a tensor ({len(items)}, C, H, W) in floating point, or a tuple that begins with one, from "
+                f"the DataLoader's collate_fn, got {actual}"
             )
         return [Group(numbers, batch)]
 
@@ -266,18 +268,18 @@ def _grouped(items: list[tuple[int, Tensor]]) -> list[Group]:
 
 
 def _with_tensor(item: Any) -> Any:
-    """Make a tensor of the array that is an item, or stands in front of it, as a DataLoader would."""
+    """Return an item with its image as a tensor instead of an array, as a DataLoader would."""
     if isinstance(item, (tuple, list)) and item:
         return [_with_tensor(item[0])]
     return torch.from_numpy(item) if isinstance(item, np.ndarray) and item.dtype.kind in "fiu" else item
 
 
-def _as_it_is(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
 def _collate_of(loader: DataLoader[Any] | None) -> Any:
-    """Give the user's own way to make a batch; None for torch's."""
+    """Return the user's own ``collate_fn``; None for torch's."""
     return None if loader is None or loader.collate_fn in (default_collate, default_convert) else loader.collate_fn
 
 
@@ -288,11 +290,11 @@ def _words(error: BaseException) -> str:
 def _attribute(data: Any, *names: str) -> Any:
     while isinstance(data, (Subset, ConcatDataset)):
         data = data.dataset if isinstance(data, Subset) else data.datasets[0]
-    return next((found for name in names if (found := getattr(data, name, None)) is not None), None)
+    return next((value for name in names if (value := getattr(data, name, None)) is not None), None)
 
 
 def _path(data: Any, number: int) -> str | None:
-    """Give the file of an image of a data set that says so, as torchvision's folders do."""
+    """Return the file of an image; None if the data set does not list its files, as torchvision's folders do."""
     if isinstance(data, Subset):
         return _path(data.dataset, data.indices[number])
     if isinstance(data, Photographs):
@@ -309,7 +311,8 @@ def _name(data: Any, number: int) -> str:
         return _name(data.dataset, data.indices[number])
     if isinstance(data, Photographs):
         return data.names[number]
-    path, root = _path(data, number), getattr(data, "root", "")
+    path = _path(data, number)
+    root = getattr(data, "root", "")
     if path is None:
         return f"image {number}"
     return os.path.relpath(path, root) if root and isinstance(root, (str, Path)) else path

@@ -32,7 +32,7 @@ from .windows import GREY, Windows, essential, framed, of_one_size, within
 
 __all__ = ["Gallery"]
 
-_MEMORY = 2**28  # bytes of projections, and of images, that are held at a time
+_MEMORY = 2**28  # bytes of projections, and of images, in memory at a time
 
 
 class Gallery:
@@ -45,18 +45,18 @@ class Gallery:
     data : optional
         The images that were searched, as for :func:`strongest`.
     found : Strongest
-        What :func:`strongest` found.
+        The result of :func:`strongest`.
     maps : int, sequence of int, or mapping, optional
-        The numbers of the maps to show; a single number: so many of each layer, drawn by chance, as in the paper; by
-        default all. A mapping gives one of these for each layer, and shows these layers only.
+        The numbers of the maps to show; a single number: that many of each layer, at random, as in the paper; by
+        default all. A mapping has one of these for each layer that is shown.
     seed : int
-        Of that chance.
+        The seed of that random choice.
     share : float
-        Above 0, at most 1. Deep receptive fields are larger than what is used of them: below 1, the tiles of a map are
-        cut to the box that holds at least this share of each signal's strength (the sum of magnitudes).
+        Above 0, at most 1. Signals fill only a part of a deep receptive field: below 1, the tiles of a map are
+        cropped to the box that holds at least this share of each signal's strength (the sum of magnitudes).
     picture : callable, optional
-        Makes of an input (C, H, W) the image, (3, H, W) or (1, H, W) between 0 and 1. By default the inverse of the
-        normalisation of the data set's transform; without one, the input itself.
+        From an input (C, H, W) to the image, (3, H, W) or (1, H, W) between 0 and 1. By default the inverse of the
+        normalisation in the data set's transform; without one, the identity.
     rules : Table
         As for :class:`ZFDeconv`.
     show_progress : bool
@@ -67,7 +67,7 @@ class Gallery:
     Raises
     ------
     InputError
-        The model or the data set is not the one that was searched; there is no such layer or map.
+        The model or the data set is not that of the search; there is no such layer or map.
     """
 
     def __init__(
@@ -88,14 +88,17 @@ class Gallery:
             raise InputError(f"expected a share above 0 and at most 1, got {share!r}")
         if not isinstance(found, Strongest):
             raise InputError(f"expected found as the result of a search, got a {type(found).__name__}")
-        self._model, self._found, self._share = model, found, share
+        self._model = model
+        self._found = found
+        self._share = share
         self._source = NumberedImages.of(data)
         found.check(model, self._source)
         image = self._source[self._seen()]
         if image.dim() != 3:
-            raise InputError(f"expected images (C, H, W) to make pictures of, got the shape {tuple(image.shape)}")
+            raise InputError(f"expected images (C, H, W), which can be drawn, got the shape {tuple(image.shape)}")
         self._picture = picture or _picture_of(self._source)
-        self._rules, self._show_progress = rules, show_progress
+        self._rules = rules
+        self._show_progress = show_progress
         self._choices: Any = choices
         wanted = maps if isinstance(maps, Mapping) else dict.fromkeys(found, maps)
         unknown = [layer for layer in wanted if layer not in found]
@@ -118,12 +121,12 @@ class Gallery:
         layer : str
             One of :attr:`layers`.
         maps : int, sequence of int, optional
-            Numbers of maps, those that the gallery shows by default; a single number: so many of these by chance.
+            Numbers of maps, by default those of the gallery; a single number: that many of these at random.
 
         Raises
         ------
         InputError
-            There is no such layer or map; or the images give other activations than the search has found.
+            There is no such layer or map; or the images have other activations than in the search.
         RuleError
             An operation has no rule.
 
@@ -141,7 +144,7 @@ class Gallery:
         Parameters
         ----------
         layer, maps
-            As for :meth:`tiles`; of more than 64 maps, 64 of them by chance.
+            As for :meth:`tiles`; of more than 64 maps, 64 at random.
         """
         numbers = self._numbers(layer, maps)
         if len(numbers) > MOST_MAPS:
@@ -154,11 +157,11 @@ class Gallery:
         Parameters
         ----------
         folder : str or Path
-            Where to; it is made if it is not there.
+            Where to write; made if it does not exist.
         title : str
-            Of the page.
+            The heading of the page.
         facts : sequence of pairs of str
-            What to say of model and images; by default what the search knows of them.
+            Names and texts about model and images; by default those that the search recorded.
 
         Returns
         -------
@@ -199,7 +202,7 @@ class Gallery:
         return choose_maps(layer, len(self._found[layer].values), maps, 0)
 
     def _seen(self) -> int:
-        """Give the number of an image that could be read."""
+        """Return the number of an image that could be read."""
         images = next(iter(self._found.values())).images
         return int(images[images != NO_IMAGE][0])
 
@@ -208,12 +211,12 @@ class Gallery:
         field = self._field(layer, self._read(self._seen()))
         if field is None:
             return f"{maps} maps"
-        where = " x ".join(map(str, field.shape[1:]))
+        shape = " x ".join(map(str, field.shape[1:]))
         size = "the whole image" if field.mixer else " x ".join("?" if n is None else str(n) for n in field.size)
-        return f"{maps} maps of {where}, receptive field {size}" if where else f"{maps} units"
+        return f"{maps} maps of {shape}, receptive field {size}" if shape else f"{maps} units"
 
     def _field(self, layer: str, image: Tensor) -> ReceptiveField | None:
-        """Give a layer's receptive field in images of this size; None for a model that does not run without values."""
+        """Return a layer's receptive field in images of this size; None for a model that does not run without values."""
         key = layer, image.shape
         if key not in self._fields:
             try:
@@ -260,14 +263,7 @@ class Gallery:
         empty = np.zeros((0, 1, 1, 3), np.uint8)
         if projection is None or not len(units):
             return MapTiles(layer, number, [], [], [], [], empty, empty)
-        boxes = [projection.boxes[unit].tolist() for unit in units]
-        signals = [
-            framed(projection.patches[unit].cpu(), box, windows.windows[unit], 0.0)
-            for unit, box in zip(units, boxes, strict=True)
-        ]
-        patches = [windows.patches[unit] for unit in units]
-        if len({signal.shape for signal in signals}) > 1:  # images of several sizes, smaller than the field
-            signals, patches = of_one_size(signals, 0.0), of_one_size(patches, GREY)
+        signals, patches = _aligned(projection, windows, units)
         rows, columns = essential(signals, self._share)
         shown = [within(windows.windows[unit], rows, columns, projection.image_shapes[unit]) for unit in units]
         return MapTiles(
@@ -275,29 +271,42 @@ class Gallery:
             number,
             projection.activations[units.start : units.stop].tolist(),
             projection.images[units.start : units.stop].tolist(),
-            [tuple(place) for place in projection.positions[units.start : units.stop].tolist()],
+            [tuple(position) for position in projection.positions[units.start : units.stop].tolist()],
             shown,
             np.stack([in_bytes(signed_rgb(signal[:, rows, columns])) for signal in signals]),
             np.stack([in_bytes(photograph(patch[:, rows, columns])) for patch in patches]),
         )
 
 
+def _aligned(projection: Projection, windows: Windows, units: range) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the signals and the image patches of some units, all in windows of one size."""
+    signals = [
+        framed(projection.patches[unit].cpu(), projection.boxes[unit].tolist(), windows.windows[unit], 0.0)
+        for unit in units
+    ]
+    patches = [windows.patches[unit] for unit in units]
+    if len({signal.shape for signal in signals}) == 1:
+        return signals, patches
+    return of_one_size(signals, 0.0), of_one_size(patches, GREY)  # images of several sizes, smaller than the field
+
+
 def _check(projection: Projection, values: Tensor) -> None:
-    """Compare the activations of the projected units with those that were found."""
+    """Compare the activations of the projected units with those of the search."""
     eps = torch.finfo(projection.activations.dtype).eps
-    found, known = projection.activations.cpu().double(), values.double()
-    wrong = (found - known).abs() > eps**0.5 * (known.abs() + 0.01 * known.abs().max())
+    actual = projection.activations.cpu().double()
+    known = values.double()
+    wrong = (actual - known).abs() > eps**0.5 * (known.abs() + 0.01 * known.abs().max())
     if wrong.any():
         unit = int(wrong.nonzero()[0])
         image, feature_map = projection.units[unit, :2].tolist()
         raise InputError(
-            f"expected the images that were searched: image {image} gives {float(found[unit]):.6g} in map "
-            f"{feature_map} of {projection.layer}, and the search has found {float(known[unit]):.6g}"
+            f"expected the activation {float(known[unit]):.6g} of the search in map {feature_map} of "
+            f"{projection.layer} for image {image}, got {float(actual[unit]):.6g}; use the images that were searched"
         )
 
 
 def _picture_of(source: NumberedImages) -> Callable[[Tensor], Tensor]:
-    """Make the inverse of the data set's normalisation."""
+    """Return the inverse of the data set's normalisation."""
     known = source.normalisation
     if known is None:
         return lambda image: image

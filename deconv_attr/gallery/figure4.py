@@ -1,4 +1,4 @@
-"""Figure 4 of the paper: how a feature map comes to be, as its strongest projection at several checkpoints of training.
+"""Figure 4 of the paper: how a feature map develops, as its strongest projection at several checkpoints of training.
 
 Source: Zeiler and Fergus 2014, figure 4: "The visualization shows the strongest activation (across all training
 examples) for a given feature map, projected down to pixel space", at epochs 1, 2, 5, 10, 20, 30, 40 and 64.
@@ -41,7 +41,7 @@ class Evolution:
     labels : list of str
         The checkpoints.
     tiles : list of list of MapTiles
-        For each checkpoint those of each map, of one unit each; of none, if the map was not active.
+        For each checkpoint the tiles of each map: one unit, or none if the map was not active.
     """
 
     layer: str
@@ -80,7 +80,7 @@ def evolution(
     layer : str
         The layer's name.
     maps : int or sequence of int
-        Numbers of feature maps; a single number: so many by chance, the same at each checkpoint.
+        Numbers of feature maps; a single number: that many at random, the same at each checkpoint.
     seed, picture, show_progress, **choices
         As for :class:`Gallery`.
 

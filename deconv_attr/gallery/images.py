@@ -1,4 +1,4 @@
-"""Photographs on disk, and how they become inputs."""
+"""Photographs on disk, and their preprocessing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IMAGENET = (256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What turns a photograph into a model's input: resize, centre crop, scale to [0, 1], normalise."""
+    """From a photograph to a model's input: resize, centre crop, scale to [0, 1], normalise."""
 
     transform: Callable[[Image.Image], Tensor]
     resize: int
@@ -74,18 +74,18 @@ def read_image(path: str) -> Image.Image:
     Raises
     ------
     InputError
-        If there is no such file or it is no image, or one of numbers whose white is not known.
+        If there is no such file, or it is not an image, or its values have no known white.
     """
     try:
         with Image.open(path) as image:
             sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
             if image.mode in ("I", "F") and not sixteen:
                 raise InputError(
-                    f"cannot read the image {path}: expected 8 or 16 bits a channel, got mode {image.mode} of Pillow, "
-                    "whose white is not known"
+                    f"cannot read the image {path}: expected 8 or 16 bits a channel, got Pillow's mode {image.mode}, "
+                    "whose white is unknown"
                 )
             upright: Image.Image = ImageOps.exif_transpose(image)
-            if sixteen:  # Pillow would cut them off at 255
+            if sixteen:  # Pillow would clip at 255
                 upright = Image.fromarray((np.asarray(upright, dtype=np.float64) / 257).round().astype(np.uint8))
             return upright.convert("RGB")
     except InputError:
@@ -103,7 +103,7 @@ class Photographs(Dataset[Tensor]):
     Parameters
     ----------
     folder : str or Path
-        Files count by their endings, those that Pillow can read.
+        The folder; of its files, those count whose endings Pillow can read.
     preprocessing : Preprocessing, optional
         By default the usual one: shorter side to 256, centre 224 x 224, ImageNet's mean and deviation.
 
@@ -122,12 +122,12 @@ class Photographs(Dataset[Tensor]):
         self.folder = Path(folder)
         self.preprocessing = preprocessing or standard_preprocessing(*IMAGENET)
         if not self.folder.is_dir():
-            raise InputError(f"expected a folder of images, and {folder} is {_instead_of_a_folder(self.folder)}")
+            raise InputError(f"expected a folder of images at {folder}, got {_instead_of_a_folder(self.folder)}")
         endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
         found = (path for path in self.folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
         self.names = sorted(path.relative_to(self.folder).as_posix() for path in found)
         if not self.names:
-            raise InputError(f"expected images in {folder}, found none in it or its subfolders")
+            raise InputError(f"expected images in {folder} or its subfolders, got none")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -137,4 +137,4 @@ class Photographs(Dataset[Tensor]):
 
 
 def _instead_of_a_folder(path: Path) -> str:
-    return "a file" if path.exists() else "not there"
+    return "a file" if path.exists() else "none"

@@ -1,7 +1,7 @@
 """Which part of an image a tile shows: the unit's receptive field where it would be in an image without end.
 
-So the tiles of one map have one size and lie upon each other, wherever their units are. Along an axis where a field is
-as long as the image, or has no one size, that is all of the image.
+So the tiles of one map have one size and are aligned, wherever their units are. Along an axis where a field is as long
+as the image, or has no single size, the window is the whole image.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..units.receptive_fields import ReceptiveField
 __all__ = ["GREY", "Windows", "essential", "framed", "of_one_size", "window_of", "within"]
 
 GREY = 0.5
-"""What a tile shows where its window leaves the image."""
+"""The value of a tile where its window leaves the image."""
 
 Window = tuple[int, ...]  # all starts, then all ends; may leave the image
 
 
 class Windows:
-    """The images of some units, which keeps, of each that is read, what the tiles of its units show of it."""
+    """The images of some units; of each image that is read, it keeps the patches that the tiles of its units show."""
 
     def __init__(
         self,
@@ -47,9 +47,9 @@ class Windows:
 
     def __getitem__(self, number: int) -> Tensor:
         image = self._read(number)
-        waiting = self._units.pop(number, [])
-        picture = self._picture(image.cpu()) if waiting else image
-        for unit, position in waiting:
+        pending = self._units.pop(number, [])
+        picture = self._picture(image.cpu()) if pending else image
+        for unit, position in pending:
             window = self.windows[unit] = window_of(self._field(self._layer, image), position, image.shape[1:])
             box = [min(max(edge, 0), length) for edge, length in zip(window, image.shape[1:] * 2, strict=True)]
             self.patches[unit] = framed(picture[index_of(box)], box, window, GREY)
@@ -57,12 +57,12 @@ class Windows:
 
 
 def window_of(field: ReceptiveField | None, position: Sequence[int], image: Sequence[int]) -> Window:
-    """Give the window of a unit.
+    """Return the window of a unit.
 
     Parameters
     ----------
     field : ReceptiveField or None
-        Of its layer in an image of this size; None if that is not known.
+        The receptive field of its layer in an image of this size; None if it is unknown.
     position, image : sequence of int
         Row and column of the unit; (H, W).
     """
@@ -80,7 +80,7 @@ def window_of(field: ReceptiveField | None, position: Sequence[int], image: Sequ
 
 
 def framed(part: Tensor, box: Sequence[int], window: Window, paper: float) -> Tensor:
-    """Put a part of an image, which lies at a box, into its window; what the box leaves empty is paper."""
+    """Return the window around a part of an image, which fills a box; the rest of the window is `paper`."""
     axes = len(window) // 2
     sizes = [end - start for start, end in zip(window[:axes], window[axes:], strict=True)]
     frame = part.new_full((part.shape[0], *sizes), paper)
@@ -89,9 +89,9 @@ def framed(part: Tensor, box: Sequence[int], window: Window, paper: float) -> Te
 
 
 def essential(signals: Sequence[Tensor], share: float) -> tuple[slice, slice]:
-    """Find the rows and columns that hold at least a share of the strength of each signal.
+    """Return the rows and columns that hold at least a share of the strength of each signal.
 
-    Strength is the sum of magnitudes. At each of the four sides no signal loses more than a quarter of what it may.
+    Strength is the sum of magnitudes. No signal loses more than ``(1 - share) / 4`` of it at any of the four sides.
 
     Parameters
     ----------
@@ -103,20 +103,20 @@ def essential(signals: Sequence[Tensor], share: float) -> tuple[slice, slice]:
     height, width = signals[0].shape[1:]
     lines = [slice(0, height), slice(0, width)]
     strengths = torch.stack([signal.detach().double().abs().sum(0) for signal in signals])
-    strengths = strengths[strengths.sum((1, 2)) > 0]  # a dead signal has nothing to lose
+    strengths = strengths[strengths.sum((1, 2)) > 0]  # a signal of zeros has no strength to lose
     if share < 1 and len(strengths):
         strengths /= strengths.sum((1, 2), keepdim=True)
         for axis in (0, 1):
-            lost = strengths.sum(2 - axis).cumsum(1)  # (n, lines): if all up to this line went
-            may = (1 - share) / 4
-            first = int((lost <= may).sum(1).min())
-            last = int((lost < 1 - may).sum(1).max())
+            cumulative = strengths.sum(2 - axis).cumsum(1)  # (n, lines): the share up to this line
+            margin = (1 - share) / 4
+            first = int((cumulative <= margin).sum(1).min())
+            last = int((cumulative < 1 - margin).sum(1).max())
             lines[axis] = slice(first, max(last, first) + 1)
     return lines[0], lines[1]
 
 
 def within(window: Window, rows: slice, columns: slice, image: Sequence[int]) -> tuple[int, int, int, int]:
-    """Give the box of a part of a window, clipped to the image."""
+    """Return the box of a part of a window, clipped to the image."""
     top, left = window[:2]
     _, height, width = image
     return (
@@ -128,6 +128,6 @@ def within(window: Window, rows: slice, columns: slice, image: Sequence[int]) ->
 
 
 def of_one_size(parts: Sequence[Tensor], paper: float) -> list[Tensor]:
-    """Enlarge parts to the longest height and width among them; what that adds is paper."""
+    """Return the parts enlarged to the longest height and width among them; the added pixels are `paper`."""
     height, width = (max(part.shape[axis] for part in parts) for axis in (1, 2))
     return [framed(part, (0, 0, *part.shape[1:]), (0, 0, height, width), paper) for part in parts]

@@ -1,20 +1,19 @@
 """Attribution maps as pictures: single maps, methods side by side, and the projections of single units.
 
-The one place that imports matplotlib, and only its object-oriented face: no window, no backend, no
+The one chapter that imports matplotlib, and only its object-oriented interface: no window, no backend, no
 figure that a user's own plots could see, unless they ask for pyplot. It knows tensors and pictures, no models.
 
-``pictures`` turns maps and photographs into arrays of colours, ``inputs`` checks single units, ``layout`` puts
-pictures at places on a figure, ``tile_page`` puts tiles there pixel for pixel; ``comparison``, ``projections``,
-``gallery``, ``evolution`` and ``curves`` are the kinds of figure, ``files`` writes them.
+``pictures`` turns maps and photographs into arrays of colours, ``unit_input`` checks single units, ``page_layout``
+positions pictures on a figure, ``tile_page`` positions tiles pixel for pixel; ``comparison_grid``, ``projections``,
+``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
 """
 
 from matplotlib.figure import Figure
 
 from .comparison_grid import Column, comparison_figure
 from .curves import Curve, Panel, curves_figure
-from .figure2_grid import MOST_MAPS, MOST_TILES, gallery_figure
-from .figure4_grid import evolution_figure
 from .files import FORMATS, picture_path, save_figure
+from .paper_figures import MOST_MAPS, MOST_TILES, evolution_figure, gallery_figure
 from .pictures import coloured, heat, in_bytes, own_scale, photograph, robust_scale, signed_rgb
 from .projections import projections_figure, visualize_projection
 

@@ -34,17 +34,25 @@ from .tile_page import text_height
 
 __all__ = ["Column", "comparison_figure"]
 
-# Inches: the longer side of a tile, up to so many rows and columns; the least that it may have, and the shorter side.
-TILE, ROWS, COLUMNS, SMALLEST, SHORTEST = 2.1, 12, 7, 0.7, 0.35
-WORD = 1.3  # inches: what a narrow column may be widened to, so that no title is broken within a word
+TILE = 2.1  # inches: the longer side of a tile, up to ROWS rows and COLUMNS columns
+ROWS = 12
+COLUMNS = 7
+SMALLEST = 0.7  # inches: the least longer side of a tile
+SHORTEST = 0.35  # inches: the least shorter side of a tile
+WORD = 1.3  # inches: the most to which a narrow column is widened, so that no title is broken within a word
 LABELS = (1.45, 2.2, 3.0)  # inches: labels are as narrow as the height of their rows allows
-ABOVE, BELOW, MARGIN = 0.12, 0.03, 0.08  # inches above and below the titles, and in a tile left of and right of a text
-LARGE, SMALL, BROAD = 10, 8, 1.2  # points of titles and labels, and a tile's inches from which on they are large
+ABOVE = 0.12  # inches above the titles
+BELOW = 0.03  # inches below the titles
+MARGIN = 0.08  # inches in a tile, left of and right of a text together
+LARGE = 10  # points of titles and labels, for tiles of at least BROAD
+SMALL = 8  # points of titles and labels, for narrower tiles
+BROAD = 1.2  # inches
 NOTES = (10, 8, 7)  # points: a text in a tile has the first of them in which it fits
 NOTE = "x-small"  # of colour bars
-NUMBERS = 1.6  # inches of a column from which on there is room for numbers below its bar
-PIXELS = 65500  # on a side: as many as a JPEG has; older versions of matplotlib stop at 2 ** 16
-BLANK, FAILED = "0.95", "error"
+NUMBERS = 1.6  # inches: the narrowest column with numbers below its bar
+PIXELS = 65500  # on a side, the most of a JPEG; older versions of matplotlib stop at 2 ** 16
+BLANK = "0.95"  # the grey of an empty tile
+FAILED = "error"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +89,8 @@ def comparison_figure(
     labels : sequence of str
         N texts, written left of the rows; long lines are broken, and cut only where they outgrow the row.
     shared_scale : bool
-        True: all rows of a column share the scale that its colour bar shows, so that rows can be compared.
-        False: every map has its own scale, written below it, and the bar is in units of it.
+        Whether all rows of a column share the scale that its colour bar shows, so that rows can be compared.
+        Otherwise every map has its own scale, written below it, and the bar is in units of it.
 
     Raises
     ------
@@ -112,17 +120,18 @@ def comparison_figure(
 def _check(images: Tensor, columns: Sequence[Column], labels: Sequence[str]) -> None:
     if images.ndim != 4 or not images.numel():
         raise InputError(
-            f"a comparison needs images of shape (N, 3, H, W) or (N, 1, H, W), at least one; got {tuple(images.shape)}"
+            f"expected at least one image, of shape (N, 3, H, W) or (N, 1, H, W), got {tuple(images.shape)}"
         )
-    rows, numbers = len(images), [("labels", len(labels))]
+    rows = len(images)
+    numbers = [("labels", len(labels))]
     for column in columns:
         if column.maps is not None:
             numbers.append((f"{column.title} maps", len(column.maps)))
             if column.maps.ndim != 4:
-                raise InputError(f"{column.title} needs maps (N, C, H, W), got {tuple(column.maps.shape)}")
+                raise InputError(f"expected {column.title} maps (N, C, H, W), got {tuple(column.maps.shape)}")
     for what, number in numbers:
         if number != rows:
-            raise InputError(f"a comparison of {rows} images needs {rows} {what}, got {number}")
+            raise InputError(f"expected {rows} {what} for {rows} images, got {number}")
 
 
 def _draw_column(grid: _Grid, number: int, column: Column, maps: Tensor, shared_scale: bool) -> None:
@@ -147,21 +156,22 @@ class _Grid(Page):
     aspect : float
         Width over height of the tiles.
     titles : sequence of str
-        One for each column; all of them are written out, in as many lines as they need.
+        One for each column; all of them are written in full, on several lines if necessary.
     labels : sequence of str
         One for each row.
     shared_scale : bool
-        True: scales stand below the bars. False: below each tile.
+        Whether scales are written below the bars; otherwise below each tile.
     """
 
     def __init__(self, aspect: float, titles: Sequence[str], labels: Sequence[str], shared_scale: bool) -> None:
         side = max(SMALLEST, TILE * math.sqrt(min(1, ROWS / len(labels), COLUMNS / len(titles))))
         side = max(side, min(TILE, SHORTEST * max(aspect, 1 / aspect)))
-        self.width, self.height = side * min(aspect, 1.0), side / max(aspect, 1.0)
-        self.rows, self.step = len(labels), self.height + GAP + (0 if shared_scale else SCALE)
+        self.width = side * min(aspect, 1.0)
+        self.height = side / max(aspect, 1.0)
+        self.rows = len(labels)
+        self.step = self.height + GAP + (0 if shared_scale else SCALE)
         size = LARGE if self.width >= BROAD else SMALL
-        word = max(text_width(word, size) for title in titles for word in [*title.split(), ""])
-        self.slot = max(self.width, NARROWEST, min(HINTING * word, WORD))
+        self.slot = max(self.width, NARROWEST, min(HINTING * _longest_word(titles, size), WORD))
         titles = [broken(title, size, self.slot) for title in titles]
         self.head = ABOVE + max(text_height(title, size) for title in titles) + BELOW
         self.noted = shared_scale and self.slot < NUMBERS
@@ -183,7 +193,7 @@ class _Grid(Page):
         return self.axes(left, self._top(row), self.width, self.height)
 
     def fail(self, column: int, error: str) -> None:
-        """Fill a column with empty tiles, of which the first one says why."""
+        """Fill a column with empty tiles, and write the error into the first one."""
         for row in range(self.rows):
             tile = self.axes(self._left(column), self._top(row), self.slot, self.height)
             tile.set(xticks=[], yticks=[], facecolor=BLANK)
@@ -196,8 +206,9 @@ class _Grid(Page):
         write(tile, 0.5, 0.5, text, ha="center", va="center", color=colour, fontsize=size)
 
     def bar_below(self, column: int, style: Style, scale: float | None) -> None:
-        """Draw the colour bar of a column; a narrow one has no room for numbers, and its scale stands below it."""
-        left, top = self._left(column), self._top(self.rows)
+        """Draw the colour bar of a column; a narrow one has no numbers, and its scale is written below it."""
+        left = self._left(column)
+        top = self._top(self.rows)
         if scale and self.noted:
             self.bar(style, None, left, top, self.slot, f"\ns = {scale:.2g}")
         else:
@@ -210,11 +221,17 @@ class _Grid(Page):
         return self.head + row * self.step
 
 
-def _check_number(what: str, count: int, room: float, step: float) -> None:
-    most = int(room / step)
+def _longest_word(titles: Sequence[str], size: float) -> float:
+    """Return the width in inches."""
+    return max(text_width(word, size) for title in titles for word in [*title.split(), ""])
+
+
+def _check_number(what: str, count: int, space: float, step: float) -> None:
+    most = int(space / step)
     if count > most:
         raise InputError(
-            f"a picture has at most {PIXELS} pixels on a side, room for {most} {what} of this shape; got {count}"
+            f"expected at most {most} {what} of this shape, which fill the {PIXELS} pixels that a picture has on a "
+            f"side, got {count}"
         )
 
 

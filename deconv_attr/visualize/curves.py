@@ -28,13 +28,20 @@ Look = dict[str, Any]
 # or tritanopia, no two come nearer to each other than Okabe and Ito's own.
 COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #000000 #882255 #6E3B00".split()
 STROKES = ("-", "--", ":", "-.")  # the second one from the tenth method on
-STROKE, DOT, PALE = 1.6, 3.5, 0.15  # points of a line and of a dot on it, and the opacity of a band
-DOTTED = 40  # points of a curve up to which each gets a dot
+STROKE = 1.6  # points: the width of a line
+DOT = 3.5  # points: a dot on a line
+PALE = 0.15  # the opacity of a band
+DOTTED = 40  # the most values of a curve at which each has a dot
 
-# Inches: a panel without its texts, and how wide its ticks may make it; from one turned name to the next; a tick with
-# the space to its name; a line in the legend.
-HEIGHT, WIDTH, WIDEST, LINE, TICK, SAMPLE = 2.7, 3.6, 5.4, 0.16, 0.1, 0.45
-TITLE, TEXT, NAME = 10, 9, 8  # points: of titles, of axes and legend, of ticks
+HEIGHT = 2.7  # inches: a panel without its texts
+WIDTH = 3.6  # inches: a panel without its texts
+WIDEST = 5.4  # inches: a panel that its ticks widen
+LINE = 0.16  # inches from one turned tick name to the next
+TICK = 0.1  # inches: a tick and the space to its name
+SAMPLE = 0.45  # inches: a line in the legend
+TITLE = 10  # points
+TEXT = 9  # points, of axes and legend
+NAME = 8  # points, of ticks
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +51,7 @@ class Curve:
     Parameters
     ----------
     label : str
-        What the legend calls it; curves of one label look the same in all panels.
+        Its name in the legend; curves of one label look the same in all panels.
     x, mean : sequence of float
         The points of the line.
     low, high : sequence of float
@@ -67,11 +74,11 @@ class Panel:
     title : str
         Written above.
     across, up : str
-        What the axes are; where the upward one is the same, it has the same ends in all panels.
+        The names of the axes; upward axes of one name have the same limits in all panels.
     curves : sequence of Curve
         Any number; each keeps its own x.
     ticks : sequence of str, optional
-        The names of x = 0, 1, 2 and so on. Where they stand too close, they are turned, and some are left out.
+        The names of x = 0, 1, 2 and so on. Where they are too dense, they are turned, and some are left out.
     """
 
     title: str
@@ -92,7 +99,7 @@ def curves_figure(panels: Sequence[Panel]) -> Figure:
     _check(panels)
     labels = list(dict.fromkeys(curve.label for panel in panels for curve in panel.curves))
     looks = _looks(labels)
-    frames = [_Frame(panel, [c for other in panels if other.up == panel.up for c in other.curves]) for panel in panels]
+    frames = _frames(panels)
     top = 2 * GAP + max(text_height(frame.title, TITLE) for frame in frames)
     foot = top + HEIGHT + max(frame.below for frame in frames) + GAP
     width = sum(frame.aside + frame.width + BETWEEN for frame in frames)
@@ -106,18 +113,26 @@ def curves_figure(panels: Sequence[Panel]) -> Figure:
     return page.figure
 
 
+def _frames(panels: Sequence[Panel]) -> list[_Frame]:
+    alike = {
+        panel.up: [curve for other in panels if other.up == panel.up for curve in other.curves] for panel in panels
+    }
+    return [_Frame(panel, alike[panel.up]) for panel in panels]
+
+
 def _check(panels: Sequence[Panel]) -> None:
     if not panels:
-        raise InputError("a figure of curves needs at least one panel, got none")
+        raise InputError("expected at least one panel, got none")
     for panel in panels:
         for curve in panel.curves:
-            where, points = f"the curve {curve.label} of {panel.title}", len(curve.x)
-            found = len(curve.mean), len(curve.low), len(curve.high)
-            if found != (points,) * 3:
-                raise InputError(f"{where} has {points} x and needs as many mean, low and high, got {found}")
+            where = f"the curve {curve.label} of {panel.title}"
+            points = len(curve.x)
+            counts = len(curve.mean), len(curve.low), len(curve.high)
+            if counts != (points,) * 3:
+                raise InputError(f"expected {points} mean, low and high, as many as x, in {where}, got {counts}")
             if panel.ticks is not None and not all(0 <= x < len(panel.ticks) for x in curve.x):
                 raise InputError(
-                    f"{where} needs x from 0 to {len(panel.ticks) - 1}, the last tick, got {curve.x!r:.80}"
+                    f"expected x from 0 to {len(panel.ticks) - 1}, the last tick, in {where}, got {curve.x!r:.80}"
                 )
 
 
@@ -130,41 +145,46 @@ def _looks(labels: Sequence[str]) -> dict[str, Look]:
 
 
 class _Scale:
-    """An axis: its two ends, and the places on it that have names."""
+    """An axis: its limits, and the values on it that have names."""
 
     def __init__(self, values: Sequence[Sequence[float]]) -> None:
         known = np.concatenate([_numbers(each) for each in values] or [np.empty(0)])
         known = known[np.isfinite(known)]
         low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
         margin = 0.04 * (high - low) or 0.04 * abs(low) or 1.0
-        self.low, self.high = low - margin, high + margin
-        places = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
-        self.places = [float(place) for place in places if self.low <= place <= self.high]
-        self.names = [f"{place + 0.0:.6g}" for place in self.places]
+        self.low = low - margin
+        self.high = high + margin
+        ticks = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        self.ticks = [float(tick) for tick in ticks if self.low <= tick <= self.high]
+        self.names = [f"{tick + 0.0:.6g}" for tick in self.ticks]
 
 
 class _Frame:
-    """A panel and the room that it takes, in inches: its own width, and that of the texts left of it and below it.
+    """A panel and its space in inches: its own width, and the texts left of it and below it.
 
     Parameters
     ----------
     panel : Panel
-        What is drawn.
+        The panel to draw.
     alike : sequence of Curve
-        All for which its upward axis must have room.
+        All curves that set the limits of its upward axis.
     """
 
     def __init__(self, panel: Panel, alike: Sequence[Curve]) -> None:
         self.panel = panel
         self.x = _Scale([curve.x for curve in panel.curves])
         self.y = _Scale([values for curve in alike for values in (curve.mean, curve.low, curve.high)])
-        self.width, self.turn, longest = WIDTH, 0, 0.0
+        self.width = WIDTH
+        self.turn = 0  # degrees, of the tick names
+        longest = 0.0
         if panel.ticks:
             longest = HINTING * max(text_width(name, NAME) for name in panel.ticks)
             if longest + GAP > WIDTH / len(panel.ticks):
-                self.turn, self.width = 90, min(max(WIDTH, len(panel.ticks) * LINE), WIDEST)
+                self.turn = 90
+                self.width = min(max(WIDTH, len(panel.ticks) * LINE), WIDEST)
             self._name(panel.ticks)
-        self.title, self.across = broken(panel.title, TITLE, self.width), broken(panel.across, TEXT, self.width)
+        self.title = broken(panel.title, TITLE, self.width)
+        self.across = broken(panel.across, TEXT, self.width)
         self.up = broken(panel.up, TEXT, HEIGHT)
         names = HINTING * max(text_width(name, NAME) for name in self.y.names)
         self.aside = GAP + text_height(self.up, TEXT) + names + TICK
@@ -175,9 +195,9 @@ class _Frame:
         for curve in self.panel.curves:
             _draw_curve(axes, curve, looks[curve.label])
         axes.set(xlim=(self.x.low, self.x.high), ylim=(self.y.low, self.y.high))
-        axes.set_xticks(self.x.places, self.x.names, rotation=self.turn, fontsize=NAME, parse_math=False)
+        axes.set_xticks(self.x.ticks, self.x.names, rotation=self.turn, fontsize=NAME, parse_math=False)
         axes.set_xticks(range(len(self.panel.ticks or ())), minor=True)
-        axes.set_yticks(self.y.places, self.y.names, fontsize=NAME, parse_math=False)
+        axes.set_yticks(self.y.ticks, self.y.names, fontsize=NAME, parse_math=False)
         axes.set_title(self.title, fontsize=TITLE, pad=5, parse_math=False)
         axes.set_xlabel(self.across, fontsize=TEXT, labelpad=3, parse_math=False)
         axes.set_ylabel(self.up, fontsize=TEXT, labelpad=3, parse_math=False)
@@ -187,12 +207,14 @@ class _Frame:
         axes.spines[["top", "right"]].set_visible(False)
 
     def _name(self, ticks: Sequence[str]) -> None:
-        """Name as many ticks as there is room for, the first and the last among them."""
+        """Name as many ticks as have space, the first and the last among them."""
         step = math.ceil(LINE * len(ticks) / self.width) if self.turn else 1
         named = [*range(0, len(ticks), step)]
         named[-1] = len(ticks) - 1
-        self.x.low, self.x.high = -0.5, len(ticks) - 0.5
-        self.x.places, self.x.names = [float(place) for place in named], [ticks[place] for place in named]
+        self.x.low = -0.5
+        self.x.high = len(ticks) - 0.5
+        self.x.ticks = [float(x) for x in named]
+        self.x.names = [ticks[x] for x in named]
 
 
 def _draw_curve(axes: Axes, curve: Curve, look: Look) -> None:
@@ -210,12 +232,14 @@ def _numbers(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 class _Legend:
-    """What each look means, in rows of as many as a width in inches has room for."""
+    """The label of each look, in rows of as many as fit in a width in inches."""
 
     def __init__(self, labels: Sequence[str], width: float) -> None:
         self.texts = [broken(label, TEXT, width - SAMPLE - GAP) for label in labels]
         widths = [SAMPLE + GAP + HINTING * text_width(text, TEXT) + BETWEEN for text in self.texts]
-        self.columns, self.steps, self.heights = 1, widths, list[float]()
+        self.columns = 1
+        self.steps = widths
+        self.heights: list[float] = []
         for rows in range(1, len(labels) + 1):
             self.columns = math.ceil(len(labels) / rows)
             self.steps = [max(widths[column :: self.columns]) for column in range(self.columns)]
@@ -230,7 +254,8 @@ class _Legend:
         (across, down), transform = page.size, page.figure.transFigure
         for number, (text, look) in enumerate(zip(self.texts, looks, strict=True)):
             row, column = divmod(number, self.columns)
-            start, above = left + sum(self.steps[:column]), top + sum(self.heights[:row])
+            start = left + sum(self.steps[:column])
+            above = top + sum(self.heights[:row])
             points = np.linspace(start, start + SAMPLE, 3) / across
             level = np.full(3, 1 - (above + line_height(TEXT) / 2) / down)
             page.figure.add_artist(Line2D(points, level, transform=transform, markevery=[1], **look))

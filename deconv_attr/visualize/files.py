@@ -1,15 +1,27 @@
-"""Figures as files."""
+"""Figures as files, and how every file of this package is written: whole, or not at all."""
 
 from __future__ import annotations
 
-from io import BytesIO
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from matplotlib.figure import Figure
 
-from .writing import writable, writing
+from ..errors import DeconvError, InputError
 
-__all__ = ["FORMATS", "picture_path", "save_figure"]
+__all__ = [
+    "FORMATS",
+    "atomic_write",
+    "check_writable",
+    "checked_path",
+    "picture_path",
+    "save_figure",
+    "unfinished",
+    "writing",
+]
 
 FORMATS = (".png", ".jpg", ".pdf", ".svg")
 """The endings of file names that can be written."""
@@ -21,9 +33,9 @@ def picture_path(name: str | Path) -> Path:
     Raises
     ------
     InputError
-        If the ending is none of :data:`FORMATS`, the folder is missing, or the place cannot be written.
+        If the ending is none of :data:`FORMATS`, the folder is missing, or the file cannot be written.
     """
-    return writable(name, "picture", FORMATS)
+    return checked_path(name, "picture", FORMATS)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
@@ -34,7 +46,80 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     InputError
         If it cannot be written; see :func:`picture_path`.
     """
-    path, drawn = picture_path(path), BytesIO()
-    figure.savefig(drawn, format=path.suffix.lower()[1:])
+    path = picture_path(path)
     with writing(path):
-        path.write_bytes(drawn.getvalue())
+        atomic_write(path, lambda file: figure.savefig(file, format=path.suffix.lower()[1:]))
+
+
+def checked_path(name: str | Path, what: str, endings: Sequence[str]) -> Path:
+    """Return a name as a path to which a file can be written.
+
+    Raises
+    ------
+    InputError
+        If the ending is none of these, the folder is missing, or the file cannot be written.
+    """
+    path = Path(name)
+    if path.suffix.lower() not in endings:
+        raise InputError(f"expected the name of a {what} to end in {', '.join(endings)}, got {path}")
+    check_writable(path)
+    return path
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a path at which no file can be written.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing, there is a folder of that name, or permission is denied.
+    """
+    with writing(path):
+        if not path.parent.is_dir():
+            raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+        if path.is_dir():
+            raise InputError(f"cannot write {path}: it is a folder")
+        if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+            raise InputError(f"cannot write {path}: permission denied")
+
+
+def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Write a file beside its final path, then move it there, so that nobody sees half of it.
+
+    Parameters
+    ----------
+    path : Path
+        The file; an older one is replaced.
+    content : bytes or callable
+        All of it, or what writes it to an open file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; an older file stays as it was.
+    """
+    part = unfinished(path)
+    try:
+        if isinstance(content, bytes):
+            part.write_bytes(content)
+        else:
+            with part.open("wb") as file:
+                content(file)
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """Return the name under which this process writes a file before it is complete."""
+    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+
+
+@contextmanager
+def writing(path: Path, kind: type[DeconvError] = InputError) -> Iterator[None]:
+    """Turn an OSError into an error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""Places on a figure, in inches from its top left corner, and what stands there: pictures, texts, colour bars.
+"""Pictures, texts and colour bars on a figure, at positions in inches from its top left corner.
 
 The layout is computed, not fitted: a picture of one row looks like one row of a picture of six.
 """
@@ -46,17 +46,22 @@ __all__ = [
     "write_inside",
 ]
 
-# Inches: between two tiles, a colour bar and the numbers below it, a scale below its tile.
-GAP, BAR, TICKS, SCALE = 0.1, 0.1, 0.5, 0.16
-DPI = 150
-CUT = "…"
-HINTING = 1.04  # letters are moved to whole pixels: a drawn line is up to this much wider than its outlines
+DPI = 150  # pixels per inch
+GAP = 0.1  # inches between two tiles
+BAR = 0.1  # inches: the height of a colour bar
+TICKS = 0.5  # inches: the numbers and the caption below a colour bar
+SCALE = 0.16  # inches: a scale below its tile
+CUT = "…"  # the end of a text that was cut
+HINTING = 1.04  # letters are moved to whole pixels: a drawn line is up to this factor wider than its outlines
 
-# A sheet's tiles (1.5 has 225 pixels, so that the usual image of 224 is not shrunk), the narrowest column of them
-# (a scale stands below), the space between two units, the header, one line of a label: in inches.
-SHEET_TILE, NARROWEST, BETWEEN, HEADER, LINE = 1.5, 0.85, 0.3, 0.26, 0.16
-LABEL_SIZE, HEADER_SIZE = 9, 8  # points
-PAGE = 1.5  # the width over the height that a sheet of many units comes near to
+PAGE_TILE = 1.5  # inches: a tile of many on a page; at 225 pixels the usual image of 224 is not shrunk
+NARROWEST = 0.85  # inches: the narrowest column of tiles, as wide as a scale below
+BETWEEN = 0.3  # inches between two units
+HEADER = 0.26  # inches: the names above the first row
+LINE = 0.16  # inches: one line of a label
+LABEL_SIZE = 9  # points
+HEADER_SIZE = 8  # points
+PAGE = 1.5  # width over height, at which a page of many units aims
 
 
 def show(axes: Axes, picture: Picture | Bytes, title: str = "", colours: str | None = None) -> None:
@@ -70,14 +75,14 @@ def show(axes: Axes, picture: Picture | Bytes, title: str = "", colours: str | N
 
 
 def write(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
-    """Write at a place relative to a tile. A class name is no formula, whatever dollars it holds."""
+    """Write at a position relative to a tile. Dollars in a class name begin no formula."""
     axes.text(x, y, text, transform=axes.transAxes, parse_math=False, **look)
 
 
 def write_below(axes: Axes, text: str) -> None:
     """Write a short note, such as a scale, centred below a tile; it takes ``SCALE`` inches."""
-    place = axes.transAxes + ScaledTranslation(0, -2.5 / 72, axes.figure.dpi_scale_trans)
-    axes.text(0.5, 0, text, transform=place, ha="center", va="top", fontsize="x-small", parse_math=False)
+    position = axes.transAxes + ScaledTranslation(0, -2.5 / 72, axes.figure.dpi_scale_trans)
+    axes.text(0.5, 0, text, transform=position, ha="center", va="top", fontsize="x-small", parse_math=False)
 
 
 def write_inside(axes: Axes, text: str) -> None:
@@ -104,18 +109,20 @@ def broken(text: str, size: float | str, width: float) -> str:
 
 
 def _broken_line(line: str, size: float | str, width: float) -> str:
-    letters, result = len(line), line
-    while (found := HINTING * text_width(result, size)) > width and letters > 1:
-        letters = max(1, min(letters - 1, int(letters * width / found)))
+    letters = len(line)
+    result = line
+    while (actual := HINTING * text_width(result, size)) > width and letters > 1:
+        letters = max(1, min(letters - 1, int(letters * width / actual)))
         result = textwrap.fill(line, letters)
     return result
 
 
 def fitted(text: str, sizes: Sequence[float], width: float, height: float) -> tuple[str, float]:
-    """Break a text into a place, in the first of some sizes in which it fits whole; cut it in the last of them."""
+    """Break a text into a slot, in the first of some sizes in which it fits whole; cut it in the last of them."""
     lines: list[str] = []
     for size in sizes:
-        lines, most = broken(text, size, width).splitlines(), max(1, int(height / line_height(size)))
+        lines = broken(text, size, width).splitlines()
+        most = max(1, int(height / line_height(size)))
         whole = all(HINTING * text_width(word, size) <= width for word in text.split())
         if whole and len(lines) <= most:
             break
@@ -138,19 +145,19 @@ def _colour_bar(axes: Axes, style: Style, scale: float | None, note: str) -> Non
 
 
 class Page:
-    """A figure of a size in inches, on which axes and texts have places in inches."""
+    """A figure of a size in inches, on which axes and texts have positions in inches."""
 
     def __init__(self, width: float, height: float, make: Callable[..., Figure] = Figure) -> None:
         self.size = width, height
         self.figure = make(figsize=self.size, dpi=DPI)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Return new axes that fill a place."""
+        """Return new axes that fill a rectangle."""
         across, down = self.size
         return self.figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
 
     def write(self, left: float, bottom: float, text: str, **look: Any) -> None:
-        """Write a text whose lower left corner is at a place."""
+        """Write a text whose lower left corner is at a position."""
         x, y = left / self.size[0], 1 - bottom / self.size[1]
         self.figure.text(x, y, text, va="bottom", parse_math=False, **look)
 
@@ -169,11 +176,11 @@ class ProjectionPage(Page):
     units : sequence
         For each unit the ``(height, width)`` of its pictures in pixels, as many as there are names.
     names : sequence of str
-        What the pictures of a unit are, written once above the page; nothing where there is one picture.
+        The names of a unit's pictures, written once above the page; none are written for a single picture.
     labels : sequence of str
         One for each unit, or none.
     below : float
-        Room below the tiles in inches.
+        The space below the tiles in inches.
     """
 
     def __init__(
@@ -185,15 +192,21 @@ class ProjectionPage(Page):
         self.across = sum(self.widths) + GAP * (len(self.widths) - 1)
         self.labels = [broken(label, LABEL_SIZE, self.across) for label in labels]
         self.names = names if len(names) > 1 else ()
-        lines = [label.count("\n") + 1 if label else 0 for label in self.labels] or [0] * len(units)
+        self.head = GAP + (HEADER if self.names else 0)
+        lines = _line_counts(self.labels, len(units))
         step = self.height + below + GAP
         self.columns = columns_for(len(units), self.across + BETWEEN, step + LINE * max(lines))
-        self.head = self.foot = GAP + (HEADER if self.names else 0)
-        self.tops = []  # of the tiles in each row
-        for start in range(0, len(units), self.columns):
-            self.tops.append(self.foot + LINE * max(lines[start : start + self.columns]))
-            self.foot = self.tops[-1] + step
+        self.tops = self._tops(lines, step)
+        self.foot = self.tops[-1] + step
         super().__init__(GAP + self.columns * (self.across + BETWEEN) - BETWEEN + GAP, self.foot + BAR + TICKS)
+
+    def _tops(self, lines: Sequence[int], step: float) -> list[float]:
+        """Return the upper edge of the tiles in each row, below the longest label of the row."""
+        tops: list[float] = []
+        for start in range(0, len(lines), self.columns):
+            above = tops[-1] + step if tops else self.head
+            tops.append(above + LINE * max(lines[start : start + self.columns]))
+        return tops
 
     def tiles(self, number: int) -> NDArray[np.object_]:
         """Write a unit's label, in the first row the names too, and return the axes of its pictures."""
@@ -205,10 +218,10 @@ class ProjectionPage(Page):
                 self.write(left, self.head - 0.08, name, fontsize=HEADER_SIZE, color="dimgrey")
         if self.labels:
             self.write(lefts[0], top - 0.03, self.labels[number], fontsize=LABEL_SIZE)
-        places = zip(lefts, self.widths, self.sizes[number], strict=True)
+        slots = zip(lefts, self.widths, self.sizes[number], strict=True)
         axes = [
-            self.axes(left + (slot - width) / 2, top + (self.height - height) / 2, width, height)
-            for left, slot, (height, width) in places
+            self.axes(left + (across - width) / 2, top + (self.height - height) / 2, width, height)
+            for left, across, (height, width) in slots
         ]
         return np.array(axes, dtype=object)
 
@@ -217,13 +230,17 @@ class ProjectionPage(Page):
         self.bar(style, scale, GAP, self.foot, self.widths[0])
 
 
+def _line_counts(labels: Sequence[str], units: int) -> list[int]:
+    return [label.count("\n") + 1 if label else 0 for label in labels] or [0] * units
+
+
 def _fitted(height: int, width: int) -> tuple[float, float]:
     """Return height and width in inches."""
-    return SHEET_TILE * height / max(height, width), SHEET_TILE * width / max(height, width)
+    return PAGE_TILE * height / max(height, width), PAGE_TILE * width / max(height, width)
 
 
 def columns_for(units: int, width: float, height: float) -> int:
-    """Return how many units to put side by side: a page near to PAGE, with few empty places in its last row."""
+    """Return how many units to put side by side: a page near to PAGE, with few empty slots in its last row."""
 
     def cost(columns: int) -> float:
         rows = math.ceil(units / columns)

@@ -134,7 +134,7 @@ def photograph(image: Tensor) -> Picture:
     rgb = _rgb(image, "an image")
     lowest, highest = rgb.min(), rgb.max()
     if lowest < -OVERSHOOT or highest > 1 + OVERSHOOT:
-        raise InputError(f"an image to draw must lie between 0 and 1, got values from {lowest:.3g} to {highest:.3g}")
+        raise InputError(f"expected an image between 0 and 1, got values from {lowest:.3g} to {highest:.3g}")
     return np.clip(rgb, 0, 1)
 
 
@@ -146,7 +146,7 @@ def coloured(attribution: Tensor, style: str, scale: float | None = None) -> Byt
     attribution : Tensor
         ``(C, H, W)``.
     style : str
-        ``"signed"``: :func:`signed_rgb`, which needs C of 1 or 3. ``"heat"``: :func:`heat`, from black to pale yellow.
+        ``"signed"``: :func:`signed_rgb`, for C of 1 or 3. ``"heat"``: :func:`heat`, from black to pale yellow.
     scale : float, optional
         The magnitude of full contrast; by default the map's own.
 
@@ -179,7 +179,7 @@ def style_named(name: str) -> Style:
         If there is none of that name.
     """
     if name not in STYLES:
-        raise InputError(f"maps are drawn in the style {' or '.join(STYLES)}, got {name!r:.80}")
+        raise InputError(f"expected the style {' or '.join(STYLES)}, got {name!r:.80}")
     return STYLES[name]
 
 
@@ -190,16 +190,16 @@ def in_bytes(picture: Picture) -> Bytes:
 
 def _rgb(image: Tensor, what: str) -> Picture:
     if not isinstance(image, Tensor):
-        raise InputError(f"a picture needs a tensor of shape (3, H, W) or (1, H, W), got {type(image).__name__}")
+        raise InputError(f"expected a tensor of shape (3, H, W) or (1, H, W), got a {type(image).__name__}")
     if image.ndim != 3 or image.shape[0] not in (1, 3) or not image.numel():
-        raise InputError(f"a picture needs the shape (3, H, W) or (1, H, W), got {tuple(image.shape)}")
+        raise InputError(f"expected a picture of shape (3, H, W) or (1, H, W), got {tuple(image.shape)}")
     _check_kind(image, what)
     return _values(image.expand(3, -1, -1).permute(1, 2, 0), what)
 
 
 def _check_kind(tensor: Tensor, what: str) -> None:
     if tensor.layout != torch.strided or tensor.is_complex():
-        raise InputError(f"{what} to draw must be dense and of real numbers, got {tensor.layout} of {tensor.dtype}")
+        raise InputError(f"expected {what} that is dense and of real numbers, got {tensor.layout} of {tensor.dtype}")
 
 
 def _values(tensor: Tensor, what: str) -> Picture:
@@ -207,7 +207,7 @@ def _values(tensor: Tensor, what: str) -> Picture:
     values: Picture = tensor.detach().double().cpu().numpy()
     lost = np.sum(~np.isfinite(values))
     if lost:
-        raise InputError(f"{what} to draw must be finite, got {lost} values that are NaN or infinite")
+        raise InputError(f"expected {what} of finite values, got {lost} that are NaN or infinite")
     return values
 
 

@@ -27,7 +27,8 @@ from .unit_input import Box, Unit, checked_text, checked_unit, checked_units
 __all__ = ["projections_figure", "visualize_projection"]
 
 TILES = ("projection", "patch", "image")
-TILE, NARROWEST = 2.2, 0.3  # inches: a tile of a new figure, and the least that a figure's given size may leave of it
+TILE = 2.2  # inches: a tile of a new figure
+NARROWEST = 0.3  # inches: the least height of a tile on a figure of a given size
 TITLE = "medium"
 
 
@@ -53,23 +54,23 @@ def visualize_projection(
     projection : Tensor
         ``(3, h, w)``, or ``(1, h, w)``, which is drawn in greys; signed, around mid-grey (:func:`signed_rgb`).
     image : Tensor, optional
-        The whole image, ``(3, H, W)`` or ``(1, H, W)`` between 0 and 1; needs the box.
+        The whole image, ``(3, H, W)`` or ``(1, H, W)`` between 0 and 1, together with the box.
     box : Tensor or sequence of int, optional
-        Where in the image the projection lies: top, left, bottom, right in pixels, with ``bottom - top == h`` and
+        The position of the projection in the image: top, left, bottom, right in pixels, with ``bottom - top == h`` and
         ``right - left == w``.
     scale : float, optional
-        The magnitude of full contrast, written below the projection; by default its own :func:`robust_scale`. Take
-        the scale of several projections together to compare them.
+        The magnitude of full contrast, written below the projection; by default its own :func:`robust_scale`. To
+        compare several projections, pass the scale of all of them together.
     title : str, optional
         Written above the projection; long lines are broken to its width.
     plt_fig_axis : tuple, optional
         The caller's figure and axes to draw on: one for the projection alone, else three. The next two arguments are
         then not used.
     fig_size : tuple of float, optional
-        Width and height of a new figure in inches, at least what title and note need; by default as much as the tiles
-        need too.
+        Width and height of a new figure in inches, at least those of title and note; by default those of the tiles
+        too.
     use_pyplot : bool
-        True: the new figure is one of pyplot's, which notebooks and ``plt.show()`` show. False: nobody else sees it.
+        Whether the new figure is one of pyplot's, which notebooks and ``plt.show()`` show.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def visualize_projection(
         the scale is negative or not finite, or the number of axes is wrong.
     """
     if scale is not None and not (isinstance(scale, Real) and 0 <= scale < math.inf):
-        raise InputError(f"a scale must be a finite number and not negative, got {scale!r:.80}")
+        raise InputError(f"expected scale as a finite number of at least 0, got {scale!r:.80}")
     unit = checked_unit(projection, image, box)
     captions = list(TILES) if len(unit.shapes) > 1 else [""]
     if title is not None:
@@ -122,8 +123,8 @@ def projections_figure(
     labels : sequence of str
         K texts, written above the units, or none at all; long lines are broken.
     shared_scale : bool
-        True: all projections share the scale that the colour bar shows, so that they can be compared.
-        False: each has its own scale, written below it, and the bar is in units of it.
+        Whether all projections share the scale that the colour bar shows, so that they can be compared.
+        Otherwise each has its own scale, written below it, and the bar is in units of it.
 
     Raises
     ------
@@ -132,19 +133,21 @@ def projections_figure(
         drawn; see :func:`visualize_projection`.
     """
     units = checked_units(projections, images, boxes)
-    labels = [checked_text(label, "a label") for label in labels or ()]
-    if len(labels) not in (0, len(units)):
-        raise InputError(f"a figure of {len(units)} projections needs {len(units)} labels or none, got {len(labels)}")
+    labels = _checked_labels(labels or (), len(units))
     shared = robust_scale(torch.cat([_flat(unit.projection) for unit in units])) if shared_scale else None
     noted = shared is None or any(unit.scale == 0 for unit in units)
-    sheet = ProjectionPage(
-        [unit.shapes for unit in units], TILES[: len(units[0].shapes)], labels, SCALE if noted else 0
-    )
+    page = ProjectionPage([unit.shapes for unit in units], TILES[: len(units[0].shapes)], labels, SCALE if noted else 0)
     for number, unit in enumerate(units):
         note = f"s = {unit.scale:.2g}" if shared is None else ""
-        _draw(unit, sheet.tiles(number), unit.scale if shared is None else shared, note)
-    sheet.bar_at_foot(STYLES["signed"], shared)
-    return sheet.figure
+        _draw(unit, page.tiles(number), unit.scale if shared is None else shared, note)
+    page.bar_at_foot(STYLES["signed"], shared)
+    return page.figure
+
+
+def _checked_labels(labels: Sequence[str], units: int) -> list[str]:
+    if len(labels) not in (0, units):
+        raise InputError(f"expected {units} labels for {units} projections, or none, got {len(labels)}")
+    return [checked_text(label, "a label") for label in labels]
 
 
 def _flat(tensor: Tensor) -> Tensor:
@@ -159,7 +162,7 @@ def _draw(
     captions: Sequence[str] = ("",) * 3,
     write_note: Callable[[Axes, str], None] = write_below,
 ) -> None:
-    """Draw one unit on one or three axes, and at the projection a note, or that there is nothing to see."""
+    """Draw one unit on one or three axes, and a note at the projection, or that it is zero everywhere."""
     show(axes[0], signed_rgb(unit.projection, scale), captions[0])
     write_note(axes[0], note if unit.scale > 0 else "zero everywhere")
     if unit.image is None:
@@ -168,9 +171,9 @@ def _draw(
     patch = unit.image[top:bottom, left:right]
     for tile, picture, caption in zip(axes[1:], (patch, unit.image), captions[1:], strict=True):
         show(tile, picture, caption)
-        _outline(tile, (0, 0, *picture.shape[:2]), "silver", 0.5)  # else a white picture ends nowhere on a white page
+        _outline(tile, (0, 0, *picture.shape[:2]), "silver", 0.5)  # the border of a white picture on a white page
     _outline(axes[2], unit.box, "black", 2.4)
-    _outline(axes[2], unit.box, "yellow", 1.1)  # light on dark is seen on any picture
+    _outline(axes[2], unit.box, "yellow", 1.1)  # light on dark is visible on any picture
 
 
 def _outline(axes: Axes, box: tuple[int, int, int, int], colour: str, points: float) -> None:
@@ -182,28 +185,37 @@ def _outline(axes: Axes, box: tuple[int, int, int, int], colour: str, points: fl
 
 def _given_axes(tiles: int, given: Any) -> tuple[Figure, NDArray[np.object_]]:
     try:
-        figure, found = given
+        figure, own = given
     except (TypeError, ValueError) as error:
-        raise InputError("plt_fig_axis needs a pair of a figure and its axes") from error
-    axes = np.ravel(np.asarray(found, dtype=object))
+        raise InputError(
+            f"expected plt_fig_axis as a pair of a figure and its axes, got a {type(given).__name__}"
+        ) from error
+    axes = np.ravel(np.asarray(own, dtype=object))
     if not isinstance(figure, FigureBase) or not all(isinstance(each, Axes) for each in axes):
-        raise InputError(f"plt_fig_axis needs a pair of a figure and its axes, got a {type(figure).__name__} first")
+        raise InputError(
+            f"expected plt_fig_axis as a pair of a figure and its axes, got a {type(figure).__name__} first"
+        )
     if len(axes) != tiles:
-        raise InputError(f"plt_fig_axis needs {tiles} axes, for {', '.join(TILES[:tiles])}; got {len(axes)}")
+        raise InputError(f"expected {tiles} axes in plt_fig_axis, for {', '.join(TILES[:tiles])}; got {len(axes)}")
     return cast(Figure, figure), axes
+
+
+def _check_size(size: tuple[float, float] | None) -> None:
+    if size is not None and not (len(size) == 2 and all(isinstance(side, Real) and side > 0 for side in size)):
+        raise InputError(f"expected fig_size as a width and a height in inches, got {size!r:.80}")
 
 
 def _new_axes(
     unit: Unit, captions: list[str], size: tuple[float, float] | None, use_pyplot: bool
 ) -> tuple[Figure, NDArray[np.object_]]:
-    """Make a figure of tiles as large as the room below the captions allows; break the first caption to their width."""
+    """Make a figure of tiles as large as the space below the captions; break the first caption to their width."""
     tiles = len(captions)
-    if size is not None and not (len(size) == 2 and all(isinstance(side, Real) and side > 0 for side in size)):
-        raise InputError(f"fig_size needs a width and a height in inches, got {size!r:.80}")
+    _check_size(size)
     width = tiles * TILE if size is None else size[0]
     across = (width - GAP * (tiles + 1)) / tiles
     captions[0] = broken(captions[0], TITLE, across)
-    above, below = GAP + line_height(TITLE) * (1 + captions[0].count("\n")), GAP + SCALE
+    above = GAP + line_height(TITLE) * (1 + captions[0].count("\n"))
+    below = GAP + SCALE
     tallest = max(height / width for height, width in unit.shapes)
     down = across * min(tallest, 1) if size is None else max(size[1] - above - below, NARROWEST)
     make: Callable[..., Figure] = Figure

@@ -20,46 +20,51 @@ __all__ = ["LOWEST", "MOST_MAPS", "Scaled", "TilePage", "check_number", "short",
 MOST_MAPS = 64
 """How many feature maps a page can hold."""
 
-WHITE, BLANK = (255, 255, 255), "0.95"  # the paper; and what shows the place of a picture that does not exist
-TITLE_SIZE, NOTE_SIZE = 11, 8  # points
-LEAST_WIDTH = 2.5  # inches: below it, title and note would stand in many lines
-LOWEST = 0.35  # inches, of a place: two lines of text, which say that it stays empty
-
-# Pixels of the figure: between two tiles; of all pictures of a page together; the longer side of one of few pictures.
-TILE_GAP, PAGE_PIXELS, LARGEST = 2, 12e6, 720
+WHITE = (255, 255, 255)  # the paper
+BLANK = "0.95"  # the grey of an empty slot
+TITLE_SIZE = 11  # points
+NOTE_SIZE = 8  # points
+LEAST_WIDTH = 2.5  # inches: on a narrower page, title and note would take many lines
+LOWEST = 0.35  # inches, of a slot: two lines of text, which say that it stays empty
+TILE_GAP = 2  # pixels of the figure between two tiles
+PAGE_PIXELS = 12e6  # pixels of the figure, of all pictures of a page together
+LARGEST = 720  # pixels of the figure: the longer side of a picture, where there are few
 
 
 class Scaled:
-    """Tiles in a square, row by row, as they come on a page: magnified a whole number of times, or shrunk.
+    """Tiles in a square, row by row, at the size they have on a page: magnified a whole number of times, or shrunk.
 
     Parameters
     ----------
     tiles : ndarray
         (n, h, w, 3), bytes, n >= 1; the first ones are shown.
-    places : int
-        For how many tiles there is room; see :func:`montage`.
+    slots : int
+        The number of slots for tiles; see :func:`montage`.
     aim : float
         The longer side that small tiles are magnified to, nearly, in pixels of the figure.
     pictures : int
-        How many pictures there are on the page, which must share its pixels.
+        How many pictures share the pixels of the page.
     """
 
-    def __init__(self, tiles: Bytes, places: int, aim: float, pictures: int) -> None:
-        side = (math.isqrt(places - 1) + 1) * max(tiles.shape[1:3])
+    def __init__(self, tiles: Bytes, slots: int, aim: float, pictures: int) -> None:
+        side = (math.isqrt(slots - 1) + 1) * max(tiles.shape[1:3])
         most = min(LARGEST, math.sqrt(PAGE_PIXELS / pictures))
-        times, ratio = max(1, round(min(aim, most) / side)), min(1.0, most / side)
-        large = tiles[:places].repeat(times, axis=1).repeat(times, axis=2)
-        self.sheet = montage(large, places, math.ceil(TILE_GAP / ratio), WHITE)
-        height, width = (max(1, round(ratio * pixels)) for pixels in self.sheet.shape[:2])
-        self.height, self.width = height / DPI, width / DPI
+        times = max(1, round(min(aim, most) / side))
+        ratio = min(1.0, most / side)
+        large = tiles[:slots].repeat(times, axis=1).repeat(times, axis=2)
+        self.montage = montage(large, slots, math.ceil(TILE_GAP / ratio), WHITE)
+        height, width = (max(1, round(ratio * pixels)) for pixels in self.montage.shape[:2])
+        self.height = height / DPI
+        self.width = width / DPI
 
 
 class TilePage(Page):
-    """A page with a title above and a note at the foot, and between them room for ``width`` x ``height`` inches."""
+    """A page with a title above and a note at the foot, and ``width`` x ``height`` inches between them."""
 
     def __init__(self, title: str, note: str, width: float, height: float) -> None:
         width = max(width, LEAST_WIDTH)
-        title, note = broken(title, TITLE_SIZE, width), broken(note, NOTE_SIZE, width)
+        title = broken(title, TITLE_SIZE, width)
+        note = broken(note, NOTE_SIZE, width)
         self.top = GAP + text_height(title, TITLE_SIZE) + GAP
         foot = self.top + height + GAP + text_height(note, NOTE_SIZE)
         super().__init__(_whole(GAP + width + GAP, math.ceil), _whole(foot + GAP, math.ceil))
@@ -67,14 +72,15 @@ class TilePage(Page):
         self.write(GAP, foot, note, fontsize=NOTE_SIZE, color="dimgrey")
 
     def show(self, scaled: Scaled, left: float, top: float, width: float, height: float) -> Axes:
-        """Show tiles in the middle of a place, on whole pixels."""
-        left, top = left + (width - scaled.width) / 2, top + (height - scaled.height) / 2
+        """Show tiles in the middle of a slot, on whole pixels."""
+        left += (width - scaled.width) / 2
+        top += (height - scaled.height) / 2
         axes = self.axes(_whole(left), _whole(top), scaled.width, scaled.height)
-        show(axes, scaled.sheet)
+        show(axes, scaled.montage)
         return axes
 
     def blank(self, text: str, size: float, left: float, top: float, width: float, height: float) -> None:
-        """Mark a place that stays empty, and say why."""
+        """Mark a slot that stays empty, and write why into it."""
         axes = self.axes(_whole(left), _whole(top), _whole(width), _whole(height))
         axes.set(xticks=[], yticks=[], facecolor=BLANK)
         axes.spines[:].set_visible(False)
@@ -82,14 +88,14 @@ class TilePage(Page):
 
 
 def short(value: float) -> str:
-    """Write an activation in few letters: three digits, and all those before the point up to a million."""
+    """Return an activation in few characters: three digits, and all those before the point up to a million."""
     return f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def check_number(count: int, most: int, what: str) -> None:
-    """Refuse to draw nothing, or more than a page can hold."""
+    """Raise an InputError for no items, or more than a page can hold."""
     if not 1 <= count <= most:
-        raise InputError(f"a page holds 1 to {most} {what}, got {count}")
+        raise InputError(f"expected 1 to {most} {what} on a page, got {count}")
 
 
 def text_height(text: str, size: float) -> float:

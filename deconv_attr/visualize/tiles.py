@@ -1,6 +1,6 @@
 """The tiles of one feature map: its strongest units as pictures of one size, projections beside image patches.
 
-What figures and pages of a gallery are made of; arrays of bytes, no tensors and no model.
+Figures and pages of a gallery consist of these; they are arrays of bytes, without tensors or a model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class MapTiles:
     layer : str
         The layer's name.
     number : int
-        Of the feature map.
+        The number of the feature map.
     values : list of float
         n activations.
     images : list of int
@@ -35,7 +35,7 @@ class MapTiles:
     boxes : list of tuple
         What each tile shows of its image: top, left, bottom, right in pixels, half open, clipped to the image.
     projections, patches : ndarray
-        (n, h, w, 3), bytes. The units' windows lie upon each other: what a window has outside its image is mid-grey.
+        (n, h, w, 3), bytes. All windows have one size; the part of a window outside its image is mid-grey.
     """
 
     layer: str
@@ -51,31 +51,32 @@ class MapTiles:
         return len(self.values)
 
 
-def montage(pictures: Bytes, places: int, gap: int, colour: tuple[int, int, int]) -> Bytes:
+def montage(pictures: Bytes, slots: int, gap: int, colour: tuple[int, int, int]) -> Bytes:
     """Put pictures into a square grid, row by row.
 
     Parameters
     ----------
     pictures : ndarray
         (n, h, w, 3), n >= 1.
-    places : int
-        For how many pictures there is room; the grid has the least number of columns whose square is that many.
+    slots : int
+        The number of slots, at least n; the grid has the fewest columns whose square holds them.
     gap : int
         Pixels between two pictures.
     colour : tuple of int
-        Red, green and blue of gaps and empty places.
+        Red, green and blue of gaps and empty slots.
 
     Returns
     -------
     ndarray
         (rows * h + gaps, columns * w + gaps, 3), bytes.
     """
-    columns = math.isqrt(places - 1) + 1
-    rows = math.ceil(places / columns)
+    columns = math.isqrt(slots - 1) + 1
+    rows = math.ceil(slots / columns)
     _, height, width, _ = pictures.shape
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), colour, dtype=np.uint8)
-    for place, picture in enumerate(pictures):
-        row, column = divmod(place, columns)
-        top, left = row * (height + gap), column * (width + gap)
-        sheet[top : top + height, left : left + width] = picture
-    return sheet
+    grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), colour, dtype=np.uint8)
+    for slot, picture in enumerate(pictures):
+        row, column = divmod(slot, columns)
+        top = row * (height + gap)
+        left = column * (width + gap)
+        grid[top : top + height, left : left + width] = picture
+    return grid

@@ -50,10 +50,10 @@ def checked_units(
     """
     count = len(projections)
     if count == 0:
-        raise InputError("a figure needs at least one projection, got none")
+        raise InputError("expected at least one projection, got none")
     for what, given in (("images", images), ("boxes", boxes)):
         if given is not None and len(given) != count:
-            raise InputError(f"a figure of {count} projections needs {count} {what}, got {len(given)}")
+            raise InputError(f"expected {count} {what} for {count} projections, got {len(given)}")
     units = []
     for number, projection in enumerate(projections):
         image = None if images is None else images[number]
@@ -63,14 +63,14 @@ def checked_units(
         except InputError as error:
             raise InputError(f"unit {number}: {error}") from error
     if len({unit.image is None for unit in units}) > 1:
-        raise InputError("a figure needs an image and a box for all projections or for none")
+        raise InputError("expected an image and a box for all projections or for none, got them for some")
     return units
 
 
 def checked_text(text: Any, what: str) -> str:
-    """Refuse what is no text."""
+    """Return a text; raise an InputError for anything else."""
     if not isinstance(text, str):
-        raise InputError(f"{what} must be a text, got {text!r:.80}")
+        raise InputError(f"expected {what} as a text, got {text!r:.80}")
     return text
 
 
@@ -88,15 +88,15 @@ def checked_unit(projection: Tensor, image: Tensor | None, box: Box | None) -> U
     if image is None and box is None:
         return unit
     if image is None:
-        raise InputError(f"a box needs the image that it lies in, got the box {_numbers(box)} and no image")
+        raise InputError(f"expected a box with the image that it lies in, got the box {_numbers(box)} and no image")
     if box is None:
-        raise InputError("an image needs the box in which the projection lies, got an image and no box")
+        raise InputError("expected an image with the box in which the projection lies, got an image and no box")
     picture = photograph(image)
     top, left, bottom, right = corners = _corners(box, *picture.shape[:2])
     size, (height, width) = (bottom - top, right - left), projection.shape[1:]
     if size != (height, width):
         raise InputError(
-            f"the box {corners} needs a projection of {size[0]} x {size[1]} pixels, got {height} x {width}"
+            f"expected a projection of {size[0]} x {size[1]} pixels in the box {corners}, got {height} x {width}"
         )
     return replace(unit, image=picture, box=corners)
 
@@ -106,11 +106,11 @@ def _corners(box: Box, height: int, width: int) -> tuple[int, int, int, int]:
     try:
         top, left, bottom, right = (index(number) for number in numbers)
     except (TypeError, ValueError) as error:
-        raise InputError(f"a box must be 4 whole numbers, top, left, bottom, right; got {numbers}") from error
+        raise InputError(f"expected a box as 4 whole numbers, top, left, bottom, right; got {numbers}") from error
     if not (0 <= top < bottom <= height and 0 <= left < right <= width):
         raise InputError(
-            f"a box in an image of {height} x {width} pixels needs 0 <= top < bottom <= {height} and "
-            f"0 <= left < right <= {width}, got top {top}, left {left}, bottom {bottom}, right {right}"
+            f"expected a box with 0 <= top < bottom <= {height} and 0 <= left < right <= {width} in an image of "
+            f"{height} x {width} pixels, got top {top}, left {left}, bottom {bottom}, right {right}"
         )
     return top, left, bottom, right
 

@@ -245,7 +245,7 @@ GOOD = ["--model", "cli_nets:plain", "--image", "a.png"]
         ([*GOOD, "--target", "cat"], "have no names: give an index, not 'cat'"),
         ([*GOOD, "--target", "1", "2"], "1 class for all images or 1 for each of 1, got 2"),
         ([*GOOD, "--output", "gone/a.png"], "cannot write gone/a.png: there is no folder gone"),
-        ([*GOOD, "--output", "a"], "must end in .png, .jpg, .pdf, .svg; got a"),
+        ([*GOOD, "--output", "a"], "to end in .png, .jpg, .pdf, .svg, got a"),
         ([*GOOD, "--output", "gone/a.html"], "cannot write gone/a.html: there is no folder gone"),
         ([*GOOD, "--layer", "gone"], "the model has no layer 'gone'"),
     ],

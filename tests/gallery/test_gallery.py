@@ -320,7 +320,7 @@ def test_sequences_have_no_gallery():
 def test_pixels_that_are_no_picture(net):
     data = torch.randn(12, 3, 26, 22)
     gallery = Gallery(net, data, strongest(net, data))
-    with pytest.raises(InputError, match="an image to draw must lie between 0 and 1"):
+    with pytest.raises(InputError, match="expected an image between 0 and 1"):
         list(gallery.tiles("4"))
     gallery = Gallery(net, data, strongest(net, data), picture=lambda image: image.sigmoid())
     assert len(list(gallery.tiles("4"))) == 6

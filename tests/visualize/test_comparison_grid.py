@@ -227,15 +227,15 @@ def test_pixels_are_the_colours_of_the_maps(shared_scale):
 
 
 def test_picture_has_no_more_pixels_than_can_be_written():
-    with pytest.raises(InputError, match=r"at most 65500 pixels on a side, room for \d+ images .*; got 5000"):
+    with pytest.raises(InputError, match=r"expected at most \d+ images of this shape, .* 65500 pixels .*, got 5000"):
         comparison_figure(torch.zeros(5000, 1, 2, 2), [], [""] * 5000)
     columns = [Column("m", None)] * 1000
-    with pytest.raises(InputError, match=r"at most 65500 pixels on a side, room for \d+ methods .*; got 1000"):
+    with pytest.raises(InputError, match=r"expected at most \d+ methods of this shape, .* 65500 pixels .*, got 1000"):
         comparison_figure(torch.zeros(1, 1, 2, 2), columns, [""])
 
 
 @pytest.mark.parametrize("shared_scale", [False, True], ids=["own", "shared"])
-def test_room_that_the_error_names_is_exact(monkeypatch, shared_scale):
+def test_the_number_that_the_error_names_is_exact(monkeypatch, shared_scale):
     for name, value in {"PIXELS": 4000, "ROWS": 1, "COLUMNS": 1}.items():  # tiles are smallest from 9 on
         monkeypatch.setattr(comparison_grid, name, value)
 
@@ -244,9 +244,9 @@ def test_room_that_the_error_names_is_exact(monkeypatch, shared_scale):
         return comparison_figure(torch.zeros(rows, 1, 2, 2), columns, ["name"] * rows, shared_scale)
 
     def most(rows, number):
-        with pytest.raises(InputError, match="room for") as caught:
+        with pytest.raises(InputError, match="expected at most") as caught:
             draw(rows, number)
-        return int(str(caught.value).split("room for ")[1].split()[0])
+        return int(str(caught.value).split("at most ")[1].split()[0])
 
     rows, number = most(90, 1), most(1, 90)
     for figure, side in ((draw(rows, 1), 1), (draw(1, number), 0)):
@@ -258,12 +258,12 @@ def test_room_that_the_error_names_is_exact(monkeypatch, shared_scale):
 def test_error_names_the_method_or_the_image():
     images, maps = torch.rand(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
     maps[1, 0, 0, 0] = torch.nan
-    with pytest.raises(InputError, match=r"^second: a map to draw must be finite, got 1 values"):
+    with pytest.raises(InputError, match=r"^second: expected a map of finite values, got 1 that"):
         comparison_figure(images, [Column("first", images), Column("second", maps)], ["", ""])
-    with pytest.raises(InputError, match=r"^first: a picture needs the shape .*, got \(2, 4, 4\)"):
+    with pytest.raises(InputError, match=r"^first: expected a picture of shape .*, got \(2, 4, 4\)"):
         comparison_figure(images, [Column("first", images[:, :2])], ["", ""])
     images[1] = 7
-    with pytest.raises(InputError, match=r"^image 1: an image to draw must lie between 0 and 1"):
+    with pytest.raises(InputError, match=r"^image 1: expected an image between 0 and 1"):
         comparison_figure(images, [], ["", ""])
 
 
@@ -276,9 +276,9 @@ def test_heat_takes_any_number_of_channels():
 @pytest.mark.parametrize(
     ("images", "maps", "message"),
     [
-        ((0, 3, 4, 4), (0, 3, 4, 4), r"at least one; got \(0, 3, 4, 4\)"),
-        ((3, 4, 4), (3, 3, 4, 4), r"images of shape \(N, 3, H, W\) or \(N, 1, H, W\), at least one; got \(3, 4, 4\)"),
-        ((2, 3, 4, 4), (2, 4, 4), r"m needs maps \(N, C, H, W\), got \(2, 4, 4\)"),
+        ((0, 3, 4, 4), (0, 3, 4, 4), r"at least one image, .*, got \(0, 3, 4, 4\)"),
+        ((3, 4, 4), (3, 3, 4, 4), r"at least one image, of shape \(N, 3, H, W\) or \(N, 1, H, W\), got \(3, 4, 4\)"),
+        ((2, 3, 4, 4), (2, 4, 4), r"expected m maps \(N, C, H, W\), got \(2, 4, 4\)"),
     ],
 )
 def test_shapes_that_are_no_images_or_maps_are_refused(images, maps, message):

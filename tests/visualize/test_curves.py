@@ -271,14 +271,14 @@ def test_legend_is_as_short_as_its_width_allows():
 @pytest.mark.parametrize(
     ("panels", "message"),
     [
-        ([], "^a figure of curves needs at least one panel, got none$"),
+        ([], "^expected at least one panel, got none$"),
         (
             [Panel("deletion", "", "", [Curve("Saliency", [0, 1], [0, 1], [0, 1], [0, 1, 2])])],
-            r"^the curve Saliency of deletion has 2 x and needs as many mean, low and high, got \(2, 2, 3\)$",
+            r"^expected 2 mean, low and high, as many as x, in the curve Saliency of deletion, got \(2, 2, 3\)$",
         ),
         (
             [Panel("deletion", "", "", [Curve("Saliency", [0, 2], [0, 1], [0, 1], [0, 1])], ["a", "b"])],
-            r"^the curve Saliency of deletion needs x from 0 to 1, the last tick, got \[0, 2\]$",
+            r"^expected x from 0 to 1, the last tick, in the curve Saliency of deletion, got \[0, 2\]$",
         ),
     ],
     ids=["none", "lengths", "ticks"],

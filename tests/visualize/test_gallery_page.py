@@ -161,7 +161,7 @@ def test_large_tiles_may_be_noise(tmp_path):
 
 
 def test_a_map_of_few_units_has_room_for_all(tmp_path):
-    write(tmp_path, replace(layer_of(map_tiles(1, 2), map_tiles(0, 9), map_tiles(2, 0)), places=9))
+    write(tmp_path, replace(layer_of(map_tiles(1, 2), map_tiles(0, 9), map_tiles(2, 0)), slots=9))
     few, full, none = data_of(tmp_path)["maps"]
     assert {**full["sheet"], "file": ""} == {**few["sheet"], "file": ""}
     assert "sheet" not in none
@@ -253,8 +253,17 @@ def test_layers_have_distinct_safe_file_names(tmp_path):
 
 def test_what_an_earlier_gallery_left_is_removed_and_nothing_else(tmp_path):
     write(tmp_path, layer_of(*map(map_tiles, range(5))), layer_of(map_tiles(9, images=[7] * 4), name="gone"))
-    (tmp_path / "files/maps-conv/map-9.png.part").write_text("a run that was cut off")
-    others = {"notes.txt", "map-1.png", "files/image-1.tif", "files/maps-conv/notes.txt", "files/mine/map-2.png"}
+    (tmp_path / "files/maps-conv/map-9.png.part").write_text("a run of an older version that was cut off")
+    for name in ("maps-conv/.map-8.png.17.unfinished", ".layer-conv.js.17.unfinished"):
+        (tmp_path / "files" / name).write_text("a run that was cut off")
+    others = {
+        "notes.txt",
+        "map-1.png",
+        "files/image-1.tif",
+        "files/.mine.txt.17.unfinished",
+        "files/maps-conv/notes.txt",
+        "files/mine/map-2.png",
+    }
     (tmp_path / "files/mine").mkdir()
     for name in others:
         (tmp_path / name).write_text("mine")
@@ -326,7 +335,7 @@ def test_a_folder_in_the_place_of_a_file_is_named_and_nothing_half_written_is_le
     (tmp_path / "files/maps-conv/map-0.png").mkdir(parents=True)
     with pytest.raises(InputError, match=r"cannot write .*map-0\.png: Is a directory"):
         write(tmp_path, layer_of(map_tiles(0)))
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.unfinished"))
 
 
 def test_a_full_disk_is_named_and_leaves_no_page(tmp_path, monkeypatch):
@@ -342,11 +351,11 @@ def test_a_full_disk_is_named_and_leaves_no_page(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"cannot write .*view\.js: No space left on device"):
         write(tmp_path, layer_of(map_tiles(1)))
     assert not index.exists()
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.unfinished"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_is_named(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match=r"cannot write .*: Permission denied"):
+    with pytest.raises(InputError, match=r"cannot write .*: permission denied"):
         write_gallery(tmp_path, "", [], never(), str, photo)

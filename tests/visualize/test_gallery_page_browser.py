@@ -112,7 +112,7 @@ def test_search_narrows(page):
     assert page.text("#note") == "5 of 41 maps"
     page.press(",x")
     assert page.maps() == []
-    assert page.text("#note").startswith("“x” is no number")
+    assert page.text("#note").startswith("“x” is neither a number")
     assert page.find("#find").get_attribute("aria-invalid") == "true"
     page.press(Keys.ESCAPE)
     assert page.maps() == list(range(41))
@@ -209,7 +209,7 @@ def test_names_are_texts(page):
     assert page.run("return document.querySelectorAll('#units script').length") == 0
     assert page.texts("#units .value") == [f"{value:.4g}" for value in named(0).values]
     top, left, bottom, right = named(0).boxes[1]
-    assert f"rows {top}-{bottom - 1}, columns {left}-{right - 1}" in page.text("#units li:nth-child(2) .place")
+    assert f"rows {top}-{bottom - 1}, columns {left}-{right - 1}" in page.text("#units li:nth-child(2) .location")
 
 
 def test_the_box_lies_on_the_image_where_the_patch_was(page):

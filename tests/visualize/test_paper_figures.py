@@ -242,12 +242,12 @@ def test_no_text_of_a_gallery_is_cut_or_covered(count, k, shape):
 @pytest.mark.parametrize(
     ("layer", "count", "k", "facts", "said"),
     [
-        ("f", 0, 9, "", "a page holds 1 to 64 feature maps, got 0"),
-        ("f", MOST_MAPS + 1, 9, "", "a page holds 1 to 64 feature maps, got 65"),
-        ("f", 1, 0, "", "a page holds 1 to 100 units of each feature map, got 0"),
-        ("f", 1, 101, "", "a page holds 1 to 100 units of each feature map, got 101"),
-        (5, 1, 9, "", "a layer must be a text, got 5"),
-        ("f", 1, 9, None, "facts must be a text, got None"),
+        ("f", 0, 9, "", "expected 1 to 64 feature maps on a page, got 0"),
+        ("f", MOST_MAPS + 1, 9, "", "expected 1 to 64 feature maps on a page, got 65"),
+        ("f", 1, 0, "", "expected 1 to 100 units of each feature map on a page, got 0"),
+        ("f", 1, 101, "", "expected 1 to 100 units of each feature map on a page, got 101"),
+        (5, 1, 9, "", "expected a layer as a text, got 5"),
+        ("f", 1, 9, None, "expected facts as a text, got None"),
     ],
 )
 def test_what_a_gallery_refuses(layer, count, k, facts, said):
@@ -351,24 +351,28 @@ def test_no_text_of_an_evolution_is_cut_or_covered(rows, columns, shape, patches
 
 @pytest.mark.parametrize(("pictures", "side"), [(1, 140), (512, 140), (1024, 105), (2048, 70), (4096, 70)])
 def test_tiles_of_a_big_table_grow_less(pictures, side):
-    assert Scaled(tiles(0, 1, 35).projections, 1, 150, pictures).sheet.shape == (side, side, 3)
+    assert Scaled(tiles(0, 1, 35).projections, 1, 150, pictures).montage.shape == (side, side, 3)
 
 
 @pytest.mark.parametrize(
     ("labels", "columns", "said"),
     [
-        ([], [], "a page holds 1 to 32 checkpoints, got 0"),
-        (["a"] * 33, table(1, [0]) * 33, "a page holds 1 to 32 checkpoints, got 33"),
-        (["a"], [[]], "a page holds 1 to 64 feature maps, got 0"),
-        (["a"], table(65, [0]), "a page holds 1 to 64 feature maps, got 65"),
-        (["a"], table(1, [0, 1]), "2 columns need 2 labels, got 1"),
+        ([], [], "expected 1 to 32 checkpoints on a page, got 0"),
+        (["a"] * 33, table(1, [0]) * 33, "expected 1 to 32 checkpoints on a page, got 33"),
+        (["a"], [[]], "expected 1 to 64 feature maps on a page, got 0"),
+        (["a"], table(65, [0]), "expected 1 to 64 feature maps on a page, got 65"),
+        (["a"], table(1, [0, 1]), "expected 2 labels, one for each column, got 1"),
         (
             ["a", "b"],
             [*table(2, [0]), *table(1, [0])],
-            "every checkpoint needs 2 feature maps like the first, got 1 at b",
+            "expected the same feature maps at each checkpoint, 2 of them, got 1 at b",
         ),
-        (["a", "b"], [table(2, [0])[0], table(2, [0])[0][::-1]], "a row must be one feature map, got 0 at a, 10 at b"),
-        (["a", 2], table(1, [0, 1]), "a label must be a text, got 2"),
+        (
+            ["a", "b"],
+            [table(2, [0])[0], table(2, [0])[0][::-1]],
+            "expected one feature map in a row, got 0 at a and 10 at b",
+        ),
+        (["a", 2], table(1, [0, 1]), "expected a label as a text, got 2"),
     ],
 )
 def test_what_an_evolution_refuses(labels, columns, said):

@@ -107,7 +107,9 @@ def test_maps_that_require_grad_are_drawn_and_left_alone():
 
 @pytest.mark.parametrize("shape", [(2, 4, 4), (4, 4), (1, 3, 4, 4)], ids=str)
 def test_shape_that_is_no_picture_is_named(shape):
-    with pytest.raises(InputError, match=r"needs the shape \(3, H, W\) or \(1, H, W\), got \(" + str(shape)[1:-1]):
+    with pytest.raises(
+        InputError, match=r"expected a picture of shape \(3, H, W\) or \(1, H, W\), got \(" + str(shape)[1:-1]
+    ):
         signed_rgb(torch.ones(shape))
 
 
@@ -115,14 +117,14 @@ def test_map_that_is_not_finite_is_an_error():
     attribution = torch.ones(3, 2, 2)
     attribution[0, 0, 0], attribution[1, 1, 1] = torch.nan, torch.inf
     for draw in (signed_rgb, heat):
-        with pytest.raises(InputError, match="finite, got 2 values"):
+        with pytest.raises(InputError, match="of finite values, got 2 that"):
             draw(attribution)
-        with pytest.raises(InputError, match="finite, got 2 values"):
+        with pytest.raises(InputError, match="of finite values, got 2 that"):
             draw(attribution, scale=1.0)
 
 
 def test_map_that_is_no_tensor_is_an_error():
-    with pytest.raises(InputError, match=r"needs a tensor of shape \(3, H, W\) or \(1, H, W\), got ndarray"):
+    with pytest.raises(InputError, match=r"expected a tensor of shape \(3, H, W\) or \(1, H, W\), got a ndarray"):
         signed_rgb(np.ones((4, 4, 3)))
 
 
@@ -149,7 +151,7 @@ def test_colours_have_the_maps_own_scale_unless_one_is_given(style):
 def test_unknown_style_is_an_error():
     with pytest.raises(InputError, match="style signed or heat, got 'warm'"):
         coloured(torch.ones(3, 2, 2), "warm")
-    with pytest.raises(InputError, match="first: maps are drawn in the style signed or heat, got 'warm'"):
+    with pytest.raises(InputError, match="first: expected the style signed or heat, got 'warm'"):
         comparison_figure(torch.ones(1, 3, 2, 2), [Column("first", torch.ones(1, 3, 2, 2), "warm")], [""])
 
 
@@ -238,7 +240,7 @@ def test_map_of_zeros_says_so(images, columns, shared_scale):
 
 @pytest.mark.parametrize(
     ("maps", "labels", "message"),
-    [(2, 1, "needs 2 labels, got 1"), (3, 2, "needs 2 first maps, got 3")],
+    [(2, 1, "expected 2 labels for 2 images, got 1"), (3, 2, "expected 2 first maps for 2 images, got 3")],
 )
 def test_numbers_of_images_maps_and_labels_must_agree(images, maps, labels, message):
     with pytest.raises(InputError, match=message):
@@ -257,7 +259,7 @@ def test_image_is_drawn_clipped_to_its_range(caplog):
     [
         ([-2.1, 0.0, 2.6], r"between 0 and 1, got values from -2\.1 to 2\.6"),
         ([0, 128, 255], "between 0 and 1, got values from 0 to 255"),
-        ([0.0, torch.nan, 1.0], "an image to draw must be finite, got 1 values"),
+        ([0.0, torch.nan, 1.0], "expected an image of finite values, got 1 that"),
     ],
     ids=["normalised", "bytes", "NaN"],
 )
@@ -293,8 +295,8 @@ def test_every_promised_format_can_be_written(tmp_path, ending):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("picture", "must end in .png, .jpg, .pdf, .svg; got .*picture"),
-        ("picture.gif", "must end in .png"),
+        ("picture", "expected the name of a picture to end in .png, .jpg, .pdf, .svg, got .*picture"),
+        ("picture.gif", "to end in .png"),
         ("nowhere/picture.png", "there is no folder .*nowhere"),
         ("folder.png", "it is a folder"),
     ],
@@ -315,13 +317,17 @@ def test_folder_without_permission_is_an_error(tmp_path, monkeypatch):
         picture_path(tmp_path / "picture.png")
 
 
-def test_write_that_fails_is_an_error(tmp_path, monkeypatch):
-    def full(path, data):
+def test_a_write_that_fails_is_an_error_and_leaves_the_older_file(tmp_path, monkeypatch):
+    def full(figure, file, **options):
+        file.write(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"older")
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", full)
     with pytest.raises(InputError, match=r"cannot write .*picture\.png: No space left on device"):
-        save_figure(comparison_figure(torch.rand(1, 3, 8, 8), [], ["a"]), tmp_path / "picture.png")
+        save_figure(comparison_figure(torch.rand(1, 3, 8, 8), [], ["a"]), path)
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"older"]
 
 
 def test_drawing_leaves_the_users_matplotlib_alone(tmp_path, images, columns):
@@ -348,8 +354,8 @@ def modules():
 
 def test_only_this_package_imports_matplotlib():
     importers = {name for name, tree in modules() if any(n.split(".")[0] == "matplotlib" for n in imports(tree))}
-    rooms = "comparison_grid curves figure2_grid figure4_grid files page_layout pictures projections tile_page".split()
-    assert importers == {"deconv_attr.visualize", *(f"deconv_attr.visualize.{room}" for room in rooms)}
+    drawing = "comparison_grid curves files page_layout paper_figures pictures projections tile_page".split()
+    assert importers == {"deconv_attr.visualize", *(f"deconv_attr.visualize.{module}" for module in drawing)}
 
 
 def test_pyplot_is_imported_in_one_function_only():

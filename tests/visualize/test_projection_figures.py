@@ -441,16 +441,31 @@ HOLE = torch.full((3, 4, 4), torch.nan)
 GOOD, IMAGE, BOX = torch.ones(3, 4, 4), torch.zeros(3, 16, 20), (2, 3, 6, 7)
 
 BAD = {
-    "two channels": (torch.ones(2, 4, 4), IMAGE, BOX, r"needs the shape \(3, H, W\) or \(1, H, W\), got \(2, 4, 4\)"),
+    "two channels": (
+        torch.ones(2, 4, 4),
+        IMAGE,
+        BOX,
+        r"expected a picture of shape \(3, H, W\) or \(1, H, W\), got \(2, 4, 4\)",
+    ),
     "batch": (GOOD[None], IMAGE, BOX, r"got \(1, 3, 4, 4\)"),
     "no pixels": (torch.ones(3, 0, 4), IMAGE, BOX, r"got \(3, 0, 4\)"),
-    "array": (np.ones((4, 4, 3)), IMAGE, BOX, "needs a tensor .* got ndarray"),
-    "NaN": (HOLE, IMAGE, BOX, "a map to draw must be finite, got 48 values that are NaN or infinite"),
-    "NaN image": (GOOD, torch.full((3, 16, 20), torch.nan), BOX, "an image to draw must be finite, got 960 values"),
-    "normalised image": (GOOD, IMAGE - 2, BOX, "must lie between 0 and 1, got values from -2 to -2"),
+    "array": (np.ones((4, 4, 3)), IMAGE, BOX, "expected a tensor .* got a ndarray"),
+    "NaN": (HOLE, IMAGE, BOX, "expected a map of finite values, got 48 that are NaN or infinite"),
+    "NaN image": (GOOD, torch.full((3, 16, 20), torch.nan), BOX, "expected an image of finite values, got 960 that"),
+    "normalised image": (GOOD, IMAGE - 2, BOX, "expected an image between 0 and 1, got values from -2 to -2"),
     "batch of images": (GOOD, IMAGE[None], BOX, r"got \(1, 3, 16, 20\)"),
-    "no box": (GOOD, IMAGE, None, "an image needs the box in which the projection lies, got an image and no box"),
-    "no image": (GOOD, None, BOX, r"needs the image that it lies in, got the box \(2, 3, 6, 7\) and no image"),
+    "no box": (
+        GOOD,
+        IMAGE,
+        None,
+        "expected an image with the box in which the projection lies, got an image and no box",
+    ),
+    "no image": (
+        GOOD,
+        None,
+        BOX,
+        r"expected a box with the image that it lies in, got the box \(2, 3, 6, 7\) and no image",
+    ),
     "three numbers": (GOOD, IMAGE, (2, 3, 6), r"4 whole numbers, top, left, bottom, right; got \(2, 3, 6\)"),
     "fractions": (GOOD, IMAGE, torch.tensor([2.5, 3, 6.5, 7]), r"4 whole numbers.*got \[2\.5, 3\.0, 6\.5, 7\.0\]"),
     "too many boxes": (GOOD, IMAGE, torch.tensor([BOX]), r"4 whole numbers.*got \[\[2, 3, 6, 7\]\]"),
@@ -460,7 +475,7 @@ BAD = {
     "right": (GOOD, IMAGE, (2, 17, 6, 21), "got top 2, left 17, bottom 6, right 21"),
     "empty": (GOOD, IMAGE, (6, 3, 6, 7), "got top 6, left 3, bottom 6, right 7"),
     "inverted": (GOOD, IMAGE, (2, 7, 6, 3), "got top 2, left 7, bottom 6, right 3"),
-    "another size": (GOOD, IMAGE, (2, 3, 6, 8), r"box \(2, 3, 6, 8\) needs a projection of 4 x 5 pixels, got 4 x 4"),
+    "another size": (GOOD, IMAGE, (2, 3, 6, 8), r"a projection of 4 x 5 pixels in the box \(2, 3, 6, 8\), got 4 x 4"),
 }
 
 
@@ -478,9 +493,9 @@ def test_unit_that_cannot_be_drawn_is_an_error(projection, image, box, message):
     ("given", "message"),
     [
         (([],), "at least one projection, got none"),
-        (([GOOD] * 2, [IMAGE], [BOX] * 2), "a figure of 2 projections needs 2 images, got 1"),
-        (([GOOD] * 2, [IMAGE] * 2, torch.tensor([BOX] * 3)), "a figure of 2 projections needs 2 boxes, got 3"),
-        (([GOOD] * 2, None, None, ["a"]), "a figure of 2 projections needs 2 labels or none, got 1"),
+        (([GOOD] * 2, [IMAGE], [BOX] * 2), "expected 2 images for 2 projections, got 1"),
+        (([GOOD] * 2, [IMAGE] * 2, torch.tensor([BOX] * 3)), "expected 2 boxes for 2 projections, got 3"),
+        (([GOOD] * 2, None, None, ["a"]), "expected 2 labels for 2 projections, or none, got 1"),
     ],
     ids=["none", "images", "boxes", "labels"],
 )
@@ -491,19 +506,19 @@ def test_numbers_of_projections_images_boxes_and_labels_must_agree(given, messag
 
 @pytest.mark.parametrize("scale", [-1.0, torch.nan, torch.inf])
 def test_scale_must_be_a_finite_number(scale):
-    with pytest.raises(InputError, match=f"finite number and not negative, got {scale}"):
+    with pytest.raises(InputError, match=f"finite number of at least 0, got {scale}"):
         visualize_projection(GOOD, scale=scale)
 
 
 WRONG = {
-    "label": (lambda: projections_figure([GOOD], labels=[982]), "a label must be a text, got 982"),
-    "title": (lambda: visualize_projection(GOOD, title=3), "a title must be a text, got 3"),
+    "label": (lambda: projections_figure([GOOD], labels=[982]), "expected a label as a text, got 982"),
+    "title": (lambda: visualize_projection(GOOD, title=3), "expected a title as a text, got 3"),
     "some images": (
         lambda: projections_figure([GOOD] * 2, [IMAGE, None], [BOX, None]),
-        "an image and a box for all projections or for none",
+        "expected an image and a box for all projections or for none, got them for some",
     ),
-    "scale": (lambda: visualize_projection(GOOD, scale="a"), "finite number and not negative, got 'a'"),
-    "scales": (lambda: visualize_projection(GOOD, scale=torch.ones(2)), "finite number and not negative, got tensor"),
+    "scale": (lambda: visualize_projection(GOOD, scale="a"), "finite number of at least 0, got 'a'"),
+    "scales": (lambda: visualize_projection(GOOD, scale=torch.ones(2)), "finite number of at least 0, got tensor"),
     "size": (lambda: visualize_projection(GOOD, fig_size=(3,)), r"a width and a height in inches, got \(3,\)"),
     "axes alone": (lambda: visualize_projection(GOOD, plt_fig_axis=Figure().subplots()), "a pair of a figure and its"),
     "no figure": (
@@ -512,7 +527,7 @@ WRONG = {
     ),
     "sparse": (
         lambda: visualize_projection(GOOD.to_sparse()),
-        "must be dense and of real numbers, got torch.sparse_coo",
+        "expected a map that is dense and of real numbers, got torch.sparse_coo",
     ),
     "complex": (lambda: visualize_projection(GOOD.to(torch.complex64)), "of real numbers, got .* of torch.complex64"),
 }
@@ -533,9 +548,11 @@ def test_no_labels_may_be_none():
 def test_number_of_axes_must_be_that_of_the_tiles(number):
     figure = Figure()
     axes = figure.subplots(1, number)
-    with pytest.raises(InputError, match=f"needs 3 axes, for projection, patch, image; got {number}"):
+    with pytest.raises(
+        InputError, match=f"expected 3 axes in plt_fig_axis, for projection, patch, image; got {number}"
+    ):
         visualize_projection(GOOD, IMAGE, BOX, plt_fig_axis=(figure, axes))
     if number > 1:
-        with pytest.raises(InputError, match=f"needs 1 axes, for projection; got {number}"):
+        with pytest.raises(InputError, match=f"expected 1 axes in plt_fig_axis, for projection; got {number}"):
             visualize_projection(GOOD, plt_fig_axis=(figure, axes))
     assert not any(tile.images for tile in figure.axes)

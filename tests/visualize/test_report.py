@@ -285,9 +285,9 @@ def test_a_method_that_failed_without_a_word_has_no_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"labels": ["one"]}, "a comparison of 2 images needs 2 labels, got 1"),
-        ({"columns": [column_of("x", 3)]}, "a comparison of 2 images needs 2 pictures of x, got 3"),
-        ({"columns": [column_of("x", scales=["s"])]}, "a comparison of 2 images needs 2 scales of x, got 1"),
+        ({"labels": ["one"]}, "expected 2 labels for 2 images, got 1"),
+        ({"columns": [column_of("x", 3)]}, "expected 2 pictures of x for 2 images, got 3"),
+        ({"columns": [column_of("x", scales=["s"])]}, "expected 2 scales of x for 2 images, got 1"),
     ],
     ids=["labels", "pictures", "scales"],
 )
@@ -372,7 +372,7 @@ def test_nothing_is_loaded(tmp_path):
 
 @pytest.mark.parametrize("name", ["page.pdf", "page", ".html", "page.html.png"])
 def test_another_ending_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match=r"^the name of a page must end in \.html, \.htm; got .*$"):
+    with pytest.raises(InputError, match=r"^expected the name of a page to end in \.html, \.htm, got .*$"):
         write(tmp_path, name=name)
     assert not list(tmp_path.iterdir())
 

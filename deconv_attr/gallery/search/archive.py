@@ -1,6 +1,6 @@
 """One file that says what it is: arrays by name and a description, in numpy's npz format, without pickles.
 
-It is written beside its place and then renamed, so that it is never seen half written.
+It is written under another name and then moved, so that it is never seen half written.
 """
 
 from __future__ import annotations
@@ -10,26 +10,21 @@ import os
 import zipfile
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, SearchError, reason
+from ...visualize.files import atomic_write, writing
 
-__all__ = ["read", "unfinished", "write"]
+__all__ = ["read", "write"]
 
 _FORMAT, _VERSION = "deconv_attr strongest activations", 1
 _DESCRIPTION = "description"
 
 Arrays = Mapping[str, NDArray[Any]]
-
-
-def unfinished(path: Path) -> Path:
-    """Give the name of what this process writes beside a file, before it takes its place."""
-    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
 
 
 def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
@@ -43,18 +38,14 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     described = {"format": _FORMAT, "version": _VERSION, **description}
     text = np.frombuffer(json.dumps(described, indent=1).encode(), dtype=np.uint8)
     members: Any = {_DESCRIPTION: text, **arrays}
-    beside = unfinished(path)
-    try:
-        with open(beside, "wb") as file:
-            np.savez(file, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise SearchError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+
+    def save(file: BinaryIO) -> None:
+        np.savez(file, **members)
+        file.flush()
+        os.fsync(file.fileno())  # a search of hours survives a power cut
+
+    with writing(path, SearchError):
+        atomic_write(path, save)
 
 
 def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

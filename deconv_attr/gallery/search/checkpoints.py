@@ -8,7 +8,7 @@ from functools import reduce
 from pathlib import Path
 
 from ...errors import InputError
-from .archive import unfinished
+from ...visualize.files import check_writable
 from .result import Strongest
 
 __all__ = ["Checkpoints"]
@@ -34,17 +34,8 @@ class Checkpoints:
 
     def __init__(self, file: str | Path, rank: int, every: float) -> None:
         self._file, self._every = Path(file), every
-        folder = self._file.parent
-        if not folder.is_dir():
-            raise InputError(f"cannot write {file}: there is no folder {folder}")
-        if self._file.is_dir():
-            raise InputError(f"cannot write {file}: it is a folder")
+        check_writable(self._file)
         self._own = self._file.with_name(f"{self._file.name}.part{rank}")
-        try:
-            unfinished(self._own).touch()
-            unfinished(self._own).unlink()
-        except OSError as error:
-            raise InputError(f"cannot write {file}: {error.strerror}") from error
         self._written = time.monotonic()
 
     def found(self, resume: bool) -> Strongest | None:

@@ -2,12 +2,12 @@
 
 It knows pictures, names and tables of numbers, no models; what it writes needs no server and no network.
 
-A gallery is a folder. ``sheet`` makes one picture of a feature map's tiles, ``folder`` replaces the files of a gallery,
-``write`` puts layer after layer into it; ``templates`` holds the page itself: its HTML, by Jinja2, its style and its
-three scripts, of which ``page.js`` keeps the state in the address, ``cards.js`` shows a layer and ``view.js`` a single
-feature map.
+A gallery is a folder. ``sprites`` makes one picture of a feature map's tiles, ``gallery_folder`` replaces the files of
+a gallery, ``gallery`` writes layer after layer into it. ``templates`` holds the page itself: its HTML, by Jinja2, its
+style and its three scripts, of which ``page.js`` keeps the state in the address, ``cards.js`` shows a layer and
+``view.js`` a single feature map.
 
-A comparison of methods is a single file, by ``report`` and the templates of that name.
+A comparison of methods is a single file, by ``report`` and the templates of that name. Both pages extend ``base.html``.
 """
 
 from .gallery import PageLayer, Slugs, write_gallery

@@ -1,11 +1,11 @@
-"""Writes the page: one sheet for each feature map, one script of data for each layer, every image once.
+"""The page of a gallery: one sprite sheet for each feature map, one script of data for each layer, every image once.
 
 ::
 
     index.html
     files/page.css, page.js, cards.js, view.js
-    files/layer-SLUG.js             galleryLayer({...}): all of a layer but pixels, read when it is chosen
-    files/maps-SLUG/map-NUMBER.png  a sheet; .jpg for large tiles
+    files/layer-SLUG.js             galleryLayer({...}): all of a layer but pixels, loaded when it is chosen
+    files/maps-SLUG/map-NUMBER.png  a sprite sheet; .jpg for large tiles
     files/image-NUMBER.jpg          a whole image; .png for small ones
 """
 
@@ -38,19 +38,19 @@ class PageLayer:
     Parameters
     ----------
     name : str
-        As shown.
+        Its name on the page.
     facts : str
         One line about it.
     maps : iterable of MapTiles
         Its feature maps in the order to be shown; iterated once, each written before the next is asked for.
-    places : int
-        For how many units there is room; a map that is active in fewer images has empty places.
+    slots : int
+        The number of slots for units; a map that is active in fewer images has empty slots.
     """
 
     name: str
     facts: str
     maps: Iterable[MapTiles]
-    places: int = 1
+    slots: int = 1
 
 
 def write_gallery(
@@ -63,17 +63,17 @@ def write_gallery(
 ) -> Path:
     """Write a page to browse the feature maps of layers: projections beside patches, and the images they come from.
 
-    A gallery that the folder has is replaced. Its index goes first and the new one comes last, so that there is never
-    a page of two galleries. Files that only the older one had are removed; others are left alone.
+    An older gallery in the folder is replaced. Its index is removed first and the new one is written last: there is
+    never a page of two galleries. Files that only the older one had are removed; other files stay.
 
     Parameters
     ----------
     folder : str or Path
-        Where to write; made if only it is missing.
+        Where to write; made if its parent exists.
     title : str
         The heading.
     facts : sequence of tuple
-        Pairs of a word and what it is, shown below the heading.
+        Pairs of a name and a text, shown below the heading.
     layers : iterable of PageLayer
         Iterated once, each written before the next is asked for.
     name : callable
@@ -84,7 +84,7 @@ def write_gallery(
     Returns
     -------
     Path
-        Of the index, to be opened in a browser.
+        The index, to be opened in a browser.
 
     Raises
     ------
@@ -98,49 +98,49 @@ def write_gallery(
     for asset in ("page.css", *SCRIPTS):
         target.write(f"files/{asset}", (templates / asset).read_bytes())
     return target.finish(
-        rendered("index.html", generator=GENERATOR, title=title, facts=facts, layers=shown, scripts=SCRIPTS)
+        rendered("gallery.html", generator=GENERATOR, title=title, facts=facts, layers=shown, scripts=SCRIPTS)
     )
 
 
 def _write_layer(target: GalleryFolder, layer: PageLayer, slug: str, images: _Images) -> dict[str, Any]:
-    """Write a layer's sheets, then its data; return what the index says of it."""
+    """Write a layer's sprite sheets, then its data; return its entry in the index."""
     maps: list[dict[str, Any]] = []
     used: dict[int, dict[str, Any]] = {}
     for tiles in layer.maps:
-        places = max(layer.places, len(tiles))
+        slots = max(layer.slots, len(tiles))
         maps.append(_numbers(tiles))
         if len(tiles):
-            maps[-1]["sheet"] = _write_sheet(target, tiles, places, f"files/maps-{slug}/map-{int(tiles.number)}")
+            maps[-1]["sheet"] = _write_sheet(target, tiles, slots, f"files/maps-{slug}/map-{int(tiles.number)}")
         used |= {int(number): images.entry(int(number)) for number in tiles.images}
     target.write(f"files/layer-{slug}.js", _script({"slug": slug, "maps": maps, "images": used}))
     return {"slug": slug, "name": layer.name, "facts": layer.facts, "maps": len(maps)}
 
 
 def _numbers(tiles: MapTiles) -> dict[str, Any]:
-    """Give what JSON can hold of a feature map; an activation that is no finite number is null."""
+    """Return the numbers of a feature map for JSON; an activation that is not finite is null."""
     values = [float(value) for value in tiles.values]
     return {
         "number": int(tiles.number),
         "values": [value if math.isfinite(value) else None for value in values],
         "images": [int(number) for number in tiles.images],
-        "positions": [[int(place) for place in position] for position in tiles.positions],
+        "positions": [[int(index) for index in position] for position in tiles.positions],
         "boxes": [[int(edge) for edge in box] for box in tiles.boxes],
     }
 
 
-def _write_sheet(target: GalleryFolder, tiles: MapTiles, places: int, path: str) -> dict[str, Any]:
-    """Write the sheet of a feature map, and return where it is and where the tiles are on it."""
-    made = sprite_sheet(tiles, places)
-    ending, content = encoded(made.pixels, max(made.tile))
+def _write_sheet(target: GalleryFolder, tiles: MapTiles, slots: int, path: str) -> dict[str, Any]:
+    """Write the sprite sheet of a feature map, and return its file and the positions of the tiles on it."""
+    sheet = sprite_sheet(tiles, slots)
+    ending, content = encoded(sheet.pixels, max(sheet.tile))
     target.write(path + ending, content)
     return {
         "file": path + ending,
-        "height": made.pixels.shape[0],
-        "width": made.pixels.shape[1],
-        "tile": made.tile,
-        "gap": made.gap,
-        "columns": made.columns,
-        "right": made.right,
+        "height": sheet.pixels.shape[0],
+        "width": sheet.pixels.shape[1],
+        "tile": sheet.tile,
+        "gap": sheet.gap,
+        "columns": sheet.columns,
+        "right": sheet.right,
     }
 
 
@@ -155,7 +155,7 @@ def _script(data: dict[str, Any]) -> bytes:
 
 @dataclass(eq=False)
 class _Images:
-    """The whole images, each written when the first unit asks for it."""
+    """The whole images, each written for the first unit that comes from it."""
 
     target: GalleryFolder
     name: Callable[[int], str]
@@ -174,13 +174,13 @@ class _Images:
 
 
 class Slugs:
-    """Names for files and addresses, distinct even where case does not count."""
+    """Names for files and addresses, distinct even without regard to case."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def take(self, name: str) -> str:
-        """Give a name that no other has been given."""
+        """Return a name that has not been returned before."""
         plain = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:LONGEST].strip("-.") or "layer"
         slug, number = plain, 1
         while slug.casefold() in self._taken:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ...errors import InputError
-from ..writing import writing
+from ..files import atomic_write, check_writable, writing
 
 __all__ = ["GENERATOR", "GalleryFolder"]
 
 GENERATOR = "deconv_attr gallery"
-"""What made the index, as it says itself, so that one can tell it from any other page."""
+"""The generator that an index names, so that it can be told from any other page."""
 
-INDEX, PART = "index.html", ".part"
+INDEX = "index.html"
+UNFINISHED = re.compile(r"(.*/)\.([^/]+)\.\d+\.unfinished")  # what a run that was killed left of a file
 OURS = re.compile(
     r"files/(page\.css|\w+\.js|layer-[\w.-]+\.js|image-\d+\.(png|jpg)|maps-[\w.-]+/map-\d+\.(png|jpg))(\.part)?",
     re.ASCII,
@@ -27,30 +27,29 @@ OURS = re.compile(
 class GalleryFolder:
     """A folder to which a gallery is written.
 
-    An older gallery there loses its index when the first file is written, and then its files one by one: at no time
-    is there a page that shows files of two galleries. Nothing is touched before that.
+    The index of an older gallery is removed when the first file is written, and then its files are replaced one by one:
+    at no time is there a page that shows files of two galleries. Until the first file, nothing is changed.
 
     Parameters
     ----------
     path : str or Path
-        The folder; made if only it is missing.
+        The folder; made if its parent exists.
 
     Raises
     ------
     InputError
-        If the folder cannot be made or written, or it has an index that is no gallery's.
+        If the folder cannot be made or written, or its index is not a gallery's.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._written: set[str] = set()
-        if not self.path.parent.is_dir():
-            raise InputError(f"cannot write {self.path}: there is no folder {self.path.parent}")
+        if not self.path.exists():
+            check_writable(self.path)
         with writing(self.path):
             self.path.mkdir(exist_ok=True)
-        if not os.access(self.path, os.W_OK | os.X_OK):
-            raise InputError(f"cannot write {self.path}: Permission denied")
         index = self.path / INDEX
+        check_writable(index)
         if index.exists() and not _is_gallery(index):
             raise InputError(f"cannot write {index}: there is one already that is not a gallery's")
 
@@ -74,23 +73,16 @@ class GalleryFolder:
             if not self._written:
                 (self.path / INDEX).unlink(missing_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(path.name + PART)
-            try:
-                part.write_bytes(content)
-                part.replace(path)
-            except OSError:
-                with suppress(OSError):
-                    part.unlink()
-                raise
+            atomic_write(path, content)
         self._written.add(name.casefold())  # some file systems keep the case of an older file's name
 
     def finish(self, index: bytes) -> Path:
-        """Write the index, remove what an earlier gallery left, and return the index's path."""
+        """Write the index, remove the files of an earlier gallery, and return the index's path."""
         self.write(INDEX, index)
         for name in list(_names(self.path, "files")):
-            if OURS.fullmatch(name) and name.casefold() not in self._written:
+            if OURS.fullmatch(UNFINISHED.sub(r"\1\2", name)) and name.casefold() not in self._written:
                 path = self.path / name
-                with suppress(OSError):  # nothing shows it
+                with suppress(OSError):  # no page refers to it
                     path.unlink()
                     if path.parent.name.startswith("maps-"):
                         path.parent.rmdir()  # fails until it is empty

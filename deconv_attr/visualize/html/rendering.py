@@ -1,4 +1,4 @@
-"""What every page is made with: a template filled in."""
+"""Jinja2 for every page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["rendered"]
 
 
 def rendered(template: str, **values: Any) -> bytes:
-    """Fill in a template; all values are escaped, and none may be missing."""
+    """Return a rendered template; all values are escaped, and a missing one is an error."""
     environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
@@ -18,5 +18,5 @@ def rendered(template: str, **values: Any) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # A name on disk may be no text at all.
+    # A file name may hold bytes that are not Unicode.
     return environment.get_template(template).render(**values).encode(errors="replace")

@@ -1,7 +1,7 @@
-"""Writes a comparison of methods as one page: a single file with everything in it, to be mailed or kept in a wiki.
+"""A comparison of methods as one page: a single file that contains everything, to be mailed or kept in a wiki.
 
 Its style is ``page.css``, the gallery's, with ``report.css`` after it; its pictures are data URIs. Its policy names the
-hashes of the one style and the one script, so that nothing else is run, and nothing is loaded.
+hashes of its style and its script, so that nothing else is run, and nothing is loaded.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any
 from markupsafe import Markup
 
 from ...errors import InputError
+from ..files import atomic_write, checked_path, writing
 from ..tiles import Bytes
-from ..writing import writable, writing
 from .rendering import rendered
 from .sprites import encoded
 
 __all__ = ["PAGES", "ReportCell", "ReportColumn", "ReportTable", "report_path", "write_report"]
 
+GENERATOR = "deconv_attr report"
 PAGES = (".html", ".htm")
-"""The endings of file names that a page can have."""
+"""The endings of the file name of a page."""
 
-PART = ".part"
 MOST_EXACT = 4_000_000  # pixels of all pictures together: about 10 MB as PNG; as JPEG, they take a third of that
 SHARP = 100  # pixels; smaller pictures are magnified, and their pixels kept sharp: LARGE in view.js
-MOST_SHARED = 6  # columns of pictures that share the width of a window; for more the grid scrolls by itself
+MOST_SHARED = 6  # columns of pictures that share the width of a window; a wider grid scrolls by itself
 MIME = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -41,13 +41,13 @@ class ReportCell:
     Parameters
     ----------
     text : str
-        As it is read.
+        The text of the cell.
     kind : {"name", "number", "undefined", "error"}
-        What it is.
+        The kind of the text.
     value : float or None
-        By which the table is sorted; None for what has none.
+        The value by which the table is sorted; None sorts last.
     beside : str
-        Stands beside a number, in grey: its interval.
+        Written beside a number, in grey: its interval.
     """
 
     text: str
@@ -57,7 +57,7 @@ class ReportCell:
 
     @property
     def sort_key(self) -> str:
-        """The value as a script reads it."""
+        """The value as JavaScript reads it."""
         return repr(self.value).replace("inf", "Infinity")
 
 
@@ -72,7 +72,7 @@ class ReportTable:
     rows : sequence of sequence
         Cells, as many in each row as there are columns; the first names the row.
     legend : mapping of str to str
-        What the columns mean.
+        The meaning of each column.
     failures : sequence of tuple
         The errors, by row.
     """
@@ -96,7 +96,7 @@ class ReportColumn:
     scales : sequence of str
         Written below the pictures; empty, or one for each.
     error : str
-        Why it failed; shown once, in place of its pictures.
+        Why it failed; shown once, instead of its pictures.
     """
 
     title: str
@@ -126,13 +126,13 @@ def write_report(
     title : str
         The heading.
     facts : sequence of tuple
-        Pairs of a word and what it is, shown below the heading.
+        Pairs of a name and a text, shown below the heading.
     verdict : str
         A paragraph.
     notes : sequence of str
         A list below it; no list if there are none.
     table : ReportTable
-        Can be sorted by each column; its legend and its errors stand below it.
+        Can be sorted by each column; its legend and its errors are written below it.
     images : sequence of ndarray
         (H, W, 3), bytes.
     labels : sequence of str
@@ -140,12 +140,12 @@ def write_report(
     columns : sequence of ReportColumn
         The methods, in the order to be shown.
     figures : sequence of tuple
-        Pairs of what a figure shows and its SVG file.
+        Pairs of a description and an SVG file.
 
     Returns
     -------
     Path
-        Of the file, to be opened in a browser.
+        The file, to be opened in a browser.
 
     Raises
     ------
@@ -157,6 +157,7 @@ def write_report(
     style, script = _style(1 + len(columns)), _asset("report.js")
     page = rendered(
         "report.html",
+        generator=GENERATOR,
         style=Markup(style),
         style_hash=_hash(style),
         script=Markup(script),
@@ -171,7 +172,8 @@ def write_report(
         wide=1 + len(columns) > MOST_SHARED,
         grid=_grid(images, labels, columns),
     )
-    _replace(target, page)
+    with writing(target):
+        atomic_write(target, page)
     return target
 
 
@@ -181,19 +183,9 @@ def report_path(name: str | Path) -> Path:
     Raises
     ------
     InputError
-        If the ending is none of :data:`PAGES`, the folder is missing, or the place cannot be written.
+        If the ending is none of :data:`PAGES`, the folder is missing, or the file cannot be written.
     """
-    return writable(name, "page", PAGES)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + PART)
-    with writing(path):
-        try:
-            part.write_bytes(content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    return checked_path(name, "page", PAGES)
 
 
 def _check_numbers(images: int, labels: Sequence[str], columns: Sequence[ReportColumn]) -> None:
@@ -202,14 +194,14 @@ def _check_numbers(images: int, labels: Sequence[str], columns: Sequence[ReportC
     counts += [(f"scales of {column.title}", len(column.scales)) for column in columns if column.scales]
     for what, number in counts:
         if number != images:
-            raise InputError(f"a comparison of {images} images needs {images} {what}, got {number}")
+            raise InputError(f"expected {images} {what} for {images} images, got {number}")
 
 
-# ------------------------------------------------------------------------------------------------ what is in the page
+# ------------------------------------------------------------------------------------------------ the content
 
 
 def _grid(images: Sequence[Bytes], labels: Sequence[str], columns: Sequence[ReportColumn]) -> list[dict[str, Any]]:
-    """Give a row for each image: its label, the image, and the methods' pictures; a failed method in the first only."""
+    """Return a row for each image: label, image, and pictures; a failed method has one cell, in the first row."""
     every = [ReportColumn("image", images), *columns]
     pixels = sum(picture.shape[0] * picture.shape[1] for column in every for picture in column.pictures)
     rows: list[dict[str, Any]] = []

@@ -2,7 +2,7 @@
 "use strict";
 
 const [MOST, USUAL] = [440, 328]; // pixels of the screen: a sheet's longer side if it is magnified, if it is made smaller
-const PADDING = 26; // what a card is wider than its sheet, see .card in page.css
+const PADDING = 26; // pixels: a card's width minus its sheet's, see .card in page.css
 const LEAST = 220; // of a card without its padding
 const ORDERS = {
   number: (a, b) => a.number - b.number,
@@ -26,12 +26,12 @@ function written(value) {
   return value === null ? "–" : String(Number(value.toPrecision(4)));
 }
 
-// The size of a sheet on the screen: as many whole screen pixels for each of its own as there is room for.
+// The size of a sheet on the screen: as many whole screen pixels for each of its own as fit.
 function screenSize(sheet) {
   const longer = Math.max(sheet.width, sheet.height);
   const across = element("cards").clientWidth - PADDING;
-  const room = Math.min(MOST, across);
-  const scale = longer <= room ? Math.floor(room / longer) : Math.min(USUAL, across) / longer;
+  const space = Math.min(MOST, across);
+  const scale = longer <= space ? Math.floor(space / longer) : Math.min(USUAL, across) / longer;
   return { width: Math.round(sheet.width * scale), height: Math.round(sheet.height * scale), magnified: scale > 1 };
 }
 
@@ -88,7 +88,7 @@ function arrangeCards(maps, sort, find) {
   element("cards").replaceChildren(...listed.map((map) => cards.get(map.number)));
   if (listed.length) stopAt(listed[0].number);
   element("find").setAttribute("aria-invalid", String(wrong !== undefined));
-  if (wrong !== undefined) element("note").textContent = `“${wrong}” is no number and no range such as 100-110`;
+  if (wrong !== undefined) element("note").textContent = `“${wrong}” is neither a number nor a range such as 100-110`;
   else if (!maps.length) element("note").textContent = "no map of this layer is in this gallery";
   else element("note").textContent = find.trim() ? `${listed.length} of ${maps.length} maps` : `${maps.length} maps`;
 }
@@ -121,8 +121,8 @@ function moveFocus(key) {
   const card = document.activeElement.closest("#cards .card");
   if (step === undefined || !listed.length) return false;
   if (!card) return document.activeElement === document.body && enterCards();
-  const place = listed.findIndex((map) => map.number === Number(card.dataset.map)) + step;
-  if (listed[place]) focusCard(listed[place].number);
+  const index = listed.findIndex((map) => map.number === Number(card.dataset.map)) + step;
+  if (listed[index]) focusCard(listed[index].number);
   return true;
 }
 

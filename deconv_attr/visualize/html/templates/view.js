@@ -45,8 +45,8 @@ function closed() {
 }
 
 function neighbour(step) {
-  const place = listed.findIndex((map) => map.number === shown.map);
-  return place < 0 ? undefined : listed[place + step];
+  const index = listed.findIndex((map) => map.number === shown.map);
+  return index < 0 ? undefined : listed[index + step];
 }
 
 function step(by) {
@@ -75,7 +75,7 @@ function makeUnit(map, rank, images) {
   item.querySelector(".value").textContent = written(map.values[rank]);
   item.querySelector(".name").textContent = image.name;
   item.querySelector(".name").title = image.name;
-  item.querySelector(".place").textContent = placeOf(map.positions[rank], box);
+  item.querySelector(".location").textContent = locationOf(map.positions[rank], box);
   const [height, width] = map.sheet.tile;
   for (const kind of ["projection", "patch"]) {
     const canvas = item.querySelector(`.${kind}`);
@@ -87,14 +87,14 @@ function makeUnit(map, rank, images) {
   return item;
 }
 
-function placeOf(position, [top, left, bottom, right]) {
+function locationOf(position, [top, left, bottom, right]) {
   const range = (word, first, last) => (first === last ? `${word} ${first}` : `${word}s ${first}-${last}`);
   const unit = position.length ? `unit (${position.join(", ")}): ` : "";
   if (top >= bottom || left >= right) return `${unit}outside the image`;
   return `${unit}${range("row", top, bottom - 1)}, ${range("column", left, right - 1)}`;
 }
 
-// Makes a picture as large as its square place allows, whatever its shape.
+// Makes a picture as large as its square slot allows, whatever its shape.
 function fit(picture, width, height) {
   picture.style.aspectRatio = `${width} / ${height}`;
   picture.style.width = `${Math.min(1, width / height) * 100}%`;
