@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -24,21 +24,22 @@ _SHARED = 2.0
 _COPIES = 4
 
 
-class _Cut(NamedTuple):
+class _Crop(NamedTuple):
     unit: int
     pixels: Tensor  # (C, *axes)
-    corner: list[int]  # of the crop in the image
+    corner: list[int]  # its first pixel in the image
+    image_shape: Size
 
 
 class Done(NamedTuple):
-    """What has come of one unit."""
+    """One unit, projected."""
 
     activation: Tensor
     box: list[int]
     patch: Tensor
     from_crop: bool
     image_shape: Size
-    ending: str  # where the signal died
+    ending: str  # where the signal died; "" if it lives
 
 
 class Scheduler:
@@ -70,107 +71,128 @@ class Scheduler:
         for unit, row in enumerate(self._rows):
             self._units[row[0]].append(unit)
         self._alone: set[int] = set()  # images that run without others
+        self._sample: set[int] = set()  # units whose activations were read from a whole image, to check their crops
+        self._waiting: dict[tuple[Size, Size], list[_Crop]] = defaultdict(list)  # by the shapes of image and crop
+        self._left: set[int] = set()  # units that whole images serve
         self._done: dict[int, Done] = {}
 
-    def run(self, tell: Callable[[int], object]) -> list[Done]:
+    def run(self, advance: Callable[[int], object]) -> list[Done]:
         """Project all units: from crops, and what these cannot serve from whole images.
 
         Parameters
         ----------
-        tell : callable
-            Is told how many units have been done more; fewer, where some must be done again.
+        advance : callable
+            Called with the number of units done since the last call; negative where some are to be done again.
         """
-        left = self._by_crops(tell)
+        for number in sorted(self._units):
+            for crop in self._crops_of(number):
+                key = (crop.image_shape, crop.pixels.shape)
+                self._waiting[key].append(crop)
+                share = crop.pixels.numel() / crop.image_shape.numel()
+                if len(self._waiting[key]) >= self._runner.batch(self._runner.known(key[0]), share, crop.pixels):
+                    self._flush(key, advance)
+        for key in list(self._waiting):
+            self._flush(key, advance)
+        self._recheck(advance)  # last: a crop of the sample may be among those flushed at the end
+        shares = self._shares()
+        rest = iter(shares)
+        for geometry, numbers, batch in self._runner.batches(self._source, [number for number, _ in shares]):
+            self._by_images(geometry, batch, [next(rest)[1] for _ in numbers], advance)
+        return [self._done[unit] for unit in range(len(self._rows))]
+
+    def _crops_of(self, number: int) -> Iterator[_Crop]:
+        """Cut the crops of an image's units where these are exact and cheaper; leave the other units."""
+        image, units = self._source[number], self._units[number]
+        geometry = self._runner.geometry(image)
+        if geometry.shape != self._shape:
+            check_units(self._table, geometry.shape, str(geometry.layer), units)
+        if geometry.alone:  # before the return: it holds for whole images too
+            self._alone.add(number)
+        positions = [self._rows[unit][2:] for unit in units]
+        if geometry.crops is None or sum(map(geometry.crops.pixels, positions)) >= _SHARED * image[0].numel():
+            self._left.update(units)
+            return
+        # before the crops: the first one that runs is compared with it
+        if not self._sample and any(self._expected[unit] is None for unit in units):
+            output = self._runner.outputs(geometry, check_finite(image, number)[None])[0]
+            for unit in units:
+                self._expected[unit] = float(output[tuple(self._rows[unit][1:])])
+            self._sample.update(units)
+        for unit, position in zip(units, positions, strict=True):
+            window = geometry.crops.window(position)
+            corner = [part.start for part in window]
+            pixels = check_finite(image[(..., *window)].clone(), number)
+            if self._runner.same_reads(geometry, image.shape, pixels.shape, position, corner):
+                yield _Crop(unit, pixels, corner, image.shape)
+            else:
+                self._left.add(unit)
+
+    def _flush(self, key: tuple[Size, Size], advance: Callable[[int], object]) -> None:
+        """Run the crops of one size that wait; leave the units whose activations are not those of the whole image."""
+        crops = self._waiting.pop(key)
+        refused = self._run_crops(self._runner.known(key[0]), crops)
+        self._left.update(refused)
+        advance(len(crops) - len(refused))
+
+    def _recheck(self, advance: Callable[[int], object]) -> None:
+        """Leave every unit of unknown activation too if a crop of the sample failed: theirs may be wrong as well."""
+        if self._sample & self._left:
+            unknown = {unit for unit, value in enumerate(self._expected) if value is None} - self._left
+            advance(-len(unknown))
+            self._left |= unknown
+
+    def _shares(self) -> list[tuple[int, list[int]]]:
+        """Divide the units that are left among copies of their images: (image, units) for each copy."""
         chosen: dict[int, list[int]] = defaultdict(list)
-        for unit in sorted(left, key=lambda unit: self._rows[unit][2:]):
+        for unit in sorted(self._left, key=lambda unit: self._rows[unit][2:]):
             chosen[self._rows[unit][0]].append(unit)
-        shares = [
+        return [
             (number, units[turn::copies])
             for number, units in sorted(chosen.items())
             for copies in [1 if number in self._alone else max(1, min(_COPIES, len(units) // _COPIES))]
             for turn in range(copies)
         ]
-        rest = iter(shares)
-        for geometry, numbers, batch in self._runner.batches(self._source, [number for number, _ in shares]):
-            self._by_images(geometry, batch, [next(rest)[1] for _ in numbers], tell)
-        return [self._done[unit] for unit in range(len(self._rows))]
 
-    def _by_crops(self, tell: Callable[[int], object]) -> set[int]:
-        """Project from crops where that is exact and cheaper; give the units that are left."""
-        left: set[int] = set()
-        sample: set[int] = set()
-        waiting: dict[tuple[Size, Size], list[_Cut]] = defaultdict(list)
-
-        def run(geometry: LayerGeometry, key: tuple[Size, Size]) -> None:
-            cuts = waiting.pop(key)
-            refused = self._run_cuts(geometry, key[0], cuts)
-            left.update(refused)
-            tell(len(cuts) - len(refused))
-
-        for number, units in sorted(self._units.items()):
-            image = self._source[number]
-            geometry = self._runner.geometry(image)
-            if geometry.shape != self._shape:
-                check_units(self._table, geometry.shape, str(geometry.layer), units)
-            if geometry.alone:
-                self._alone.add(number)
-            places = [self._rows[unit][2:] for unit in units]
-            pixels = image[0].numel()
-            if geometry.crops is None or sum(map(geometry.crops.pixels, places)) >= _SHARED * pixels:
-                left.update(units)
-                continue
-            if not sample and any(self._expected[unit] is None for unit in units):
-                output = self._runner.outputs(geometry, check_finite(image, number)[None])[0]
-                for unit in units:
-                    self._expected[unit] = float(output[tuple(self._rows[unit][1:])])
-                sample.update(units)
-            for unit, place in zip(units, places, strict=True):
-                window = geometry.crops.window(place)
-                corner = [part.start for part in window]
-                cut = _Cut(unit, check_finite(image[(..., *window)].clone(), number), corner)
-                if not self._runner.same_reads(geometry, image.shape, cut.pixels.shape, place, corner):
-                    left.add(unit)
-                    continue
-                key = (image.shape, cut.pixels.shape)
-                waiting[key].append(cut)
-                share = cut.pixels.numel() / image.numel()
-                if len(waiting[key]) >= self._runner.batch(geometry, share, image):
-                    run(geometry, key)
-        for key in list(waiting):
-            run(self._runner.known(key[0]), key)
-        if sample & left:  # what is wrong for one may be wrong for all
-            others = {unit for unit, value in enumerate(self._expected) if value is None} - left
-            tell(-sum(unit in self._done for unit in others))
-            left |= others
-        return left
-
-    def _run_cuts(self, geometry: LayerGeometry, image_shape: Size, cuts: list[_Cut]) -> list[int]:
-        """Run crops of one size; give the units whose activations are not those of the whole image."""
+    def _run_crops(self, geometry: LayerGeometry, crops: list[_Crop]) -> list[int]:
+        """Project units from crops of one size; return those whose activations are not those of the whole image."""
         assert geometry.crops is not None
-        starts = [
-            Seed(cut.unit, example, (self._rows[cut.unit][1], *geometry.crops.place(self._rows[cut.unit][2:])))
-            for example, cut in enumerate(cuts)
+        seeds = [
+            Seed(crop.unit, example, (self._rows[crop.unit][1], *geometry.crops.place(self._rows[crop.unit][2:])))
+            for example, crop in enumerate(crops)
         ]
         try:
-            arrivals = list(self._runner.descend(geometry, torch.stack([cut.pixels for cut in cuts]), [starts]))
+            arrivals = list(self._runner.descend(geometry, torch.stack([crop.pixels for crop in crops]), [seeds]))
         except DeconvError:
             raise
         except Exception:  # the model does not take such a small image
-            return [cut.unit for cut in cuts]
-        loudest = max(abs(float(arrival.activation)) for arrival in arrivals)
+            return [crop.unit for crop in crops]
+        largest = max(abs(float(arrival.activation)) for arrival in arrivals)
+        boxes = self._boxes(geometry, crops[0].image_shape, [crop.unit for crop in crops])
         refused = []
-        boxes = self._boxes(geometry, image_shape, [cut.unit for cut in cuts])
-        eps = max(self._eps, torch.finfo(arrivals[0].activation.dtype).eps)  # the kernels add in another order
-        for cut, arrival, box in zip(cuts, arrivals, boxes, strict=True):
-            value, expected = float(arrival.activation), self._expected[cut.unit]
-            if expected is not None and not abs(value - expected) <= eps**0.5 * abs(value) + 100 * eps * loudest:
-                refused.append(cut.unit)
+        for crop, arrival, box in zip(crops, arrivals, boxes, strict=True):
+            if self._as_expected(arrival, largest):
+                self._keep(arrival, box, crop.corner, crop.image_shape, True)
             else:
-                self._keep(arrival, box, cut.corner, image_shape, True)
+                refused.append(crop.unit)
         return refused
 
+    def _as_expected(self, arrival: Arrival, largest: float) -> bool:
+        """Whether an activation in a crop is that of the whole image, as far as that is known.
+
+        Parameters
+        ----------
+        arrival : Arrival
+            Of the crop.
+        largest : float
+            The largest magnitude among the activations of its batch.
+        """
+        value, expected = float(arrival.activation), self._expected[arrival.start.unit]
+        # not to the last digit: on another size the kernels add in another order
+        eps = max(self._eps, torch.finfo(arrival.activation.dtype).eps)
+        return expected is None or abs(value - expected) <= eps**0.5 * abs(value) + 100 * eps * largest
+
     def _by_images(
-        self, geometry: LayerGeometry, batch: Tensor, units: list[list[int]], tell: Callable[[int], object]
+        self, geometry: LayerGeometry, batch: Tensor, units: list[list[int]], advance: Callable[[int], object]
     ) -> None:
         """Run whole images, and send down in turns one unit of each."""
         turns = [
@@ -184,7 +206,7 @@ class Scheduler:
         for arrival in self._runner.descend(geometry, batch, turns):
             box = boxes[arrival.start.unit]
             self._keep(arrival, box, [0] * (len(shape) - 1), shape, False)
-            tell(1)
+            advance(1)
 
     def _boxes(self, geometry: LayerGeometry, image_shape: Size, units: list[int]) -> list[list[int]]:
         if geometry.field is None:
