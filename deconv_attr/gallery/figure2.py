@@ -216,7 +216,7 @@ class Gallery:
         return f"{maps} maps of {shape}, receptive field {size}" if shape else f"{maps} units"
 
     def _field(self, layer: str, image: Tensor) -> ReceptiveField | None:
-        """Return a layer's receptive field in images of this size; None for a model that does not run without values."""
+        """Return a layer's receptive field in images of this size; None for a model that does not run dry."""
         key = layer, image.shape
         if key not in self._fields:
             try:
