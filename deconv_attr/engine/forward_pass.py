@@ -23,7 +23,7 @@ from torch.autograd.graph import Node
 from ..errors import RuleError
 from ..rules import handwritten
 from ..rules.arguments import is_in_place, mapped, named_arguments, tensors_in
-from ..rules.backward import ADJOINT, Forward, Rule, of_batch, scale
+from ..rules.backward import Forward, Rule, adjoint, of_batch, scale
 from ..rules.filtering import Filters
 from ..rules.handwritten import factors_of, is_function_of_sign
 from ..rules.identify import identify, identify_node, operation_name
@@ -244,7 +244,7 @@ class ForwardPass(CopyOnWrite):
             return None
         rule = rule_for(self._rules, Operation(call.name, Kind.LINEAR))
         alone = [id(tensor) for tensor in self._carriers(call)] == [id(call.arguments["input"])]
-        return call.row.adjoint(call.name, call.arguments) if alone and rule is ADJOINT else None
+        return call.row.adjoint(call.name, call.arguments) if alone and rule is not None and rule.back is adjoint else None
 
     def _may_be_region(self, call: _Call) -> bool:
         if not call.row.by_call and self._keeping.isdisjoint((call.name, *call.row.kinds)):

@@ -86,6 +86,5 @@ def remove_hook(module: nn.Module, hook: object) -> None:
     before = (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs)
     for hooks, *options in (after, before):
         for key in [key for key, each in list(hooks.items()) if each is hook]:
-            hooks.pop(key, None)
-            for table in options:
+            for table in (*options, hooks):  # the hook itself last: while it is there, this can be done again
                 table.pop(key, None)

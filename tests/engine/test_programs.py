@@ -420,7 +420,7 @@ def test_a_pickled_explainer_looks_at_no_more_calls_than_the_original():
     net, x, looked = small(), torch.randn(2, 3, 16, 16), []
     for method in (ZFDeconv(net), pickle.loads(pickle.dumps(ZFDeconv(net)))):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ForwardPass, "_stopped", spy(ForwardPass._stopped, runs := []))
+            patch.setattr(ForwardPass, "perform", spy(ForwardPass.perform, runs := []))
             method.attribute(x, target=1)
         looked.append(len(runs))
     assert looked[1] == looked[0]
