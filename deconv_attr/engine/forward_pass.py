@@ -239,12 +239,14 @@ class ForwardPass(CopyOnWrite):
         return result
 
     def _filters(self, call: _Call) -> Filters | None:
-        """Return the filters of a call whose signals, those of single units, fill cones; None of any other call."""
+        """Return the filters of a call whose signals, those of single units, fill cones; None of another call."""
         if not self._narrow or call.row.adjoint is None:
             return None
         rule = rule_for(self._rules, Operation(call.name, Kind.LINEAR))
         alone = [id(tensor) for tensor in self._carriers(call)] == [id(call.arguments["input"])]
-        return call.row.adjoint(call.name, call.arguments) if alone and rule is not None and rule.back is adjoint else None
+        return (
+            call.row.adjoint(call.name, call.arguments) if alone and rule is not None and rule.back is adjoint else None
+        )
 
     def _may_be_region(self, call: _Call) -> bool:
         if not call.row.by_call and self._keeping.isdisjoint((call.name, *call.row.kinds)):

@@ -32,7 +32,8 @@ _ALIASES = _by_alias("""
     clamp: clip | cat: concat concatenate | div: divide true_divide truediv | mul: multiply | sub: subtract |
     neg: negative | gt: greater | ge: greater_equal | lt: less | le: less_equal | ne: not_equal | abs: absolute |
     sigmoid: special_expit | softmax: special_softmax | log_softmax: special_log_softmax |
-    vector_norm: linalg_vector_norm | norm: linalg_norm | logsigmoid: log_sigmoid | threshold: _threshold |
+    vector_norm: linalg_vector_norm | matrix_norm: linalg_matrix_norm |
+    norm: linalg_norm | logsigmoid: log_sigmoid | threshold: _threshold |
     convolution: _convolution
 """)
 _NODE_ALIASES = _by_alias("""

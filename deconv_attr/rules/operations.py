@@ -58,6 +58,7 @@ from .reads import (
     last_dim,
     matrices,
     moved,
+    new_rows,
     normalized_dims,
     numbers_in,
     padded,
@@ -82,11 +83,13 @@ def always(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
 
 
 def when(position: int, keyword: str, default: Any, unless_zero: tuple[int, str, Any] | None = None) -> Any:
-    """Return a column `random`: it is if an argument is true, and another, a share, is not 0."""
+    """Return a column `random`: it is if an argument, by one of its names, is true, and another, a share, is not 0."""
 
     def random(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         def given(position: int, keyword: str, default: Any) -> Any:
-            return args[position] if len(args) > position else kwargs.get(keyword, default)
+            if len(args) > position:
+                return args[position]
+            return next((kwargs[key] for key in keyword.split() if key in kwargs), default)
 
         return bool(given(position, keyword, default)) and (unless_zero is None or bool(given(*unless_zero)))
 
@@ -222,18 +225,18 @@ OPERATIONS: list[Row] = [
     row("cumsum mean nanmean nansum sum", LINEAR, along(dims_at(1))),
     row("diff trace trapezoid", LINEAR),
     # ---- dropout
-    row("dropout", LINEAR, pointwise, random=when(2, "training", True, unless_zero=(1, "p", 0.5)), shape=same),
+    row("dropout", LINEAR, pointwise, random=when(2, "training train", True, unless_zero=(1, "p", 0.5)), shape=same),
     row(
         "dropout1d dropout2d dropout3d",
         LINEAR,
         pointwise,
-        random=when(2, "training", True, unless_zero=(1, "p", 0.5)),
+        random=when(2, "training train", True, unless_zero=(1, "p", 0.5)),
     ),
     row(
         "alpha_dropout feature_alpha_dropout feature_dropout",
         LINEAR,
         pointwise,
-        random=when(2, "training", False, unless_zero=(1, "p", 0.5)),
+        random=when(2, "training train", False, unless_zero=(1, "p", 0.5)),
     ),
     # ---- choices, and constants in the place of some elements
     row("where", LINEAR, pointwise, weighs=handwritten.choice, folds=True),
@@ -246,8 +249,10 @@ OPERATIONS: list[Row] = [
     row("stack", LINEAR, joined),
     row("block_diag column_stack dstack hstack row_stack vstack", LINEAR),
     row("getitem", LINEAR, moved(takes_rows), weighs=handwritten.index),
-    row("view reshape expand broadcast_to", LINEAR, moved(), sized=True),
-    row("expand_as reshape_as view_as", LINEAR, moved(), values="first"),
+    row("view reshape", LINEAR, moved(), sized=True),
+    row("expand broadcast_to", LINEAR, moved(new_rows), sized=True),
+    row("reshape_as view_as", LINEAR, moved(), values="first"),
+    row("expand_as", LINEAR, moved(new_rows), values="first"),
     row("T adjoint channel_shuffle chunk flatten fliplr mT moveaxis movedim narrow", LINEAR, moved()),
     row("native_channel_shuffle permute pixel_shuffle pixel_unshuffle ravel repeat", LINEAR, moved()),
     row("repeat_interleave select split split_with_sizes squeeze swapaxes swapdims", LINEAR, moved()),
@@ -265,7 +270,8 @@ OPERATIONS: list[Row] = [
     row("diagonal dsplit fold gather hsplit im2col imag index mH real take take_along_dim unfold", LINEAR),
     row("view_as_complex view_as_real vsplit", LINEAR),
     # ---- the same numbers
-    row("alias bfloat16 clone contiguous cpu cuda double float half type", LINEAR, pointwise),
+    row("alias bfloat16 clone contiguous double float half type", LINEAR, pointwise),
+    row("cpu cuda", LINEAR, pointwise, shape=same),
     row("to type_as", LINEAR, first_alone, values="first"),
     row("pin_memory", LINEAR),
     # ---- smooth functions, gates and heads

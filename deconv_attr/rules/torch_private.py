@@ -82,8 +82,8 @@ def defined_at(node: Node) -> str:
 
 def remove_hook(module: nn.Module, hook: object) -> None:
     """Take a forward hook, or one before it, off a module, if it is there; the handle may have been lost to Ctrl-C."""
-    after = (module._forward_hooks, module._forward_hooks_with_kwargs, module._forward_hooks_always_called)
-    before = (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs)
+    after: list[Any] = [module._forward_hooks, module._forward_hooks_with_kwargs, module._forward_hooks_always_called]
+    before: list[Any] = [module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs]
     for hooks, *options in (after, before):
         for key in [key for key, each in list(hooks.items()) if each is hook]:
             for table in (*options, hooks):  # the hook itself last: while it is there, this can be done again

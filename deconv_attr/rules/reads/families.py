@@ -23,6 +23,7 @@ __all__ = [
     "matrices",
     "mixes_examples",
     "moved",
+    "new_rows",
     "numbers_in",
     "per_channel",
     "pointwise",
@@ -88,6 +89,11 @@ def takes_rows(call: ReadCall) -> Sequence[int]:
     index = call.args[1]
     first = index[0] if isinstance(index, tuple) and index else index
     return () if first is Ellipsis or isinstance(first, slice) else (0,)
+
+
+def new_rows(call: ReadCall) -> Sequence[int]:
+    """Return the first dimension, if a broadcast puts a new one before it."""
+    return (0,) if call.outputs[0].dim() > call.source.dim() else ()
 
 
 # ---------------------------------------------------------------------------------- element by element
@@ -198,6 +204,8 @@ def _moved(call: ReadCall) -> list[Reach]:
     reaches = [reach for tensor in call.tensors if (reach := call.known(tensor)) is not None]
     mixer = next((reach.mixer for reach in reaches if reach.mixer), "")
     obstacle = next((reach.obstacle for reach in reaches if reach.obstacle), "")
+    if not axes:  # of vectors there is nothing to follow
+        return [Reach((), mixer, obstacle)] * len(call.outputs)
     found = []
     for extents in zip(*axes, strict=True):
         uneven = any(map(_drops, first.extents, extents)) or _parts(call, extents)
