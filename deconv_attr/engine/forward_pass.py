@@ -243,10 +243,10 @@ class ForwardPass(CopyOnWrite):
         if not self._narrow or call.row.adjoint is None:
             return None
         rule = rule_for(self._rules, Operation(call.name, Kind.LINEAR))
+        if rule is None or rule.back is not adjoint:
+            return None
         alone = [id(tensor) for tensor in self._carriers(call)] == [id(call.arguments["input"])]
-        return (
-            call.row.adjoint(call.name, call.arguments) if alone and rule is not None and rule.back is adjoint else None
-        )
+        return call.row.adjoint(call.name, call.arguments) if alone else None
 
     def _may_be_region(self, call: _Call) -> bool:
         if not call.row.by_call and self._keeping.isdisjoint((call.name, *call.row.kinds)):

@@ -132,9 +132,9 @@ def test_an_interrupted_search_is_resumed(folder, capsys):
     ("arguments", "message"),
     [
         ("--model galnets:plain", "--model galnets:plain needs --images"),
-        ("--model galnets:plain --images nowhere", "expected a folder of images, and nowhere is not there"),
-        ("--model galnets:plain --images galnets.py", "expected a folder of images, and galnets.py is a file"),
-        ("--model galnets:plain --images empty", "expected images in empty, found none in it or its subfolders"),
+        ("--model galnets:plain --images nowhere", "expected a folder of images at nowhere, got none"),
+        ("--model galnets:plain --images galnets.py", "expected a folder of images at galnets.py, got a file"),
+        ("--model galnets:plain --images empty", "expected images in empty or its subfolders, got none"),
         ("--model galnets:plain --images photos --layers 7", "the model has no layer '7'"),
         ("--model galnets:plain --images photos --layers 1 --maps 5", "expected maps of 1 from 0 to 4, got map 5"),
         ("--maps 1 --sample 2", "expected one of --maps and --sample, got both"),

@@ -187,7 +187,7 @@ BAD = {
     ),
     "too many units": (["--layer", "features.5", "--map", *map(str, range(11))], "at most 64 units"),
     "a model without images": (["--model", "project_nets:plain", "--layer", "1", "--map", "0"], "needs --image"),
-    "a picture of no format": (["--output", "x.doc"], "must end in"),
+    "a picture of no format": (["--output", "x.doc"], "to end in"),
 }
 
 

@@ -159,10 +159,10 @@ def test_checks_keep_the_order_of_who_asks():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["deletions"], "there is no check 'deletions'; the nearest are deletion"),
-        (["deletion", "qqq"], "there is no check 'qqq'$"),
-        (["mask share"], r"the check 'mask share' needs masks \(N, H, W\) of bool, got none"),
-        ([3], "there is no check 3"),
+        (["deletions"], "expected the name of a check, got 'deletions'; the nearest are deletion"),
+        (["deletion", "qqq"], "expected the name of a check, got 'qqq'$"),
+        (["mask share"], r"expected masks \(N, H, W\) of bool for the check 'mask share', got none"),
+        ([3], "expected the name of a check, got 3"),
     ],
 )
 def test_a_wrong_check_is_refused(names, message):
@@ -182,5 +182,5 @@ def test_a_check_that_is_named_twice_runs_once():
 
 def test_a_name_alone_is_one_check():
     assert chosen_checks("deletion", None) == ["deletion"]
-    with pytest.raises(InputError, match="there is no check 'deletions'"):
+    with pytest.raises(InputError, match="got 'deletions'"):
         chosen_checks("deletions", None)

@@ -97,7 +97,7 @@ def test_a_layer_that_runs_twice_needs_its_call(image):
 
 
 def test_a_model_without_maps_is_refused(image):
-    with pytest.raises(InputError, match="no layer known to return rectified feature maps"):
+    with pytest.raises(InputError, match="expected a layer that returns rectified feature maps, got none"):
         starting_layer(nn.Sequential(nn.Flatten(), nn.Linear(3 * 9 * 8, 4), nn.ReLU()), image)
 
 

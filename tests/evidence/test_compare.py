@@ -141,7 +141,7 @@ def test_a_check_that_fails_has_its_error_in_its_cell(inputs):
         ({"other": 7}, TargetError, "other between 0 and 4, got 7"),
         ({"methods": []}, InputError, "at least one method"),
         ({"batch_size": 0}, InputError, "batch_size of at least 1, got 0"),
-        ({"labels": ["a"]}, InputError, r"labels as a list of 3 texts, got \['a'\]"),
+        ({"labels": ["a"]}, InputError, r"labels as a list of 3 strings, got \['a'\]"),
         (
             {"images": torch.zeros(2, 3, 6, 6)},
             InputError,
@@ -150,9 +150,9 @@ def test_a_check_that_fails_has_its_error_in_its_cell(inputs):
         ({"masks": torch.zeros(3, 6, 6)}, InputError, r"masks \(3, 6, 6\) of bool, got torch.float32 \(3, 6, 6\)"),
         ({"masks": 5}, InputError, r"masks \(3, 6, 6\) of bool, got int"),
         ({"images": [1, 2, 3]}, InputError, "between 0 and 1, got list"),
-        ({"labels": [1, 2, 3]}, InputError, "labels as a list of 3 texts"),
+        ({"labels": [1, 2, 3]}, InputError, "labels as a list of 3 strings"),
         ({"other": [0, 0, 1]}, TargetError, "another class than target, got class 0 as both"),
-        ({"seed": -1}, InputError, "seed as a whole number from 0, got -1"),
+        ({"seed": -1}, InputError, "seed as an int of at least 0, got -1"),
         ({"batch_size": "2"}, InputError, "batch_size of at least 1, got '2'"),
         ({"masks": torch.zeros(4, 6, 6).bool()}, InputError, r"masks \(3, 6, 6\) of bool, got torch.bool \(4, 6, 6\)"),
     ],
@@ -273,7 +273,7 @@ def test_a_model_that_was_trained_since_is_refused(inputs):
     comparison = compare(net, inputs, TARGET)
     with torch.no_grad():
         net.conv.weight.add_(1)
-    with pytest.raises(InputError, match="its weights have changed since: compare again"):
+    with pytest.raises(InputError, match="expected the model as it was compared, got other weights; compare again"):
         comparison.table()
 
 
@@ -400,9 +400,9 @@ def test_what_was_computed_once_is_kept(inputs):
 
 def test_checks_that_do_not_exist_or_need_masks_are_refused(inputs):
     comparison = compare(ByHand(), inputs, TARGET)
-    with pytest.raises(InputError, match="no check 'deletoin'; the nearest are deletion"):
+    with pytest.raises(InputError, match="expected the name of a check, got 'deletoin'; the nearest are deletion"):
         comparison.table(["deletoin"])
-    with pytest.raises(InputError, match=r"'pointing game' needs masks \(N, H, W\) of bool"):
+    with pytest.raises(InputError, match=r"expected masks \(N, H, W\) of bool for the check 'pointing game'"):
         comparison.table(["pointing game"])
 
 
@@ -506,7 +506,7 @@ def test_a_page_is_given_what_the_comparison_has(inputs, seen, masks):
 
 def test_where_a_page_cannot_be_written_is_said_before_any_check(inputs, tmp_path):
     comparison = compare(ByHand(), inputs, TARGET, controls())
-    with pytest.raises(InputError, match=r"must end in \.html, \.htm; got .*page\.png"):
+    with pytest.raises(InputError, match=r"to end in \.html, \.htm, got .*page\.png"):
         comparison.to_html(tmp_path / "page.png")
     assert not comparison._findings
 

@@ -98,7 +98,7 @@ def test_in_parts_it_is_the_same(inputs):
         ("saliency", "a list or a dict by label, got str"),
         ([Saliency], "as a Captum attribution or a function of model, inputs and target, got <class"),
         ([3], "as a Captum attribution or a function of model, inputs and target, got 3"),
-        ([max, max], "two methods are called 'max'"),
+        ([max, max], "expected methods of different labels, got 'max' twice"),
     ],
     ids=str,
 )
@@ -119,7 +119,7 @@ def test_a_style_that_does_not_exist_is_refused():
 
 
 def test_an_attribution_of_another_model_is_refused(inputs):
-    with pytest.raises(InputError, match="Saliency explains another model, a ByHand, and not the one"):
+    with pytest.raises(InputError, match="expected Saliency of the model that is compared, got that of another ByHand"):
         Method(Saliency(ByHand()))(ByHand(), inputs, TARGET)
 
 
@@ -260,8 +260,8 @@ def test_functional_rectifier_is_noted_and_really_missed(inputs):
     kinds = {"a": NoiseTunnel(GuidedBackprop(net)), "b": NoiseTunnel(Saliency(net))}
     kinds["c"] = NeuronGuidedBackprop(net, net.conv)
     assert [note[0] for note in captum_misses(net, inputs, as_methods(kinds))] == ["a", "c"]
-    assert first.startswith("guided: Captum's knows nn.ReLU modules only")
-    assert second.startswith("deconv: Captum's knows")
+    assert first.startswith("guided: Captum's rule is for nn.ReLU modules only")
+    assert second.startswith("deconv: Captum's rule is for")
     assert "at 1 of this model's 1 rectifiers; the first is 'relu'" in first
     assert "by_hand.py:" in first
     for method in (methods[0], methods[2]):

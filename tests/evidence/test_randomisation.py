@@ -143,8 +143,8 @@ def test_the_seed_decides_and_torchs_dice_stay():
     ("model", "stages", "message"),
     [
         (nn.Flatten(), None, "a model with weights to randomise, got one without"),
-        (net(), 0, "at least one stage, got 0"),
-        (net(), -1, "at least one stage, got -1"),
+        (net(), 0, "stages of at least 1, got 0"),
+        (net(), -1, "stages of at least 1, got -1"),
     ],
 )
 def test_what_cannot_be_randomised_is_refused(model, stages, message):

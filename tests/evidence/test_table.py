@@ -70,7 +70,7 @@ def test_a_column_is_found_by_name():
 
 @pytest.mark.parametrize("ask", [lambda: TABLE.column("imge"), lambda: TABLE.sorted("imge")], ids=["column", "sorted"])
 def test_a_wrong_column_is_named_with_the_nearest(ask):
-    with pytest.raises(InputError, match="no column 'imge'; the nearest are image"):
+    with pytest.raises(InputError, match="expected a column of the table, got 'imge'; the nearest are image"):
         ask()
 
 
@@ -220,5 +220,5 @@ def test_without_pandas_only_to_pandas_fails(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert str(TABLE)
     assert TABLE.to_markdown()
-    with pytest.raises(InputError, match="pandas, which is not installed: pip install pandas"):
+    with pytest.raises(InputError, match="expected pandas to be installed, got no such package; pip install pandas"):
         TABLE.to_pandas()

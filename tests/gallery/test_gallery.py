@@ -302,7 +302,7 @@ def test_an_image_that_has_changed_unnoticed(net):
     other = next(number for number in used if number not in sample)
     data.images[other] = data.images[other].flip(1)
     gallery = Gallery(net, data, found)  # the fingerprint looks at sixteen
-    with pytest.raises(InputError, match=f"that were searched: image {other} gives"):
+    with pytest.raises(InputError, match=f"for image {other}, got .*; use the images that were searched"):
         list(gallery.tiles("4"))
 
 
@@ -311,7 +311,7 @@ def test_sequences_have_no_gallery():
     data = torch.randn(20, 2, 30)
     found = strongest(model, data)
     assert found["1"].positions.shape == (3, 9, 1)
-    with pytest.raises(InputError, match=r"expected images \(C, H, W\) to make pictures of, got the shape \(2, 30\)"):
+    with pytest.raises(InputError, match=r"expected images \(C, H, W\), which can be drawn, got the shape \(2, 30\)"):
         Gallery(model, data, found)
     with pytest.raises(InputError, match="expected found as the result of a search, got a dict"):
         Gallery(model, data, {})

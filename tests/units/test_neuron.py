@@ -325,7 +325,7 @@ BAD = {  # the layer, the selector, options; the error and what it says
     "callable of another shape": ("conv1", lambda out: out[0], {}, TargetError, ("(N,)", "(4, 8, 8)")),
     "callable of another length": ("conv1", lambda out: out[:2, 0, 0, 0], {}, TargetError, ("N = 3", "(2,)")),
     "callable of no tensor": ("conv1", lambda out: 3, {}, TargetError, ("(N,)", "int")),
-    "start": ("conv1", 1, {"start": "two"}, InputError, ("'one', 'activation'", "'two'")),
+    "start": ("conv1", 1, {"start": "two"}, InputError, ("'one' or 'activation'", "'two'")),
     "NaN weights": ("conv2#1", 1, {"prepare": spoilt}, SignalError, ("'conv2d' in module 'conv1'",)),
     "NaN weights, started with NaN": (
         "conv2#1",

@@ -8,7 +8,7 @@ from functools import reduce
 from pathlib import Path
 
 from ...errors import InputError
-from ...visualize.files import check_writable
+from ...visualize.files import check_writable, unfinished, writing
 from .result import Strongest
 
 __all__ = ["Checkpoints"]
@@ -36,6 +36,9 @@ class Checkpoints:
         self._file, self._every = Path(file), every
         check_writable(self._file)
         self._own = self._file.with_name(f"{self._file.name}.part{rank}")
+        with writing(self._file):  # now, and not after hours: the name may be too long, the disk read-only
+            unfinished(self._own).touch()
+            unfinished(self._own).unlink()
         self._written = time.monotonic()
 
     def found(self, resume: bool) -> Strongest | None:
@@ -55,7 +58,7 @@ class Checkpoints:
         return reduce(Strongest.merge, map(Strongest.load, files)) if files else None
 
     def due(self) -> bool:
-        """Say whether it is time for a checkpoint."""
+        """Whether it is time for a checkpoint."""
         return time.monotonic() - self._written >= self._every
 
     def write(self, found: Strongest) -> None:
