@@ -387,7 +387,7 @@ def test_unreadable_images_are_skipped_counted_and_named(net, images, folder):
 def test_folders_without_images(net, images, tmp_path):
     with pytest.raises(InputError, match=r"expected images in .* or its subfolders, got none"):
         strongest(net, tmp_path)
-    with pytest.raises(InputError, match="expected a folder of images at .*, got none"):
+    with pytest.raises(InputError, match=r"expected a folder of images at .*, got none"):
         strongest(net, tmp_path / "nowhere")
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(InputError, match="got a file"):
