@@ -21,7 +21,7 @@ from .layers import Layer
 from .meta_mode import LayerRun, MetaMode
 from .module_hooks import ModuleHooks
 
-__all__ = ["DryRunError", "dry_run", "plainly_named", "rectified_maps", "untaken_size"]
+__all__ = ["DryRunError", "dry_run", "plain_run", "plainly_named", "rectified_maps", "untaken_size"]
 
 _SIZES = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
 
@@ -55,8 +55,7 @@ def dry_run(
     stop : bool
         Whether the run ends at the layer.
     or_run : bool
-        Whether a model that does not run dry is run as ever, with values and its own hooks; then nothing is followed,
-        and :attr:`LayerRun.dry` says so.
+        Whether a model that does not run dry is run by :func:`plain_run`.
 
     Raises
     ------
@@ -69,7 +68,18 @@ def dry_run(
     except DryRunError:
         if not or_run:
             raise
-    return _run(model, inputs, others, layer, False, stop, dry=False)
+    return plain_run(model, inputs, others, layer)
+
+
+def plain_run(
+    model: nn.Module, inputs: Sequence[Tensor], others: Sequence[Any] = (), layer: Layer | None = None
+) -> list[LayerRun]:
+    """Run a model as ever, with values and its own hooks, and return the runs of its layers.
+
+    Nothing is followed, as :attr:`LayerRun.dry` says. The arguments are those of :func:`dry_run`; what the model raises
+    is raised.
+    """
+    return _run(model, inputs, others, layer, reach=False, stop=False, dry=False)
 
 
 def _run(

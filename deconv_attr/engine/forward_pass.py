@@ -221,14 +221,16 @@ class ForwardPass(CopyOnWrite):
         if filters is not None:
             return self._note_all(in_cones(call.run, call.arguments["input"], filters), call, Kind.LINEAR)
         pairs = self._pairs(call)  # before the call, which may write into them
-        if call.target is not None or self._may_be_region(call):
-            operation = identify(call.name, call.args, call.kwargs, self._carriers(call))
-            rule = self._rule_of_region(call, operation)
+        may_be_region = self._may_be_region(call)
+        if call.target is not None or may_be_region:
+            carriers = self._carriers(call)
+            operation = identify(call.name, call.args, call.kwargs, carriers)
+            rule = self._rule_of_region(operation) if may_be_region and carriers else None
             hidden = operation.kind not in _SEEN_THROUGH and call.target is not None and is_view(call.target)
             if call.target is not None and (rule is not None or hidden):
                 return self._out_of_place(call, call.target)
             if rule is not None:
-                return self._region(call, operation, rule)
+                return self._region(call, carriers, operation, rule)
         result = call.run()
         if call.row.by_call:
             self._note_all(result, call, operation.kind)
@@ -253,12 +255,10 @@ class ForwardPass(CopyOnWrite):
             return False
         return call.name != "batch_norm" or not self._scales(call.arguments)
 
-    def _rule_of_region(self, call: _Call, operation: Operation) -> Rule | None:
-        """Return the rule of a call that is one operation whatever nodes it leaves; None where its nodes tell."""
+    def _rule_of_region(self, operation: Operation) -> Rule | None:
+        """Return the rule of an operation if its body serves; None where autograd's own backward does."""
         rule = rule_for(self._rules, operation)
-        if rule is None or rule.by_autograd or not self._may_be_region(call) or not self._carriers(call):
-            return None
-        return rule
+        return None if rule is None or rule.by_autograd else rule
 
     def _scales(self, given: Mapping[str, Any]) -> bool:
         """Whether a batch norm's own backward is the rule: in eval mode that is the scaling by its factor."""
@@ -283,9 +283,9 @@ class ForwardPass(CopyOnWrite):
         kwargs.pop("inplace", None)
         return target.copy_(self._carrying(_Call(_functional(call.func), call.name, args, kwargs)))
 
-    def _region(self, call: _Call, operation: Operation, rule: Rule) -> Any:
+    def _region(self, call: _Call, carriers: list[Tensor], operation: Operation, rule: Rule) -> Any:
         """Run a call that one rule covers, between two nodes of its own."""
-        carrier, *more = self._carriers(call)
+        carrier, *more = carriers
         if any(other is not carrier for other in more):
             raise RuleError(several_carriers(self._place(operation), rule))
         entered = carrier.view_as(carrier)

@@ -19,7 +19,7 @@ from ..rules.identify import identify
 from ..rules.kinds import Kind
 from ..rules.operations import row_of, same
 from ..rules.reads import Reach, ReadCall, follow, mixes_examples, pixels, whole_image
-from ..rules.torch_private import is_view, version_of
+from ..rules.torch_private import version_of
 from .call_site import running_module, source_line
 from .copy_on_write import CopyOnWrite
 from .coverage import NO_RULE, Call
@@ -198,7 +198,7 @@ class MetaMode(CopyOnWrite):
         if not (values or written) or any(not tensor.is_meta for tensor in written):
             return value
         try:
-            result = meta_output(func, name, args, kwargs)
+            result = _meta_call(func, name, args, kwargs, written)
         except NotImplementedError:  # the shape depends on the values, or it leaves the device
             return value
         changed = [(tensor, self._values[id(tensor)]) for tensor in written]
@@ -314,21 +314,16 @@ class MetaMode(CopyOnWrite):
         return Call(path, name, Kind.UNKNOWN, NO_RULE, "" if stock else source_line()).place
 
 
-def meta_output(func: Any, name: str, args: Any, kwargs: Any) -> Any:
+def _meta_call(func: Any, name: str, args: Any, kwargs: Any, written: Sequence[Tensor] = ()) -> Any:
     """Run a call on the meta device; where the table knows the shape, and torch takes long, only make the output."""
-    quick = row_of(name).shape
+    first, quick = args[0] if args else None, row_of(name).shape
+    if quick is same and isinstance(first, Tensor) and first.is_meta:
+        # In place it stays the same tensor: each element reads what it has read before, also through another view.
+        return first if any(tensor is first for tensor in written) else torch.empty_like(first)
     shape = None if quick is None else quick(args, kwargs)
     if shape is None:
         return func(*mapped(_to_meta, args), **mapped(_to_meta, kwargs))
     return tensors_in(args)[0].new_empty(shape, device="meta")
-
-
-def _meta_call(func: Any, name: str, args: Any, kwargs: Any, written: Sequence[Tensor] = ()) -> Any:
-    """Run a call on the meta device; what it writes in place stays the same tensor."""
-    first = args[0] if args else None
-    if row_of(name).shape is same and isinstance(first, Tensor) and first.is_meta and not is_view(first):
-        return first if any(tensor is first for tensor in written) else torch.empty_like(first)
-    return meta_output(func, name, args, kwargs)
 
 
 def _to_meta(value: Any) -> Any:

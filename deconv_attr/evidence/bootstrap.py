@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
 from torch import Tensor
 
 __all__ = ["RESAMPLES", "Estimate", "estimate"]
@@ -70,6 +69,8 @@ def estimate(values: Tensor, seed: int = 0) -> Estimate:
     count, total = len(known), len(numbers)
     if count < 2:
         return Estimate(float(known[0]) if count else np.nan, np.nan, np.nan, count, total)
+    from scipy.stats import bootstrap  # here: it takes a second, which commands without numbers do not spend
+
     drawn = bootstrap(
         (known,),
         np.mean,

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -209,4 +208,6 @@ def _check_zero(case: Case) -> Finding:
 
 def _ranks(image: Tensor) -> Tensor:
     """Return the ranks of an image's values, (1, M) float64."""
+    from scipy.stats import rankdata  # here: it takes a second, which commands without numbers do not spend
+
     return torch.from_numpy(rankdata(image.detach().double().cpu()))[None].to(image.device)

@@ -270,8 +270,7 @@ OPERATIONS: list[Row] = [
     row("diagonal dsplit fold gather hsplit im2col imag index mH real take take_along_dim unfold", LINEAR),
     row("view_as_complex view_as_real vsplit", LINEAR),
     # ---- the same numbers
-    row("alias bfloat16 clone contiguous double float half type", LINEAR, pointwise),
-    row("cpu cuda", LINEAR, pointwise, shape=same),
+    row("alias bfloat16 clone contiguous cpu cuda double float half type", LINEAR, pointwise),
     row("to type_as", LINEAR, first_alone, values="first"),
     row("pin_memory", LINEAR),
     # ---- smooth functions, gates and heads

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.inputs import check_model
-from ..engine.dry_run import DryRunError, dry_run
+from ..engine.dry_run import DryRunError, dry_run, plain_run
 from ..engine.layers import Layer, find_layer
 from ..engine.meta_mode import LayerRun
 from ..errors import InputError, ModelError
@@ -152,7 +152,7 @@ def receptive_field(model: nn.Module, layer: nn.Module | str, input_shape: Seque
     """
     check_model(model)
     found = find_layer(model, layer)
-    runs = _survey(model, input_shape, found)
+    runs = _layer_runs(model, input_shape, found)
     call = found.resolve_call(len(runs)).call or 1
     return field_of(replace(runs[call - 1], layer=found), _batch(input_shape))
 
@@ -179,7 +179,7 @@ def layer_fields(
     ModelError
         The model does not run on such an image.
     """
-    runs = _survey(model, input_shape, or_run=True)
+    runs = _layer_runs(model, input_shape, or_run=True)
     calls = Counter(run.layer.name for run in runs)
     found = []
     for run in runs:
@@ -216,7 +216,7 @@ def field_of(run: LayerRun, input_shape: Sequence[int]) -> ReceptiveField:
     return _field(run.layer, shape, image, lines, reach.mixer, obstacle)
 
 
-def _survey(
+def _layer_runs(
     model: nn.Module, input_shape: Sequence[int], layer: Layer | None = None, *, or_run: bool = False
 ) -> list[LayerRun]:
     """Dry-run a model; one that does not run dry is run on zeros, if that will do."""
@@ -228,7 +228,7 @@ def _survey(
     except DryRunError as error:
         if or_run:
             with suppress(Exception):
-                return dry_run(model, [weight.new_zeros(shape)], layer=layer, or_run=True)
+                return plain_run(model, [weight.new_zeros(shape)], layer=layer)
         raise ModelError(f"the model does not run on an input of shape {shape} without values: {error}") from error
 
 

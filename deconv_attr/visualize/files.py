@@ -48,7 +48,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """
     path = picture_path(path)
     with writing(path):
-        atomic_write(path, lambda file: figure.savefig(file, format=path.suffix.lower()[1:]))
+        atomic_write(path.resolve(), lambda file: figure.savefig(file, format=path.suffix.lower()[1:]))
 
 
 def checked_path(name: str | Path, what: str, endings: Sequence[str]) -> Path:

@@ -653,3 +653,26 @@ def test_further_arguments_of_the_model_are_given_and_left_alone():
         dry_run(model, [torch.rand(3, *SHAPE)])
     with pytest.raises(InputError, match="no layer"):
         find_layer(model, "conv")
+
+
+@pytest.mark.parametrize("rectify", [torch.relu_, lambda x: torch.nn.functional.relu(x, inplace=True)])
+def test_a_rectifier_that_writes_into_a_view_reads_what_the_view_has_read(rectify):
+    def some_rectified(x, first, second):
+        maps = first(x)
+        rectify(maps[:, :1])
+        return second(maps)
+
+    model = Of(some_rectified, conv(), same(into=2)).double().eval()
+    field = receptive_field(model, "", SHAPE)
+    assert field.mixer == ""
+    assert other_values(model, torch.rand(1, *SHAPE, dtype=torch.float64))[0] == []
+
+
+def test_a_constant_that_leaves_the_device_keeps_its_values():
+    def shifted(x, first):
+        shift = torch.arange(2, device=x.device).cpu().numpy()[1]
+        return first(x) + int(shift)
+
+    (run,) = dry_run(Of(shifted, conv()), [torch.rand(1, *SHAPE)], layer=None, reach=True)[-1:]
+    assert run.dry
+    assert run.shape == (1, 2, *run.shape[2:])

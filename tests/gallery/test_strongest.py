@@ -597,6 +597,21 @@ def test_the_table_does_not_depend_on_the_order_in_which_images_come(seed):
             assert torch.equal(getattr(found, part), getattr(expected, part))
 
 
+def test_a_model_of_one_image_at_a_time_is_given_one_at_a_time(net, images):
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x.view(1, *images.shape[1:]))
+
+    alone = strongest(Alone().eval(), images, "net.4", k=3)["net.4"]
+    together = strongest(net, images, "4", k=3)["4"]
+    assert torch.equal(alone.images, together.images)
+    assert torch.allclose(alone.values, together.values, rtol=1e-5)
+
+
 def test_a_subset_keeps_the_numbers_of_its_own(net, images):
     found = strongest(net, Subset(TensorDataset(images), [10, 20, 30]))
     assert sorted(set(found["4"].images[found["4"].images >= 0].tolist())) == [0, 1, 2]

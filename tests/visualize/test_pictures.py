@@ -366,3 +366,12 @@ def test_pyplot_is_imported_in_one_function_only():
     assert [node.name for node in functions if "matplotlib.pyplot" in imports(node)] == ["_new_axes"]
     outside = ast.Module([node for node in tree.body if node not in functions], [])
     assert "matplotlib.pyplot" not in imports(outside)
+
+
+def test_a_figure_is_written_through_a_symbolic_link(tmp_path):
+    link, target = tmp_path / "latest.png", tmp_path / "first.png"
+    target.write_bytes(b"before")
+    link.symlink_to(target)
+    save_figure(comparison_figure(torch.rand(1, 3, 8, 8), [], ["a"]), link)
+    assert link.is_symlink()
+    assert target.read_bytes().startswith(b"\x89PNG")

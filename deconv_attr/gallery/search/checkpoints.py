@@ -38,7 +38,7 @@ class Checkpoints:
         self._own = self._file.with_name(f"{self._file.name}.part{rank}")
         with writing(self._file):  # now, and not after hours: the name may be too long, the disk read-only
             unfinished(self._own).touch()
-            unfinished(self._own).unlink()
+            unfinished(self._own).unlink(missing_ok=True)
         self._written = time.monotonic()
 
     def found(self, resume: bool) -> Strongest | None:

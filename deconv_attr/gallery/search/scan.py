@@ -19,7 +19,7 @@ from torch.overrides import handle_torch_function
 
 from ...engine.copy_on_write import run_plainly
 from ...engine.determinism import nondeterministic, repeatable
-from ...engine.dry_run import DryRunError, dry_run, plainly_named, rectified_maps, untaken_size
+from ...engine.dry_run import DryRunError, dry_run, plain_run, plainly_named, rectified_maps, untaken_size
 from ...engine.layer_reader import LayerReached
 from ...engine.layers import Layer
 from ...engine.meta_mode import LayerRun
@@ -163,7 +163,7 @@ def _layer_runs(model: nn.Module, image: Tensor) -> list[LayerRun]:
         return dry_run(model, [image.expand(untaken_size(model), *image.shape)], reach=True)
     try:
         with repeatable(model, image.device):
-            return dry_run(model, [image[None]], or_run=True)
+            return plain_run(model, [image[None]])
     except RuntimeError as error:
         raise InputError(f"the model does not take an image of shape {tuple(image.shape)}: {reason(error)}") from error
 
