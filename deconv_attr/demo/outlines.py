@@ -1,4 +1,4 @@
-"""The eight outlines, as signed distances, and how much of each pixel they cover.
+"""The eight outlines, as signed distances, and the share of each pixel that they cover.
 
 A shape is the set of points whose signed distance ``d`` is negative, in units of the radius of the circle
 around it, which none of them leaves. An edge of one pixel is anti-aliased by
@@ -100,14 +100,14 @@ CLASS_NAMES = tuple(_OUTLINES)
 
 
 def turn(row: float, column: float, angle: float) -> tuple[Grid, Grid]:
-    """Pixel coordinates (right, down) about a point, turned by `angle` radians."""
+    """Return pixel coordinates (right, down) about a point, turned by `angle` radians."""
     x, y = _COLUMNS - np.float32(column), _ROWS - np.float32(row)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return cos * x + sin * y, cos * y - sin * x
 
 
 def cover(name: str, row: float, column: float, radius: float, angle: float) -> Grid:
-    """Share of each pixel that a shape covers.
+    """Return the share of each pixel that a shape covers.
 
     Parameters
     ----------
