@@ -169,7 +169,7 @@ def _layer_runs(model: nn.Module, image: Tensor) -> list[LayerRun]:
 
 
 def _block(model: nn.Module, runs: Sequence[LayerRun], chosen: Sequence[LayerRun], image: Tensor) -> int:
-    """Say how many images may run together: a power of two, and one if the model mixes them or has not run dry."""
+    """Return how many images may run together: a power of two; one if the model mixes them or has not run dry."""
     last = max(chosen, key=lambda run: run.elements)
     if last.random:
         raise nondeterministic(last.random)
