@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
 @contextmanager
 def _current_directory_importable() -> Iterator[None]:
     """Let ``module:factory`` name a file in the current directory, as under ``python -m``."""
-    here, before = os.getcwd(), list(sys.path)
+    here = os.getcwd()
+    before = list(sys.path)
     if here not in before and "" not in before:
         sys.path.insert(0, here)
     try:

@@ -152,12 +152,15 @@ def _from_torchvision(name: str, weights: str) -> Classifier:
     default = zoo.get_model_weights(name).DEFAULT
     preset = default.transforms()
     if weights == "DEFAULT":
-        model, words = _downloaded(name, default), str(default)
+        model = _downloaded(name, default)
+        words = str(default)
     elif weights == "random":
-        model, words = _seeded(lambda: _bare(name, {})), "random, seed 0"
+        model = _seeded(lambda: _bare(name, {}))
+        words = "random, seed 0"
     else:
         state = read_state_dict(weights)
-        model, words = _seeded(lambda: _bare(name, state)), weights
+        model = _seeded(lambda: _bare(name, state))
+        words = weights
         load_into(model, state, weights, name)
     preprocessing = Preprocessing(preset, preset.resize_size[0], preset.crop_size[0], preset.mean, preset.std)
     return Classifier(model.eval(), name, words, preprocessing, tuple(default.meta["categories"]))

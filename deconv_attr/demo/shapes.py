@@ -75,7 +75,8 @@ def _clutter(rng: Rng) -> Grid:
         coverage = rng.uniform(1.1, 2.1) - np.hypot(beyond, y)
     else:
         # broken off beside the centre, along a line at a random angle to the shape's axes
-        name, radius = CLASS_NAMES[rng.integers(len(CLASS_NAMES))], rng.uniform(8, 15)
+        name = CLASS_NAMES[rng.integers(len(CLASS_NAMES))]
+        radius = rng.uniform(8, 15)
         coverage = np.minimum(cover(name, row, column, radius, rng.uniform(0, 2 * np.pi)), x - 1)
     return np.clip(coverage, 0, 1)
 
@@ -101,7 +102,8 @@ def draw_scene(seed: int, index: int) -> Scene:
     coverage = cover(CLASS_NAMES[label], row, column, radius, rng.uniform(0, 2 * np.pi))
 
     # apart in lightness by at least 0.3: otherwise some shapes would be invisible
-    dark, bright = rng.uniform(0.12, 0.4), rng.uniform(0.7, 0.9)
+    dark = rng.uniform(0.12, 0.4)
+    bright = rng.uniform(0.7, 0.9)
     behind, before = (dark, bright) if rng.random() < 0.5 else (bright, dark)
     background = _painted(rng, behind, rng.uniform(0, 0.2), rng.uniform(0.1, 0.5))
     for _ in range(rng.integers(3, 9)):

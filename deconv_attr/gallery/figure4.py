@@ -94,7 +94,8 @@ def evolution(
     if not isinstance(layer, str):
         raise InputError(f"expected the layer as a name, got {layer!r:.60}")
     source = NumberedImages(data, workers)
-    columns, numbers = [], []
+    columns = []
+    numbers = []
     for label, checkpoint in checkpoints.items():
         trained = _model_of(model, checkpoint, label)
         found = strongest(trained, source, layer, 1, show_progress=show_progress)

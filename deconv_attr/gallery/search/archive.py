@@ -21,7 +21,8 @@ from ...visualize.files import atomic_write, writing
 
 __all__ = ["read", "write"]
 
-_FORMAT, _VERSION = "deconv_attr strongest activations", 1
+_FORMAT = "deconv_attr strongest activations"
+_VERSION = 1
 _DESCRIPTION = "description"
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -228,7 +228,8 @@ class Strongest(Mapping[str, TopK]):
     @classmethod
     def _from(cls, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Strongest:
         origin = Origin(**{field.name: description["origin"][field.name] for field in fields(Origin)})
-        k, tops = int(description["k"]), {}
+        k = int(description["k"])
+        tops = {}
         for name in description["layers"]:
             values, images, positions = (torch.from_numpy(arrays[f"{name}/{part}"].copy()) for part in _PARTS)
             if values.shape != images.shape or positions.shape[:2] != values.shape or values.shape[1:] != (k,):

@@ -39,7 +39,9 @@ class TopK:
     """
 
     def __init__(self, values: Tensor, images: Tensor, positions: Tensor) -> None:
-        self.values, self.images, self.positions = values, images, positions
+        self.values = values
+        self.images = images
+        self.positions = positions
         self._tables = values.numpy(), images.numpy(), positions.numpy()  # the same memory, and quicker calls
 
     @classmethod
@@ -65,7 +67,8 @@ class TopK:
             (n,), the images' numbers.
         """
         values, images, positions = self._tables
-        worst, latest = values[:, -1], images[:, -1]
+        worst = values[:, -1]
+        latest = images[:, -1]
         enters = (best > worst) | ((best == worst) & (numbers[:, None] < latest))
         rows = enters.any(0).nonzero()[0]
         if not rows.size:
@@ -88,7 +91,8 @@ class TopK:
         values, images, _ = both
         k = self.values.shape[1]
         twice = (images[:, k:, None] == images[:, None, :k]).any(2)
-        values[:, k:][twice], images[:, k:][twice] = -np.inf, NO_IMAGE
+        values[:, k:][twice] = -np.inf
+        images[:, k:][twice] = NO_IMAGE
         order = _ranked(values, images)[:, :k]
         values, images, positions = (table[np.arange(len(table))[:, None], order] for table in both)
         positions[images == NO_IMAGE] = NO_IMAGE
