@@ -1,6 +1,6 @@
 """The command ``python -m deconv_attr``, also installed as ``deconv-attr``.
 
-Exit status: 0; 2 after an error, of which one sentence is printed; 130 after Ctrl-C; 141 where nobody reads on.
+Exit status: 0; 2 after an error, of which one sentence is printed; 130 after Ctrl-C; 141 on a broken pipe.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        Those of the process by default.
+        By default those of the process.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except OSError as error:  # nobody reads what is printed (`deconv-attr layers | head`), or the disk is full
+    except OSError as error:  # a broken pipe (`deconv-attr layers | head`), or the disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
         if isinstance(error, BrokenPipeError):
             return 141
@@ -57,8 +57,9 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _current_directory_importable() -> Iterator[None]:
-    """Let ``module:factory`` name a file beside the user, as under ``python -m``."""
-    here, before = os.getcwd(), list(sys.path)
+    """Let ``module:factory`` name a file in the current directory, as under ``python -m``."""
+    here = os.getcwd()
+    before = list(sys.path)
     if here not in before and "" not in before:
         sys.path.insert(0, here)
     try:

@@ -1,4 +1,4 @@
-"""What every command is about: a model and images, the embedded ones or the user's."""
+"""The arguments that commands share: a model and images, the embedded ones or the user's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "check_images",
     "chosen_images",
     "chosen_model",
-    "say_again",
+    "reissue",
 ]
 
 MOST_IMAGES = 32  # one picture shows them all
@@ -55,7 +55,7 @@ def add_activations_argument(parser: argparse.ArgumentParser) -> None:
         "--activations",
         choices=("error", "rectify", "gradient"),
         default="error",
-        help="what to do at an activation that the paper has no rule for (default: error)",
+        help="what to do at an activation without a rule in the paper (default: error)",
     )
 
 
@@ -68,12 +68,14 @@ def chosen_model(options: argparse.Namespace) -> Classifier:
         There is no such model, or the weights do not fit.
     """
     if options.model is None and options.weights is not None:
-        raise InputError(f"--weights {options.weights} needs --model: the embedded model has its own weights")
+        raise InputError(
+            f"expected --model with --weights {options.weights}, got none; the embedded model has its own weights"
+        )
     return embedded_classifier() if options.model is None else load_classifier(options.model, options.weights)
 
 
 def chosen_images(options: argparse.Namespace, classifier: Classifier) -> tuple[Tensor, Sequence[str]]:
-    """Give the images as the model's inputs (N, 3, H, W), and their names.
+    """Return the images as the model's inputs (N, 3, H, W), and their names.
 
     Raises
     ------
@@ -88,21 +90,23 @@ def chosen_images(options: argparse.Namespace, classifier: Classifier) -> tuple[
 
 
 def check_images(options: argparse.Namespace) -> None:
-    """Refuse, before a model is loaded, images that cannot be shown with it.
+    """Check, before a model is loaded, that images can be shown with it.
 
     Raises
     ------
     InputError
-        A model of the user's without images, weights without a model, or more images than one picture holds.
+        A model of the user's without images, or more images than one picture shows.
     """
     if options.model is not None and options.image is None:
-        raise InputError(f"--model {options.model} needs --image: the embedded images show the embedded classes")
+        raise InputError(
+            f"expected --image with --model {options.model}, got none; the embedded images show the embedded classes"
+        )
     if options.image is not None and len(options.image) > MOST_IMAGES:
-        raise InputError(f"one picture holds at most {MOST_IMAGES} images, got {len(options.image)}")
+        raise InputError(f"expected at most {MOST_IMAGES} images in one picture, got {len(options.image)}")
 
 
-def say_again(caught: Sequence[warnings.WarningMessage]) -> None:
-    """Print what is known about dead signals in a line each; give any other warning again."""
+def reissue(caught: Sequence[warnings.WarningMessage]) -> None:
+    """Print each warning of dead signals as one line; issue any other warning again."""
     for warning in caught:
         if issubclass(warning.category, DeadSignalWarning):
             print(f"warning: {warning.message}", file=sys.stderr)

@@ -25,13 +25,13 @@ from .arguments import (
     check_images,
     chosen_images,
     chosen_model,
-    say_again,
+    reissue,
 )
 from .models import Classifier
 
 __all__ = ["add", "run"]
 
-TOP = 5
+TOP = 5  # classes printed for each image
 
 
 def add(commands: Any) -> None:
@@ -55,14 +55,14 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--layer",
-        help="the layer whose strongest unit is sent down; without it: the class's own feature map where the model has "
+        help="the layer whose strongest unit is projected; without it: the class's own feature map where the model has "
         "such maps, else the last layer of rectified maps",
     )
     add_activations_argument(parser)
     parser.add_argument(
         "--checks",
         action="store_true",
-        help="print what the maps are worth: does each depend on the class, on the weights, is it the image, ...?",
+        help="check and print what each map depends on: the class, the weights, the image alone, ...",
     )
     parser.add_argument(
         "--output",
@@ -81,12 +81,12 @@ def run(options: argparse.Namespace) -> None:
     classifier = chosen_model(options)
     inputs, names = chosen_images(options, classifier)
     print(classifier)
-    chances = probabilities(classifier.scores(inputs))
-    targets = _targets(options.target, chances, classifier)
+    likelihoods = probabilities(classifier.scores(inputs))
+    targets = _targets(options.target, likelihoods, classifier)
     for number, name in enumerate(names):
-        _print_classes(f"image {number}  {name}", chances[number], targets[number], classifier)
+        _print_classes(f"image {number}  {name}", likelihoods[number], targets[number], classifier)
     print()
-    comparison = _compared(options, classifier, inputs, targets, chances)
+    comparison = _compared(options, classifier, inputs, targets, likelihoods)
     for note in comparison.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.checks:
@@ -103,26 +103,26 @@ def _targets(words: Sequence[str] | None, scores: Tensor, classifier: Classifier
     if words is None:
         return scores.argmax(1).tolist()
     if len(words) not in (1, images):
-        raise TargetError(f"--target takes 1 class for all images or 1 for each of {images}, got {len(words)}")
+        raise TargetError(f"expected --target with 1 class for all images or 1 for each of {images}, got {len(words)}")
     targets = [classifier.class_index(word, classes) for word in words]
     return targets * images if len(targets) == 1 else targets
 
 
-def _print_classes(heading: str, chances: Tensor, target: int, classifier: Classifier) -> None:
-    """Print the most likely classes, and the target marked by an arrow, wherever it stands."""
+def _print_classes(heading: str, likelihoods: Tensor, target: int, classifier: Classifier) -> None:
+    """Print the most likely classes, and mark the target by an arrow; it is printed even if it is none of them."""
     print(f"\n{heading}")
-    shown = chances.topk(min(TOP, len(chances))).indices.tolist()
+    shown = likelihoods.topk(min(TOP, len(likelihoods))).indices.tolist()
     for index in shown if target in shown else [*shown, target]:
         mark = "->" if index == target else "  "
-        print(f"  {mark} {chances[index]:6.1%}  {classifier.class_name(index)} ({index})")
+        print(f"  {mark} {likelihoods[index]:6.1%}  {classifier.class_name(index)} ({index})")
 
 
 def _compared(
-    options: argparse.Namespace, classifier: Classifier, inputs: Tensor, targets: list[int], chances: Tensor
+    options: argparse.Namespace, classifier: Classifier, inputs: Tensor, targets: list[int], likelihoods: Tensor
 ) -> Comparison:
     labels = [
-        f"{classifier.class_name(target)}\n{chance[target]:.1%}"
-        for target, chance in zip(targets, chances, strict=True)
+        f"{classifier.class_name(target)}\n{likelihood[target]:.1%}"
+        for target, likelihood in zip(targets, likelihoods, strict=True)
     ]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeadSignalWarning)
@@ -135,5 +135,5 @@ def _compared(
             labels=labels,
             masks=embedded_masks(len(inputs)) if options.image is None else None,
         )
-    say_again(caught)
+    reissue(caught)
     return comparison

@@ -19,13 +19,13 @@ from ..gallery.images import Photographs
 from ..gallery.search import Strongest, is_first, strongest
 from ..visualize import MOST_TILES, save_figure
 from ..visualize.html import GalleryFolder, Slugs
-from .arguments import add_activations_argument, add_model_arguments, chosen_model, say_again
+from .arguments import add_activations_argument, add_model_arguments, chosen_model, reissue
 from .models import Classifier
 
 __all__ = ["add", "run"]
 
-EMBEDDED_IMAGES = 1000
-SAMPLE = 16  # maps of a layer, by default, and on one picture
+EMBEDDED_IMAGES = 1000  # generated ones, without --images
+SAMPLE = 16  # maps of a layer: by default, and on one picture
 
 
 def add(commands: Any) -> None:
@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
     )
     add_model_arguments(parser)
     parser.add_argument(
-        "--images", metavar="FOLDER", help="the photographs, with those in subfolders; needed with --model"
+        "--images", metavar="FOLDER", help="the photographs, with those in subfolders; required with --model"
     )
     parser.add_argument(
         "--layers",
@@ -59,9 +59,11 @@ def add(commands: Any) -> None:
         "--sample",
         metavar="NUMBER",
         type=int,
-        help=f"show so many maps of each layer, drawn by chance (default: {SAMPLE}; the embedded model's: all)",
+        help=f"show this many maps of each layer, drawn at random (default: {SAMPLE}; the embedded model's: all)",
     )
-    parser.add_argument("--seed", metavar="NUMBER", type=int, default=0, help="of that chance (default: 0)")
+    parser.add_argument(
+        "--seed", metavar="NUMBER", type=int, default=0, help="the seed of that random choice (default: 0)"
+    )
     parser.add_argument(
         "--top", metavar="NUMBER", type=int, default=9, help="how many activations of each map (default: 9)"
     )
@@ -69,9 +71,9 @@ def add(commands: Any) -> None:
         "--share",
         type=float,
         default=1.0,
-        help="cut the tiles of a map to the box that holds this share of its signals (default: 1, the receptive field)",
+        help="crop the tiles of a map to the box with this share of its signals (default: 1, the receptive field)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with a search that was interrupted")
+    parser.add_argument("--resume", action="store_true", help="continue a search that was interrupted")
     parser.add_argument("--strict", action="store_true", help="an image that cannot be read is an error, not skipped")
     parser.add_argument("--workers", metavar="NUMBER", type=int, help="processes that read images (default: none)")
     parser.add_argument("--device", default="cpu", help="where the model runs: cpu, cuda, cuda:1 (default: cpu)")
@@ -83,11 +85,14 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Search, project, draw, and say where to look."""
+    """Search, project, draw, and print the paths of the results."""
     begin = time.monotonic()
+    _check_numbers(options)
     maps = _chosen_maps(options)
     if options.model is not None and options.images is None:
-        raise InputError(f"--model {options.model} needs --images: the generated images show the embedded classes")
+        raise InputError(
+            f"expected --images with --model {options.model}, got none; the generated images show the embedded classes"
+        )
     device = _chosen_device(options.device)
     classifier = chosen_model(options)
     classifier.model.to(device)
@@ -99,11 +104,13 @@ def run(options: argparse.Namespace) -> None:
     )
     output = GalleryFolder(options.output).path
     if options.images is not None and output.resolve().is_relative_to(Path(options.images).resolve()):
-        raise InputError(f"--output {output} lies within the images: its own pictures would be searched next time")
+        raise InputError(
+            f"expected --output outside of --images, got {output}; its pictures would be part of the next search"
+        )
     if is_first():
         print(f"{classifier}\nimages   {len(data)} {'generated' if options.images is None else options.images}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SkippedImagesWarning)  # they are named at the end
+        warnings.simplefilter("ignore", SkippedImagesWarning)  # they are listed at the end
         found = strongest(
             classifier.model,
             data,
@@ -119,8 +126,8 @@ def run(options: argparse.Namespace) -> None:
         _sum_up(found, page, output, time.monotonic() - begin)
 
 
-def _chosen_maps(options: argparse.Namespace) -> Any:
-    """Give the maps to show: None for all, how many by chance, or their numbers; refuse nonsense before the search."""
+def _check_numbers(options: argparse.Namespace) -> None:
+    """Check numbers before the search."""
     for name, value, least in (("--sample", options.sample, 1), ("--seed", options.seed, 0)):
         if value is not None and value < least:
             raise InputError(f"expected {name} of at least {least}, got {value}")
@@ -128,13 +135,17 @@ def _chosen_maps(options: argparse.Namespace) -> Any:
         raise InputError(f"expected --top from 1 to {MOST_TILES}, got {options.top}")
     if not 0 < options.share <= 1:
         raise InputError(f"expected --share above 0 and at most 1, got {options.share:g}")
+
+
+def _chosen_maps(options: argparse.Namespace) -> Any:
+    """Return the maps to show: None for all, the number of a random sample, or their numbers."""
     if options.maps is not None and options.sample is not None:
         raise InputError("expected one of --maps and --sample, got both")
     if options.maps == ["all"]:
         return None
     if options.maps is not None:
         if not all(word.isdecimal() for word in options.maps):
-            raise InputError(f"--maps takes numbers of feature maps, or all; got {' '.join(options.maps)}")
+            raise InputError(f"expected --maps as numbers of feature maps, or all, got {' '.join(options.maps)}")
         return [int(word) for word in options.maps]
     return options.sample if options.sample is not None or options.model is None else SAMPLE
 
@@ -144,7 +155,7 @@ def _chosen_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except Exception as error:
-        raise InputError(f"--device {name} is not there: {reason(error)}") from error
+        raise InputError(f"expected --device as a device of this machine, got {name}: {reason(error)}") from error
     return device
 
 
@@ -174,7 +185,7 @@ def _draw(
         slugs = Slugs()
         for layer in gallery.layers:
             save_figure(gallery.plot(layer, SAMPLE), output / f"{slugs.take(layer)}.png")
-    say_again(caught)
+    reissue(caught)
     return page
 
 

@@ -1,4 +1,4 @@
-"""``deconv-attr layers``: what ``--layer`` can name."""
+"""``deconv-attr layers``: the layers that ``--layer`` can name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
         "layers",
         help="the layers of a model that can be named, their shapes and receptive fields",
         description="List the layers of a model: name, type, shape of one example's output, and how many pixels a "
-        "unit depends on and stands from the next. Without arguments: those of the embedded miniature ZFNet.",
+        "unit depends on and is apart from the next. Without arguments: those of the embedded miniature ZFNet.",
         epilog="example: deconv-attr layers --model googlenet --weights random",
     )
     add_model_arguments(parser)
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _pixels(field: ReceptiveField | None) -> tuple[str, str]:
-    """Say how many pixels a unit depends on, and the stride."""
+    """Return the receptive field of a unit and the stride, in pixels."""
     if field is None:
         return "-", "-"
     if field.mixer:

@@ -1,4 +1,4 @@
-"""Where a command's model comes from: the embedded one, a torchvision name, or a ``module:factory``.
+"""The model of a command: the embedded one, a torchvision name, or a ``module:factory``.
 
 Each becomes a :class:`Classifier`: the model in eval mode, its preprocessing, the names of its classes.
 """
@@ -28,7 +28,7 @@ zoo: Any = untyped_zoo
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A model in eval mode and what a command says about it.
+    """A model in eval mode, and its description on the command line.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Classifier:
     preprocessing : Preprocessing
         How photographs become inputs.
     categories : tuple of str
-        The names of the classes in order; empty where nobody knows them.
+        The names of the classes in order; empty if they are unknown.
     """
 
     model: nn.Module
@@ -59,19 +59,19 @@ class Classifier:
         ModelError
             If the model fails on the inputs or returns anything but one finite score a class.
         """
-        found = f"{self.name} on an input of shape {tuple(inputs.shape)}"
+        call = f"{self.name} on an input of shape {tuple(inputs.shape)}"
         try:
             with torch.no_grad():
                 scores = self.model(inputs)
         except Exception as error:
-            raise ModelError(f"{found} raised {reason(error)}") from error
+            raise ModelError(f"{call} raised {reason(error)}") from error
         if not isinstance(scores, Tensor):
-            raise ModelError(f"{found} must return a tensor of class scores, got a {type(scores).__name__}")
+            raise ModelError(f"expected a tensor of class scores from {call}, got a {type(scores).__name__}")
         if scores.ndim != 2 or len(scores) != len(inputs) or scores.shape[1] == 0:
-            raise ModelError(f"{found} must return the shape ({len(inputs)}, classes), got {tuple(scores.shape)}")
+            raise ModelError(f"expected the shape ({len(inputs)}, classes) from {call}, got {tuple(scores.shape)}")
         if not scores.isfinite().all():
             others = int(scores.isfinite().logical_not().sum())
-            raise ModelError(f"{found} must return finite scores, got {others} that are NaN or infinite")
+            raise ModelError(f"expected finite scores from {call}, got {others} that are NaN or infinite")
         return scores
 
     def class_name(self, index: int) -> str:
@@ -91,19 +91,23 @@ class Classifier:
         except ValueError:
             return self._named(word)
         if not 0 <= index < classes:
-            raise TargetError(f"a target of {self.name} is a class from 0 to {classes - 1}, got {index}")
+            raise TargetError(f"expected a class from 0 to {classes - 1} of {self.name}, got {index}")
         return index
 
     def _named(self, word: str) -> int:
         if not self.categories:
-            raise TargetError(f"the classes of {self.name} have no names: give an index, not {word!r}")
+            raise TargetError(
+                f"expected the index of a class, because those of {self.name} have no names, got {word!r}"
+            )
         names = [name.casefold() for name in self.categories]
-        found = [index for index, name in enumerate(names) if name == word.casefold()]
-        if len(found) > 1:
-            raise TargetError(f"{len(found)} classes are named {word!r}: give one of the indices {found}")
-        if not found:
+        indices = [index for index, name in enumerate(names) if name == word.casefold()]
+        if len(indices) > 1:
+            raise TargetError(
+                f"expected the name of one class, got {word!r} of {len(indices)}; give one of the indices {indices}"
+            )
+        if not indices:
             raise TargetError(f"{self.name} has no class {word!r}{nearest(word.casefold(), names)}")
-        return found[0]
+        return indices[0]
 
 
 def embedded_classifier() -> Classifier:
@@ -148,12 +152,15 @@ def _from_torchvision(name: str, weights: str) -> Classifier:
     default = zoo.get_model_weights(name).DEFAULT
     preset = default.transforms()
     if weights == "DEFAULT":
-        model, words = _downloaded(name, default), str(default)
+        model = _downloaded(name, default)
+        words = str(default)
     elif weights == "random":
-        model, words = _seeded(lambda: _bare(name, {})), "random, seed 0"
+        model = _seeded(lambda: _bare(name, {}))
+        words = "random, seed 0"
     else:
         state = read_state_dict(weights)
-        model, words = _seeded(lambda: _bare(name, state)), weights
+        model = _seeded(lambda: _bare(name, state))
+        words = weights
         load_into(model, state, weights, name)
     preprocessing = Preprocessing(preset, preset.resize_size[0], preset.crop_size[0], preset.mean, preset.std)
     return Classifier(model.eval(), name, words, preprocessing, tuple(default.meta["categories"]))
@@ -161,7 +168,9 @@ def _from_torchvision(name: str, weights: str) -> Classifier:
 
 def _from_factory(name: str, weights: str | None) -> Classifier:
     if weights == "DEFAULT":
-        raise InputError(f"DEFAULT weights are for torchvision's models: {name} takes random or a file")
+        raise InputError(
+            f"expected --weights random or a file for {name}, got DEFAULT, which is for torchvision's models"
+        )
     model = _made(name)
     words = "as the factory made it, seed 0"
     if weights not in (None, "random"):
@@ -183,25 +192,25 @@ def _made(name: str) -> nn.Module:
         near = nearest(attribute, [word for word in dir(module) if not word.startswith("_")])
         raise InputError(f"module {module_name!r} has no {attribute!r}{near}") from error
     if not callable(factory):
-        raise InputError(f"{name} must be a function that returns a Module, got a {type(factory).__name__}")
+        raise InputError(f"expected {name} as a function that returns a Module, got a {type(factory).__name__}")
     try:
         model = _seeded(factory)
     except (Exception, SystemExit) as error:
         raise InputError(f"{name} raised {reason(error)}") from error
     if not isinstance(model, nn.Module):
-        raise ModelError(f"{name} must return a torch.nn.Module, got a {type(model).__name__}")
+        raise ModelError(f"expected a torch.nn.Module from {name}, got a {type(model).__name__}")
     return model
 
 
 def _seeded(factory: Callable[[], nn.Module]) -> nn.Module:
-    """Make a model with weights that are the same each time, and leave the caller's random state alone."""
+    """Return a model whose weights are the same each time; the caller's generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return factory()
 
 
 def _bare(name: str, state: dict[str, Any]) -> nn.Module:
-    """Build an architecture without weights, as far as `state` tells two variants apart."""
+    """Return an architecture without weights, in the variant that `state` fits."""
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         # torchvision's own weights expect transform_input, and files saved from them may lack the side heads.
@@ -215,5 +224,5 @@ def _downloaded(name: str, weights: object) -> nn.Module:
     try:
         model: nn.Module = zoo.get_model(name, weights=weights)
     except (OSError, RuntimeError, HTTPException) as error:
-        raise InputError(f"cannot download {weights}: {reason(error)} (or give --weights random, or a file)") from error
+        raise InputError(f"cannot download {weights}: {reason(error)}; use --weights random, or a file") from error
     return model

@@ -20,13 +20,14 @@ from .arguments import (
     check_images,
     chosen_images,
     chosen_model,
-    say_again,
+    reissue,
 )
 from .models import Classifier
 
 __all__ = ["add", "run"]
 
-EMBEDDED_LAYER, EMBEDDED_MAPS = "features.9", (3, 41)  # the lower and the right edge of things
+EMBEDDED_LAYER = "features.9"
+EMBEDDED_MAPS = (3, 41)  # detectors of the lower and of the right edge of things
 MOST_UNITS = 64  # one picture shows them all
 
 
@@ -45,14 +46,14 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--layer",
         metavar="NAME",
-        help="the layer, as `deconv-attr layers` lists it (usually a ReLU); needed with --model",
+        help="the layer, as `deconv-attr layers` lists it (usually a ReLU); required with --model",
     )
     parser.add_argument(
         "--map",
         metavar="NUMBER",
         type=int,
         nargs="+",
-        help="feature maps: the strongest unit of each, in each image; needed with --layer",
+        help="feature maps: the strongest unit of each, in each image; required with --layer",
     )
     parser.add_argument(
         "--position",
@@ -62,7 +63,9 @@ def add(commands: Any) -> None:
         help="this unit of each map instead of the strongest",
     )
     parser.add_argument(
-        "--shared-scale", action="store_true", help="draw all projections with one contrast, so that they compare"
+        "--shared-scale",
+        action="store_true",
+        help="draw all projections with one contrast, so that they can be compared",
     )
     add_activations_argument(parser)
     parser.add_argument(
@@ -72,7 +75,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Project units, print where they stand, and draw them."""
+    """Project units, print their positions, and draw them."""
     check_images(options)
     layer, maps = _chosen_units(options)
     output = picture_path(options.output)
@@ -82,10 +85,10 @@ def run(options: argparse.Namespace) -> None:
     projection = _projected(options, classifier, inputs, layer, maps)
     print(f"layer    {layer}\n")
     labels = []
-    for (image, feature_map, *place), value, box in zip(
+    for (image, feature_map, *position), value, box in zip(
         projection.units.tolist(), projection.activations.tolist(), projection.boxes.tolist(), strict=True
     ):
-        unit = f"map {feature_map}" + (f" at {', '.join(map(str, place))}" if place else "")
+        unit = f"map {feature_map}" + (f" at {', '.join(map(str, position))}" if position else "")
         top, left, bottom, right = box
         print(
             f"  {unit:18}  activation {value:8.3g}  rows {top}-{bottom - 1}, columns {left}-{right - 1}  {names[image]}"
@@ -105,10 +108,14 @@ def run(options: argparse.Namespace) -> None:
 
 def _chosen_units(options: argparse.Namespace) -> tuple[str, Sequence[int]]:
     if options.model is not None and (options.layer is None or options.map is None):
-        raise InputError(f"--model {options.model} needs --layer and --map: `deconv-attr layers` lists the layers")
+        raise InputError(
+            f"expected --layer and --map with --model {options.model}; `deconv-attr layers` lists the layers"
+        )
     layer = EMBEDDED_LAYER if options.layer is None else options.layer
     if options.map is None and options.layer is not None:
-        raise InputError(f"--layer {layer} needs --map: the numbers of one or several of its feature maps")
+        raise InputError(
+            f"expected --map with --layer {layer}, got none; it lists the numbers of one or several of its feature maps"
+        )
     return layer, EMBEDDED_MAPS if options.map is None else options.map
 
 
@@ -119,7 +126,7 @@ def _projected(
     units = [(image, feature_map, *position) for feature_map in maps for image in range(len(inputs))]
     if len(units) > MOST_UNITS:
         raise InputError(
-            f"one picture holds at most {MOST_UNITS} units, got {len(units)}: {len(maps)} maps in each image"
+            f"expected at most {MOST_UNITS} units in one picture, got {len(units)}: {len(maps)} maps in each image"
         )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeadSignalWarning)
@@ -136,5 +143,5 @@ def _projected(
             raise
         except Exception as error:
             raise ModelError(f"{classifier.name} raised {reason(error)}") from error
-    say_again(caught)
+    reissue(caught)
     return projection

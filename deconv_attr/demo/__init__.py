@@ -6,7 +6,7 @@
 >>> CLASS_NAMES[scores.argmax()] == CLASS_NAMES[label]
 True
 
-``outlines`` and ``shapes`` draw, ``images`` makes inputs of what they draw, ``zfnet`` is the model with its weights,
+``outlines`` and ``shapes`` draw, ``images`` turns their drawings into inputs, ``zfnet`` is the model with its weights,
 ``train`` makes the weights (``python -m deconv_attr.demo.train``).
 """
 

@@ -1,4 +1,4 @@
-"""Generated shapes as inputs of the embedded model, and the few of them that the command shows."""
+"""Generated shapes as inputs of the embedded model, and the few of them that the commands show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .zfnet import MEAN, STD
 __all__ = ["GeneratedImages", "embedded_images", "embedded_masks"]
 
 EMBEDDED_IMAGES = 6
-EMBEDDED_SEED = 2  # which neither training nor validation has used
+EMBEDDED_SEED = 2  # used neither in training nor in validation
 
 
 class GeneratedImages(Dataset[Tensor]):
@@ -23,7 +23,7 @@ class GeneratedImages(Dataset[Tensor]):
     Parameters
     ----------
     count : int
-        How many.
+        The number of images.
     """
 
     preprocessing = standard_preprocessing(SIZE, SIZE, MEAN, STD)
@@ -45,7 +45,7 @@ def embedded_images(number: int = EMBEDDED_IMAGES) -> tuple[Tensor, list[str]]:
 
 
 def embedded_masks(number: int = EMBEDDED_IMAGES) -> Tensor:
-    """Return where the shapes of these images are, ``(N, 96, 96)`` bool."""
+    """Return the masks of the shapes in these images, ``(N, 96, 96)`` bool."""
     return torch.stack([each.mask for each in _embedded_samples(number)])
 
 

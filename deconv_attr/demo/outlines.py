@@ -1,4 +1,4 @@
-"""The eight outlines, as signed distances, and how much of each pixel they cover.
+"""The eight outlines, as signed distances, and the share of each pixel that they cover.
 
 A shape is the set of points whose signed distance ``d`` is negative, in units of the radius of the circle
 around it, which none of them leaves. An edge of one pixel is anti-aliased by
@@ -56,7 +56,8 @@ def _triangle(x: Grid, y: Grid) -> Grid:
 
 
 def _cross(x: Grid, y: Grid) -> Grid:
-    x, y = np.abs(x), np.abs(y)
+    x = np.abs(x)
+    y = np.abs(y)
     distance: Grid = np.maximum(np.maximum(x, y) - 0.96, np.minimum(x, y) - 0.28)
     return distance
 
@@ -64,7 +65,8 @@ def _cross(x: Grid, y: Grid) -> Grid:
 def _star(x: Grid, y: Grid) -> Grid:
     along, across = _fold(x, y, 5)
     # The line from the tip (1, 0) to the notch, 0.42 from the centre and half a sector further.
-    notch_x, notch_y = 0.42 * math.cos(math.pi / 5), 0.42 * math.sin(math.pi / 5)
+    notch_x = 0.42 * math.cos(math.pi / 5)
+    notch_y = 0.42 * math.sin(math.pi / 5)
     side = math.hypot(1 - notch_x, notch_y)
     distance: Grid = notch_y / side * (along - 1) + (1 - notch_x) / side * across
     return distance
@@ -77,7 +79,8 @@ def _crescent(x: Grid, y: Grid) -> Grid:
 
 def _heart(x: Grid, y: Grid) -> Grid:
     # A square of side 1.1 on its corner, a half disc on each of its two upper sides.
-    half, y = 0.55, y - 0.2
+    half = 0.55
+    y = y - 0.2
     diamond = (np.abs(x) + np.abs(y)) * np.sqrt(0.5, dtype=np.float32) - half
     lobe = half / np.sqrt(2, dtype=np.float32)
     distance: Grid = np.minimum(diamond, _length(np.abs(x) - lobe, y + lobe) - half)
@@ -100,14 +103,16 @@ CLASS_NAMES = tuple(_OUTLINES)
 
 
 def turn(row: float, column: float, angle: float) -> tuple[Grid, Grid]:
-    """Pixel coordinates (right, down) about a point, turned by `angle` radians."""
-    x, y = _COLUMNS - np.float32(column), _ROWS - np.float32(row)
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    """Return pixel coordinates (right, down) about a point, turned by `angle` radians."""
+    x = _COLUMNS - np.float32(column)
+    y = _ROWS - np.float32(row)
+    cos = np.float32(np.cos(angle))
+    sin = np.float32(np.sin(angle))
     return cos * x + sin * y, cos * y - sin * x
 
 
 def cover(name: str, row: float, column: float, radius: float, angle: float) -> Grid:
-    """Share of each pixel that a shape covers.
+    """Return the share of each pixel that a shape covers.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Generated pictures of textured shapes over clutter: eight classes, told apart by outline alone.
 
-A picture is ``background + coverage * (paint - background)``. Colour, texture, place, size and rotation say
-nothing about the class.
+A picture is ``background + coverage * (paint - background)``. Colour, texture, position, size and rotation are
+independent of the class.
 
 Image `i` of seed `s` is drawn from ``numpy.random.default_rng([s, i])``: the same one in whatever order or
 batch it is asked for.
@@ -23,22 +23,22 @@ Rng = np.random.Generator
 
 
 def _colour(rng: Rng, lightness: float, saturation: float) -> Grid:
-    """Colour of a random hue, ``(3, 1, 1)``."""
+    """Return a colour of random hue, ``(3, 1, 1)``."""
     tint = np.cos(2 * np.pi * (rng.random() - np.arange(3) / 3))
     return np.clip(lightness + saturation * tint / 2, 0, 1).astype(np.float32).reshape(3, 1, 1)
 
 
 def _smooth_noise(rng: Rng) -> Grid:
-    """Random values on a coarse lattice, interpolated linearly."""
+    """Return random values on a coarse lattice, interpolated linearly."""
     cells = int(rng.integers(6, 25))
-    place = np.linspace(0, cells - 1, SIZE)[:, None] - np.arange(cells)
-    weights = np.clip(1 - np.abs(place), 0, 1).astype(np.float32)
+    distance = np.linspace(0, cells - 1, SIZE)[:, None] - np.arange(cells)
+    weights = np.clip(1 - np.abs(distance), 0, 1).astype(np.float32)
     noise: Grid = weights @ rng.random((cells, cells), dtype=np.float32) @ weights.T
     return noise
 
 
 def _texture(rng: Rng) -> Grid:
-    """Random pattern between 0 and 1: plain, stripes, checks, dots or noise."""
+    """Return a random pattern between 0 and 1: plain, stripes, checks, dots or noise."""
     kind = rng.integers(5)
     if kind == 0:
         return np.zeros((SIZE, SIZE), np.float32)
@@ -57,14 +57,14 @@ def _texture(rng: Rng) -> Grid:
 
 
 def _painted(rng: Rng, lightness: float, contrast: float, saturation: float) -> Grid:
-    """Two colours of about one lightness in a random texture, ``(3, 96, 96)``."""
+    """Return two colours of similar lightness in a random texture, ``(3, 96, 96)``."""
     first = _colour(rng, lightness - contrast / 2, saturation)
     second = _colour(rng, lightness + contrast / 2, saturation)
     return first + _texture(rng) * (second - first)
 
 
 def _clutter(rng: Rng) -> Grid:
-    """Share of each pixel covered by something that is of no class: a blob, a stroke or a broken shape."""
+    """Return the share of each pixel that something without a class covers: a blob, a stroke or a broken shape."""
     row, column = rng.uniform(0, SIZE, 2)
     x, y = turn(row, column, rng.uniform(0, 2 * np.pi))
     kind = rng.integers(3)
@@ -74,8 +74,9 @@ def _clutter(rng: Rng) -> Grid:
         beyond = np.maximum(np.abs(x) - rng.uniform(5, 25), 0)
         coverage = rng.uniform(1.1, 2.1) - np.hypot(beyond, y)
     else:
-        # Broken off beside the centre, along a line that has nothing to do with the shape's own axes.
-        name, radius = CLASS_NAMES[rng.integers(len(CLASS_NAMES))], rng.uniform(8, 15)
+        # broken off beside the centre, along a line at a random angle to the shape's axes
+        name = CLASS_NAMES[rng.integers(len(CLASS_NAMES))]
+        radius = rng.uniform(8, 15)
         coverage = np.minimum(cover(name, row, column, radius, rng.uniform(0, 2 * np.pi)), x - 1)
     return np.clip(coverage, 0, 1)
 
@@ -88,7 +89,7 @@ class Scene(NamedTuple):
     paint: Grid
     """``(3, 96, 96)``: the texture of the shape, everywhere."""
     coverage: Grid
-    """``(96, 96)``: how much of each pixel the shape takes."""
+    """``(96, 96)``: the share of each pixel that the shape covers."""
     label: int
 
 
@@ -100,8 +101,9 @@ def draw_scene(seed: int, index: int) -> Scene:
     row, column = rng.uniform(radius + 1, SIZE - radius - 2, 2)
     coverage = cover(CLASS_NAMES[label], row, column, radius, rng.uniform(0, 2 * np.pi))
 
-    # Apart in lightness by at least 0.3, or some shapes could not be seen at all.
-    dark, bright = rng.uniform(0.12, 0.4), rng.uniform(0.7, 0.9)
+    # apart in lightness by at least 0.3: otherwise some shapes would be invisible
+    dark = rng.uniform(0.12, 0.4)
+    bright = rng.uniform(0.7, 0.9)
     behind, before = (dark, bright) if rng.random() < 0.5 else (bright, dark)
     background = _painted(rng, behind, rng.uniform(0, 0.2), rng.uniform(0.1, 0.5))
     for _ in range(rng.integers(3, 9)):
@@ -113,7 +115,7 @@ def draw_scene(seed: int, index: int) -> Scene:
 
 
 class Sample(NamedTuple):
-    """A picture and what is known about it."""
+    """A picture with its mask and label."""
 
     image: Tensor
     """``(3, 96, 96)`` float32, RGB in [0, 1]."""
@@ -124,7 +126,7 @@ class Sample(NamedTuple):
 
 
 class Shapes(Dataset[tuple[Tensor, int]]):
-    """Data set of generated shapes: ``(image, label)`` pairs, drawn when asked for.
+    """Data set of generated shapes: ``(image, label)`` pairs, drawn on access.
 
     Parameters
     ----------
@@ -141,7 +143,7 @@ class Shapes(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, length: int, seed: int = 0) -> None:
         if length < 0 or seed < 0:
-            raise InputError(f"expected length and seed of at least 0, found length={length}, seed={seed}")
+            raise InputError(f"expected length and seed of at least 0, got length={length}, seed={seed}")
         self.length = length
         self.seed = seed
 
@@ -153,17 +155,17 @@ class Shapes(Dataset[tuple[Tensor, int]]):
         return sample.image, sample.label
 
     def sample(self, index: int) -> Sample:
-        """Image `index` with its mask and label."""
+        """Return image `index` with its mask and label."""
         background, paint, coverage, label = draw_scene(self.seed, self._checked(index))
         image = background + coverage * (paint - background)
         return Sample(torch.from_numpy(image), torch.from_numpy(coverage >= 0.5), label)
 
     def mask(self, index: int) -> Tensor:
-        """Where the shape of image `index` is, ``(96, 96)`` bool."""
+        """Return the mask of the shape of image `index`, ``(96, 96)`` bool."""
         return self.sample(index).mask
 
     def _checked(self, index: int) -> int:
-        # IndexError, because iteration over a sequence ends by it.
+        # an IndexError, which ends the iteration over a sequence
         if not -self.length <= index < self.length:
-            raise IndexError(f"expected an index below {self.length}, found {index}")
+            raise IndexError(f"expected an index below {self.length}, got {index}")
         return index % self.length

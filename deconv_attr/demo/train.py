@@ -3,8 +3,8 @@
 Eight thousand images are drawn once; every epoch shows each of them flipped and turned by quarters at
 random. CPU only, a few minutes on two cores.
 
-What can be promised: the same seed on the same machine and version of torch gives the same weights, bit for
-bit. Elsewhere convolutions add in another order, and what is the same is the accuracy, to about a percent.
+The same seed on the same machine and version of torch gives the same weights, bit for bit. Elsewhere convolutions
+add in another order, and only the accuracy is the same, to about a percent.
 """
 
 import argparse
@@ -24,16 +24,16 @@ __all__ = ["accuracy", "main", "train"]
 BATCH = 32
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.5
-"""Strong, so that the chance of the first weights fades: left in the filters, it is noise in every map."""
+"""Strong, so that the random first weights fade: left in the filters, they are noise in every map."""
 THREADS = 2
-"""Sums depend on how many threads share them."""
+"""Sums depend on the number of threads."""
 UNSEEN_SEED = 1_000_003
-"""Images that no training seed below it has drawn."""
+"""The seed of images that no training with a smaller seed has drawn."""
 
 
 @contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    """Seeded, with deterministic kernels and a fixed number of threads; all of it as before afterwards."""
+    """Seed torch, choose deterministic kernels and a fixed number of threads; restore all of it afterwards."""
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.callback(torch.set_num_threads, torch.get_num_threads())
@@ -49,7 +49,7 @@ def _deterministic(seed: int) -> Iterator[None]:
 
 
 def _drawn(shapes: Shapes) -> tuple[Tensor, Tensor]:
-    """All images as bytes, ``(N, 3, 96, 96)``, and their labels."""
+    """Return all images as bytes, ``(N, 3, 96, 96)``, and their labels."""
     images = torch.empty(len(shapes), 3, SIZE, SIZE, dtype=torch.uint8)
     labels = torch.empty(len(shapes), dtype=torch.long)
     for index in range(len(shapes)):
@@ -60,7 +60,7 @@ def _drawn(shapes: Shapes) -> tuple[Tensor, Tensor]:
 
 
 def _turned(images: Tensor) -> Tensor:
-    """Put the batch in one of the eight attitudes of a square, at random: none changes a shape's class."""
+    """Return the batch under a random symmetry of the square, none of which changes a shape's class."""
     quarter_turns, mirrored = divmod(int(torch.randint(8, ())), 2)
     images = images.rot90(quarter_turns, dims=(2, 3))
     return images.flip(3) if mirrored else images
@@ -77,13 +77,13 @@ def train(
     Parameters
     ----------
     images
-        How many images to draw.
+        The number of images to draw.
     epochs
-        How often to show them.
+        The number of epochs.
     seed
-        Of the images, the first weights and the order.
+        The seed of the images, the first weights and the order.
     report
-        Is told the progress, a line per epoch.
+        Called with the progress, a line per epoch.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def train(
 
 @torch.no_grad()
 def accuracy(model: nn.Module, shapes: Shapes) -> float:
-    """Share of images whose highest score is that of their class."""
+    """Return the share of images whose highest score is that of their class."""
     images, labels = _drawn(shapes)
     hits = 0
     for start in range(0, len(shapes), 256):
@@ -125,7 +125,7 @@ def accuracy(model: nn.Module, shapes: Shapes) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, say how well it went, and write the weights."""
+    """Train, print the accuracy, and write the weights."""
     parser = argparse.ArgumentParser(description="Train the miniature ZFNet on generated shapes.")
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="where the weights go (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of images, first weights and order (%(default)s)")

@@ -28,14 +28,14 @@ MEAN = (0.5, 0.5, 0.5)
 """Subtracted from the red, green and blue of an image in [0, 1]."""
 
 STD = (0.25, 0.25, 0.25)
-"""What they are then divided by."""
+"""The divisors of red, green and blue after that."""
 
 WEIGHTS = Path(__file__).with_name("weights.pt")
 """The embedded weights; ``python -m deconv_attr.demo.train`` makes them."""
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Images in [0, 1], ``(..., 3, H, W)``, to the model's inputs."""
+    """Return images in [0, 1], ``(..., 3, H, W)``, as the model's inputs."""
     mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     return (images - mean) / std
 
@@ -74,7 +74,7 @@ class MiniZFNet(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Class scores before the softmax."""
+        """Return the class scores before the softmax."""
         scores: Tensor = self.classifier(self.features(images))
         return scores
 
@@ -93,7 +93,7 @@ def load_model(path: Path = WEIGHTS) -> MiniZFNet:
         If there is no such file.
     """
     if not path.is_file():
-        raise InputError(f"expected weights at {path}, found none: python -m deconv_attr.demo.train makes them")
+        raise InputError(f"expected weights at {path}, got none; python -m deconv_attr.demo.train makes them")
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn from the global generator
         model = MiniZFNet()
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

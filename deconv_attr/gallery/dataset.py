@@ -222,7 +222,8 @@ class _Reader(Dataset[Any]):
     """Blocks of a data set's images, as a worker reads them."""
 
     def __init__(self, images: Any, collate: Any) -> None:
-        self._images, self._collate = images, collate
+        self._images = images
+        self._collate = collate
 
     def __getitem__(self, block: list[int]) -> list[Group | Unreadable]:
         unreadable: list[Any] = []

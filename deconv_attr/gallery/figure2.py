@@ -226,7 +226,8 @@ class Gallery:
         return self._fields[key]
 
     def _tiles(self, layer: str, numbers: Sequence[int]) -> Iterator[MapTiles]:
-        top, image = self._found[layer], self._read(self._seen())
+        top = self._found[layer]
+        image = self._read(self._seen())
         field = self._field(layer, image)
         pixels = image.nbytes
         if field is not None and None not in field.size:
@@ -240,8 +241,10 @@ class Gallery:
 
     def _some_tiles(self, layer: str, numbers: Sequence[int], active: Tensor, bar: Any) -> Iterator[MapTiles]:
         """Project the units of some maps together."""
-        top, counts = self._found[layer], active.sum(1).tolist()
-        values, images = top.values[numbers][active], top.images[numbers][active]
+        top = self._found[layer]
+        counts = active.sum(1).tolist()
+        values = top.values[numbers][active]
+        images = top.images[numbers][active]
         maps = torch.tensor(numbers).repeat_interleave(active.sum(1))
         units = torch.cat([images[:, None], maps[:, None], top.positions[numbers][active]], 1)
         windows = Windows(self._read, self._picture, len(self._source), self._field, layer, units)

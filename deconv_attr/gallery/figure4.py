@@ -94,12 +94,13 @@ def evolution(
     if not isinstance(layer, str):
         raise InputError(f"expected the layer as a name, got {layer!r:.60}")
     source = NumberedImages(data, workers)
-    columns, numbers = [], []
+    columns = []
+    numbers = []
     for label, checkpoint in checkpoints.items():
-        then = _model_of(model, checkpoint, label)
-        found = strongest(then, source, layer, 1, show_progress=show_progress)
+        trained = _model_of(model, checkpoint, label)
+        found = strongest(trained, source, layer, 1, show_progress=show_progress)
         (name,) = found
-        gallery = Gallery(then, source, found, maps=maps, seed=seed, picture=picture, **choices)
+        gallery = Gallery(trained, source, found, maps=maps, seed=seed, picture=picture, **choices)
         maps = numbers = gallery.maps[name]
         columns.append(list(gallery.tiles(name)))
     return Evolution(name, numbers, list(checkpoints), columns)
@@ -111,6 +112,6 @@ def _model_of(model: nn.Module, checkpoint: Checkpoint, label: str) -> nn.Module
     state = read_state_dict(str(checkpoint)) if isinstance(checkpoint, (str, Path)) else checkpoint
     if not isinstance(state, Mapping):
         raise InputError(f"expected checkpoint {label} as a state dict, its path, or a model, got {state!r:.60}")
-    then = copy.deepcopy(model)
-    load_into(then, state, f"checkpoint {label}", type(model).__name__)
-    return then
+    trained = copy.deepcopy(model)
+    load_into(trained, state, f"checkpoint {label}", type(model).__name__)
+    return trained

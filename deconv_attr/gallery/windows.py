@@ -34,8 +34,11 @@ class Windows:
         layer: str,
         units: Tensor,
     ) -> None:
-        self._read, self._picture, self._count = read, picture, count
-        self._field, self._layer = field, layer
+        self._read = read
+        self._picture = picture
+        self._count = count
+        self._field = field
+        self._layer = layer
         self._units: dict[int, list[tuple[int, list[int]]]] = {}
         for unit, (image, _, *position) in enumerate(units.tolist()):
             self._units.setdefault(image, []).append((unit, position))
@@ -66,11 +69,15 @@ def window_of(field: ReceptiveField | None, position: Sequence[int], image: Sequ
     position, image : sequence of int
         Row and column of the unit; (H, W).
     """
-    starts, ends = [], []
+    starts = []
+    ends = []
     for axis, length in enumerate(image):
-        start, end = 0, length
+        start = 0
+        end = length
         if field is not None and len(position) == len(image):
-            size, stride, offset = field.size[axis], field.stride[axis], field.offset[axis]
+            size = field.size[axis]
+            stride = field.stride[axis]
+            offset = field.offset[axis]
             if size is not None and stride is not None and offset is not None and size < length:
                 start = offset + stride * position[axis]
                 end = start + size

@@ -1,7 +1,7 @@
 """Attribution maps as pictures: single maps, methods side by side, and the projections of single units.
 
 The one chapter that imports matplotlib, and only its object-oriented interface: no window, no backend, no
-figure that a user's own plots could see, unless they ask for pyplot. It knows tensors and pictures, no models.
+figure that a user's own plots could see, unless they ask for pyplot. Its input is tensors and pictures, never models.
 
 ``pictures`` turns maps and photographs into arrays of colours, ``unit_input`` checks single units, ``page_layout``
 positions pictures on a figure, ``tile_page`` positions tiles pixel for pixel; ``comparison_grid``, ``projections``,

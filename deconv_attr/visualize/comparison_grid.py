@@ -77,7 +77,7 @@ def comparison_figure(
     Scales are never shared between methods: a deconvnet's signal is no gradient, and is orders of magnitude
     larger or smaller. Nor, by default, between rows: on trained SqueezeNet the top class's DeconvNet maps
     differ by a factor of 40 from photograph to photograph, guided backprop's by 8, and under one scale the
-    weak ones are plain grey. A map that is zero everywhere says so. With more than 12 images or 6 methods, tiles
+    weak ones are plain grey. A map of zeros is marked as such. With more than 12 images or 6 methods, tiles
     get smaller.
 
     Parameters

@@ -251,7 +251,8 @@ class _Legend:
 
     def draw(self, page: Page, left: float, top: float, looks: Sequence[Look]) -> None:
         """Draw a sample of each look, and its label on the right."""
-        (across, down), transform = page.size, page.figure.transFigure
+        (across, down) = page.size
+        transform = page.figure.transFigure
         for number, (text, look) in enumerate(zip(self.texts, looks, strict=True)):
             row, column = divmod(number, self.columns)
             start = left + sum(self.steps[:column])

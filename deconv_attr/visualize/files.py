@@ -84,7 +84,7 @@ def check_writable(path: Path) -> None:
 
 
 def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
-    """Write a file beside its final path, then move it there, so that nobody sees half of it.
+    """Write a file beside its final path, then move it there, so that no reader meets half of it.
 
     Parameters
     ----------

@@ -158,7 +158,8 @@ class Page:
 
     def write(self, left: float, bottom: float, text: str, **look: Any) -> None:
         """Write a text whose lower left corner is at a position."""
-        x, y = left / self.size[0], 1 - bottom / self.size[1]
+        x = left / self.size[0]
+        y = 1 - bottom / self.size[1]
         self.figure.text(x, y, text, va="bottom", parse_math=False, **look)
 
     def bar(self, style: Style, scale: float | None, left: float, top: float, width: float, note: str = "") -> None:
@@ -211,7 +212,8 @@ class ProjectionPage(Page):
     def tiles(self, number: int) -> NDArray[np.object_]:
         """Write a unit's label, in the first row the names too, and return the axes of its pictures."""
         row, column = divmod(number, self.columns)
-        left, top = GAP + column * (self.across + BETWEEN), self.tops[row]
+        left = GAP + column * (self.across + BETWEEN)
+        top = self.tops[row]
         lefts = [left + sum(self.widths[:i]) + i * GAP for i in range(len(self.widths))]
         if row == 0:
             for left, name in zip(lefts, self.names, strict=False):

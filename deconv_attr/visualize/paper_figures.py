@@ -41,7 +41,7 @@ PAIR = 0.03  # inches between a projection and its patch
 def gallery_figure(layer: str, maps: Sequence[MapTiles], k: int, facts: str = "") -> Figure:
     """Draw a block for each feature map: the projections of its strongest units in a square, beside their patches.
 
-    Above each block stand the map's number and its strongest activation. Tiles are sharp: small ones are magnified by
+    Above each block are the map's number and its strongest activation. Tiles are sharp: small ones are magnified by
     a whole number; only big ones on a page of many are shrunk.
 
     Parameters
@@ -49,12 +49,12 @@ def gallery_figure(layer: str, maps: Sequence[MapTiles], k: int, facts: str = ""
     layer : str
         The layer's name, the title.
     maps : sequence of MapTiles
-        1 to :data:`MOST_MAPS`. A map without units gets a block that says so.
+        1 to :data:`MOST_MAPS`. The block of a map without units is marked as not active.
     k : int
         The number of slots for the units of each map, 1 to :data:`MOST_TILES`, in the square with the fewest columns
         that holds them; a map may have fewer units, and of more the first k are drawn.
     facts : str
-        What else the title says, such as the number of maps.
+        The rest of the title, such as the number of maps.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class _Blocks(TilePage):
         )
 
     def draw(self, number: int, squares: Sequence[Scaled]) -> None:
-        """Fill a block with its label and its two squares, or say that it is empty."""
+        """Fill a block with its label and its two squares, or mark it as empty."""
         row, column = divmod(number, self.columns)
         left = GAP + column * (self.across + BETWEEN)
         top = self.top + row * self.step + self.above
@@ -123,7 +123,7 @@ def evolution_figure(
         One for each checkpoint, 1 to :data:`MOST_CHECKPOINTS`; long ones are broken.
     columns : sequence of sequence of MapTiles
         For each checkpoint the same 1 to :data:`MOST_MAPS` feature maps in the same order, of which the first tile is
-        drawn, and its activation written below it; a map without units gets an empty tile that says so.
+        drawn, and its activation written below it; the tile of a map without units is marked as not active.
     patches : bool
         Whether each projection has its image patch on its right.
 
@@ -196,7 +196,7 @@ class _Table(TilePage):
             self.write(left - GAP, middle, row, ha="right", fontsize=LABEL_SIZE)
 
     def draw(self, row: int, column: int, tiles: Sequence[Scaled], note: str) -> None:
-        """Fill a cell with a projection, its patch if there is one, and a note below; or say that it is empty."""
+        """Fill a cell with a projection, its patch if there is one, and a note below; or mark it as empty."""
         left, top = self._corner(row, column)
         width, height = self.tile
         across = self.shown * (width + PAIR) - PAIR

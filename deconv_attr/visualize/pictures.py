@@ -132,7 +132,8 @@ def photograph(image: Tensor) -> Picture:
         If it has another shape, is not finite, or lies far outside of [0, 1], as a normalised image does.
     """
     rgb = _rgb(image, "an image")
-    lowest, highest = rgb.min(), rgb.max()
+    lowest = rgb.min()
+    highest = rgb.max()
     if lowest < -OVERSHOOT or highest > 1 + OVERSHOOT:
         raise InputError(f"expected an image between 0 and 1, got values from {lowest:.3g} to {highest:.3g}")
     return np.clip(rgb, 0, 1)

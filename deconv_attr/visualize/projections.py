@@ -110,7 +110,7 @@ def projections_figure(
     """Draw many units on one page, each as :func:`visualize_projection` does.
 
     All tiles have one size, whatever the number of their pixels: a picture keeps its aspect, and its longer side
-    fills the tile. A projection that is zero everywhere says so.
+    fills the tile. A projection of zeros is marked as such.
 
     Parameters
     ----------
@@ -179,7 +179,9 @@ def _draw(
 def _outline(axes: Axes, box: tuple[int, int, int, int], colour: str, points: float) -> None:
     """Draw a box along the borders of pixels, whole even at the image's own border, where half the line is outside."""
     top, left, bottom, right = box
-    corner, width, height = (left - 0.5, top - 0.5), right - left, bottom - top
+    corner = (left - 0.5, top - 0.5)
+    width = right - left
+    height = bottom - top
     axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=points, clip_on=False))
 
 

@@ -25,7 +25,7 @@ BLANK = "0.95"  # the grey of an empty slot
 TITLE_SIZE = 11  # points
 NOTE_SIZE = 8  # points
 LEAST_WIDTH = 2.5  # inches: on a narrower page, title and note would take many lines
-LOWEST = 0.35  # inches, of a slot: two lines of text, which say that it stays empty
+LOWEST = 0.35  # inches, of a slot: two lines of text, in an empty one
 TILE_GAP = 2  # pixels of the figure between two tiles
 PAGE_PIXELS = 12e6  # pixels of the figure, of all pictures of a page together
 LARGEST = 720  # pixels of the figure: the longer side of a picture, where there are few
@@ -80,7 +80,7 @@ class TilePage(Page):
         return axes
 
     def blank(self, text: str, size: float, left: float, top: float, width: float, height: float) -> None:
-        """Mark a slot that stays empty, and write why into it."""
+        """Mark an empty slot, and write the reason into it."""
         axes = self.axes(_whole(left), _whole(top), _whole(width), _whole(height))
         axes.set(xticks=[], yticks=[], facecolor=BLANK)
         axes.spines[:].set_visible(False)

@@ -93,7 +93,8 @@ def checked_unit(projection: Tensor, image: Tensor | None, box: Box | None) -> U
         raise InputError("expected an image with the box in which the projection lies, got an image and no box")
     picture = photograph(image)
     top, left, bottom, right = corners = _corners(box, *picture.shape[:2])
-    size, (height, width) = (bottom - top, right - left), projection.shape[1:]
+    size = (bottom - top, right - left)
+    (height, width) = projection.shape[1:]
     if size != (height, width):
         raise InputError(
             f"expected a projection of {size[0]} x {size[1]} pixels in the box {corners}, got {height} x {width}"

@@ -88,7 +88,7 @@ def test_the_users_own(folder, capsys):
         torch.manual_seed(0)
         model = plain().eval()
     assert same(Strongest.load(here / "out" / "strongest.npz", model), strongest(model, Photographs(folder)))
-    assert main([*arguments, "--resume"]) == 0  # the search is done; by default 16 maps of each layer, by chance
+    assert main([*arguments, "--resume"]) == 0  # the search is done; by default 16 maps of each layer, at random
     assert len(list((here / "out" / "files" / "maps-4").iterdir())) <= 16
     assert main([*arguments, "--resume", "--maps", "all"]) == 0
     active = (Strongest.load(here / "out" / "strongest.npz")["4"].values[:, 0] > 0).sum()
@@ -131,22 +131,25 @@ def test_an_interrupted_search_is_resumed(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--model galnets:plain", "--model galnets:plain needs --images"),
+        ("--model galnets:plain", "expected --images with --model galnets:plain, got none"),
         ("--model galnets:plain --images nowhere", "expected a folder of images at nowhere, got none"),
         ("--model galnets:plain --images galnets.py", "expected a folder of images at galnets.py, got a file"),
         ("--model galnets:plain --images empty", "expected images in empty or its subfolders, got none"),
         ("--model galnets:plain --images photos --layers 7", "the model has no layer '7'"),
         ("--model galnets:plain --images photos --layers 1 --maps 5", "expected maps of 1 from 0 to 4, got map 5"),
         ("--maps 1 --sample 2", "expected one of --maps and --sample, got both"),
-        ("--maps one", "--maps takes numbers of feature maps, or all; got one"),
+        ("--maps one", "expected --maps as numbers of feature maps, or all, got one"),
         ("--top 0", "expected --top from 1 to 100, got 0"),
         ("--share 2", "expected --share above 0 and at most 1, got 2"),
-        ("--device cuda:99", "--device cuda:99 is not there"),
-        ("--device toaster", "--device toaster is not there"),
+        ("--device cuda:99", "expected --device as a device of this machine, got cuda:99"),
+        ("--device toaster", "expected --device as a device of this machine, got toaster"),
         ("--output no/where", "cannot write no/where: there is no folder no"),
         ("--output galnets.py", "cannot write galnets.py: File exists"),
         ("--output foreign", "cannot write foreign/index.html: there is one already that is not a gallery's"),
-        ("--model galnets:plain --images photos --output photos/out", "--output photos/out lies within the images"),
+        (
+            "--model galnets:plain --images photos --output photos/out",
+            "expected --output outside of --images, got photos/out",
+        ),
         ("--sample 0", "expected --sample of at least 1, got 0"),
         ("--seed -1", "expected --seed of at least 0, got -1"),
         ("--model galnets:gelu --images photos --layers 3", "gelu"),

@@ -176,8 +176,11 @@ def test_a_full_disk_is_one_sentence():
 
 
 BAD = {
-    "a model without a layer": (["--model", "project_nets:plain", "--image", "a.png"], "needs --layer and --map"),
-    "a layer without a map": (["--layer", "features.5"], "needs --map"),
+    "a model without a layer": (
+        ["--model", "project_nets:plain", "--image", "a.png"],
+        "expected --layer and --map with --model project_nets:plain",
+    ),
+    "a layer without a map": (["--layer", "features.5"], "expected --map with --layer features.5"),
     "an unknown layer": (["--layer", "feature.5", "--map", "1"], "the nearest are features.5"),
     "a map out of range": (["--layer", "features.5", "--map", "48"], "(48, 23, 23)"),
     "a position out of range": (["--layer", "features.5", "--map", "4", "--position", "3", "23"], "(48, 23, 23)"),
@@ -186,7 +189,10 @@ BAD = {
         "rows of",
     ),
     "too many units": (["--layer", "features.5", "--map", *map(str, range(11))], "at most 64 units"),
-    "a model without images": (["--model", "project_nets:plain", "--layer", "1", "--map", "0"], "needs --image"),
+    "a model without images": (
+        ["--model", "project_nets:plain", "--layer", "1", "--map", "0"],
+        "expected --image with --model project_nets:plain",
+    ),
     "a picture of no format": (["--output", "x.doc"], "to end in"),
 }
 

@@ -252,11 +252,11 @@ def test_factory_makes_the_model_in_eval_mode_with_the_documented_preprocessing(
         ("leaves:f", InputError, "cannot import 'leaves' .*SystemExit: 3"),
         ("factories:smal", InputError, "module 'factories' has no 'smal'; the nearest are small"),
         ("factories:", InputError, "module 'factories' has no ''"),
-        ("factories:TABLE", InputError, "must be a function that returns a Module, got a dict"),
+        ("factories:TABLE", InputError, "expected factories:TABLE as a function that returns a Module, got a dict"),
         ("factories:broken", InputError, "factories:broken raised RuntimeError: no such luck"),
         ("factories:MODEL", InputError, "factories:MODEL raised TypeError"),
         ("factories:leaves", InputError, "factories:leaves raised SystemExit: 0"),
-        ("factories:no_module", ModelError, "must return a torch.nn.Module, got a list"),
+        ("factories:no_module", ModelError, "expected a torch.nn.Module from factories:no_module, got a list"),
     ],
 )
 def test_factory_that_makes_no_model_is_one_sentence(name, kind, message, factories):
@@ -267,7 +267,7 @@ def test_factory_that_makes_no_model_is_one_sentence(name, kind, message, factor
 
 
 def test_default_weights_of_a_factory_are_an_error(factories):
-    with pytest.raises(InputError, match="DEFAULT weights are for torchvision's models: factories:small takes"):
+    with pytest.raises(InputError, match="expected --weights random or a file for factories:small, got DEFAULT"):
         load_classifier("factories:small", "DEFAULT")
 
 
@@ -293,9 +293,9 @@ def test_class_is_found_by_index_or_name(word, index):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("5", "a class from 0 to 4, got 5"),
-        ("-1", "a class from 0 to 4, got -1"),
-        ("crane", r"2 classes are named 'crane': give one of the indices \[2, 3\]"),
+        ("5", "a class from 0 to 4 of it, got 5"),
+        ("-1", "a class from 0 to 4 of it, got -1"),
+        ("crane", r"expected the name of one class, got 'crane' of 2; give one of the indices \[2, 3\]"),
         ("cta", "has no class 'cta'; the nearest are cat"),
     ],
 )
@@ -307,17 +307,17 @@ def test_class_that_is_not_there_is_an_error(word, message):
 def test_classes_without_names_go_by_index():
     nameless = classifier_of(lambda x: x)
     assert nameless.class_name(3) == "class 3"
-    with pytest.raises(TargetError, match="have no names: give an index, not 'cat'"):
+    with pytest.raises(TargetError, match="have no names, got 'cat'"):
         nameless.class_index("cat", 5)
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda x: {"out": x}, "must return a tensor of class scores, got a dict"),
-        (lambda x: x, r"must return the shape \(2, classes\), got \(2, 3, 4, 4\)"),
-        (lambda x: x[:1, 0, 0], r"must return the shape \(2, classes\), got \(1, 4\)"),
-        (lambda x: x[:, 0, 0] / 0, "must return finite scores, got 8 that are NaN or infinite"),
+        (lambda x: {"out": x}, "expected a tensor of class scores from .*, got a dict"),
+        (lambda x: x, r"expected the shape \(2, classes\) from .*, got \(2, 3, 4, 4\)"),
+        (lambda x: x[:1, 0, 0], r"expected the shape \(2, classes\) from .*, got \(1, 4\)"),
+        (lambda x: x[:, 0, 0] / 0, "expected finite scores from .*, got 8 that are NaN or infinite"),
         (lambda x: x @ torch.ones(5, 5), r"on an input of shape \(2, 3, 4, 4\) raised RuntimeError"),
     ],
     ids=["dict", "maps", "one row", "nan", "raises"],

@@ -164,13 +164,13 @@ def test_a_data_set_ends_and_counts_from_its_end():
     assert len(list(shapes)) == len(shapes) == 3
     assert torch.equal(shapes[-1][0], shapes[2][0])
     for index in (3, -4):
-        with pytest.raises(IndexError, match=f"expected an index below 3, found {index}"):
+        with pytest.raises(IndexError, match=f"expected an index below 3, got {index}"):
             shapes[index]
 
 
 @pytest.mark.parametrize("wrong", [{"length": -1}, {"length": 1, "seed": -2}])
 def test_negative_numbers_are_refused(wrong):
-    with pytest.raises(InputError, match="at least 0, found"):
+    with pytest.raises(InputError, match="at least 0, got"):
         Shapes(**wrong)
 
 

@@ -145,7 +145,8 @@ def test_a_process_that_dies_ends_the_run(file, alone, end, said):
     assert done.returncode != 0
     assert said in done.stderr
     assert (
-        "SearchError: this process was told to end, as it is when another process of the search has died" in done.stderr
+        "SearchError: this process received SIGTERM, as it does when another process of the search has died"
+        in done.stderr
     )
     assert not file.exists()
     assert parts(file) == ["top.npz.part0", "top.npz.part1"]

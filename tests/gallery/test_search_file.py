@@ -171,7 +171,7 @@ def damage(file, how):
         ("another format", "is no file of strongest activations but of 'poems'"),
         ("another version", "has version 2 of its format, expected version 1"),
         ("no origin", "is damaged"),
-        ("shapes", "is damaged: ValueError: the arrays of 3 have shapes that do not belong together"),
+        ("shapes", "is damaged: ValueError: the arrays of 3 have shapes that do not fit together"),
         ("types", "is damaged"),
         ("numbers", "is damaged: ValueError: 3 names image 200 of 200"),
     ],
@@ -268,9 +268,7 @@ def test_a_part_of_the_images_is_gone_on_with(net, file, tmp_path):
     strongest(net, Pixels(), images=range(96), file=file)
     found = strongest(net, Pixels(), file=file, resume=True)
     assert same(found, strongest(net, Pixels()))
-    with pytest.raises(
-        InputError, match="expected to go on from a search of these images, it has searched image 0 too"
-    ):
+    with pytest.raises(InputError, match="expected to continue a search of the chosen images alone, got image 0 too"):
         strongest(net, Pixels(), images=range(96, 200), file=file, resume=True)
 
 
@@ -278,10 +276,13 @@ def test_an_unfinished_search_is_not_overwritten_unasked(net, file):
     with pytest.raises(KeyboardInterrupt):
         strongest(net, Pixels(when={133: interrupt}), file=file)
     before = Path(f"{file}.part0").read_bytes()
-    with pytest.raises(InputError, match=r"a search that was not finished, .*top\.npz\.part0: go on with it by resume"):
+    with pytest.raises(
+        InputError,
+        match=r"expected no unfinished search, got the checkpoint .*top\.npz\.part0; continue it with resume",
+    ):
         strongest(net, Pixels(), file=file)
     assert Path(f"{file}.part0").read_bytes() == before
-    with pytest.raises(InputError, match="the file to go on from has other k: expected 3, got 9"):
+    with pytest.raises(InputError, match="the file to continue from has other k: expected 3, got 9"):
         strongest(net, Pixels(), k=3, file=file, resume=True)
 
 

@@ -392,7 +392,9 @@ def test_folders_without_images(net, images, tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(InputError, match="got a file"):
         strongest(net, str(tmp_path / "a.png"))
-    with pytest.raises(InputError, match="none of the 1 images can be read; the first: cannot read image 0"):
+    with pytest.raises(
+        InputError, match="expected an image that can be read among 1, got none; the first: cannot read image 0"
+    ):
         strongest(net, tmp_path)
 
 

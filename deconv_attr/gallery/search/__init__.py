@@ -1,7 +1,7 @@
 """The strongest activations of every feature map over a data set.
 
-``run`` is the one pass, ``scan`` what it does with a block of images, ``top_k`` the table of a layer; ``result`` what
-comes of it, ``archive`` its file and ``checkpoints`` the way there; ``distributed`` the processes that share the work.
+``run`` makes one pass, ``scan`` runs a block of images, ``top_k`` is the table of a layer; ``result`` is the result,
+``archive`` its file, ``checkpoints`` those written on the way; ``distributed`` holds the processes that share the work.
 """
 
 from .distributed import is_first

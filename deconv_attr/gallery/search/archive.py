@@ -1,6 +1,6 @@
-"""One file that says what it is: arrays by name and a description, in numpy's npz format, without pickles.
+"""The file format of a search: named arrays and a description, in numpy's npz format, without pickles.
 
-It is written under another name and then moved, so that it is never seen half written.
+A file is written under another name and then moved, so that no reader meets half of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ...visualize.files import atomic_write, writing
 
 __all__ = ["read", "write"]
 
-_FORMAT, _VERSION = "deconv_attr strongest activations", 1
+_FORMAT = "deconv_attr strongest activations"
+_VERSION = 1
 _DESCRIPTION = "description"
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -54,7 +55,7 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     Raises
     ------
     InputError
-        There is no such file, it is of another kind or version, or damaged.
+        There is no such file, or it is of another kind or version, or damaged.
     """
     if not path.is_file():
         raise InputError(f"expected a file of strongest activations, and there is no file {path}")
@@ -69,8 +70,8 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
                 f"{path} has version {description['version']} of its format, expected version {_VERSION}: "
                 "another version of deconv_attr wrote it"
             )
-        with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files if name != _DESCRIPTION}, description
+        with np.load(path, allow_pickle=False) as members:
+            return {name: members[name] for name in members.files if name != _DESCRIPTION}, description
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:

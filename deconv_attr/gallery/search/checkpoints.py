@@ -1,4 +1,4 @@
-"""What a search has found so far, on disk: ``top.npz.part0`` beside ``top.npz``, one of each process."""
+"""The intermediate results of a search on disk: ``top.npz.part0`` beside ``top.npz``, one of each process."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ __all__ = ["Checkpoints"]
 
 
 class Checkpoints:
-    """The file of a search, and the parts that lead to it.
+    """The file of a search, and the checkpoints before it.
 
     Parameters
     ----------
     file : str or Path
-        Where the result goes.
+        The file of the result.
     rank : int
-        Of this process.
+        The rank of this process.
     every : float
         Seconds between two checkpoints.
 
     Raises
     ------
     InputError
-        The file cannot be written there.
+        The file cannot be written.
     """
 
     def __init__(self, file: str | Path, rank: int, every: float) -> None:
-        self._file, self._every = Path(file), every
+        self._file = Path(file)
+        self._every = every
         check_writable(self._file)
         self._own = self._file.with_name(f"{self._file.name}.part{rank}")
         with writing(self._file):  # now, and not after hours: the name may be too long, the disk read-only
@@ -42,17 +43,17 @@ class Checkpoints:
         self._written = time.monotonic()
 
     def found(self, resume: bool) -> Strongest | None:
-        """Read what earlier processes have left; None for nothing.
+        """Return the merged results of earlier processes; None if there are none.
 
         Raises
         ------
         InputError
-            A file is damaged; they are of different searches; or there is a checkpoint, and it is not to be used.
+            A file is damaged; the files are of different searches; or there is a checkpoint, and `resume` is False.
         """
         parts = self._parts()
         if parts and not resume:
             raise InputError(
-                f"there is a search that was not finished, {parts[0]}: go on with it by resume, or delete it"
+                f"expected no unfinished search, got the checkpoint {parts[0]}; continue it with resume, or delete it"
             )
         files = [*([self._file] if self._file.exists() else []), *parts] if resume else []
         return reduce(Strongest.merge, map(Strongest.load, files)) if files else None
@@ -62,14 +63,14 @@ class Checkpoints:
         return time.monotonic() - self._written >= self._every
 
     def write(self, found: Strongest) -> None:
-        """Write a checkpoint in the place of the last."""
+        """Write a checkpoint over the last one."""
         found.save(self._own)
         self._written = time.monotonic()
 
     def finish(self, found: Strongest) -> None:
         """Write the result, and remove the checkpoints of all processes."""
         found.save(self._file)
-        for part in [*self._parts(), *self._parts(r"\.", r"\.\d+\.unfinished")]:  # which a kill has left
+        for part in [*self._parts(), *self._parts(r"\.", r"\.\d+\.unfinished")]:  # left by a killed process
             part.unlink(missing_ok=True)
 
     def _parts(self, before: str = "", behind: str = "") -> list[Path]:

@@ -1,6 +1,6 @@
 """The processes of a search that runs under ``torchrun``, or wherever torch.distributed is initialised.
 
-What they exchange is small and in the processor's memory, so the group is one of gloo, whatever the default is.
+They exchange small objects in CPU memory, so their group uses gloo, whatever the default backend is.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ...errors import SearchError
 
 __all__ = ["ProcessGroup", "is_first", "joined"]
 
-_PATIENCE = timedelta(hours=24)  # a share may take that much longer than another; who dies is noticed at once
+_TIMEOUT = timedelta(hours=24)  # shares may differ by that much; the end of a process is noticed at once
 
 _searches = count()
 
 
 class ProcessGroup:
-    """The processes, and which one this is.
+    """The processes of a search, and the rank of this one.
 
     Parameters
     ----------
@@ -41,24 +41,24 @@ class ProcessGroup:
         self.size = dist.get_world_size(group) if group else 1
 
     def agree(self, value: Any) -> Any:
-        """Give the first process's value in all of them."""
+        """Return the first process's value in all of them."""
         values = [value]
         if self._group is not None:
-            with _noticing_death():
+            with _lost_process_as_error():
                 dist.broadcast_object_list(values, src=dist.get_global_rank(self._group, 0), group=self._group)
         return values[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """Give the values of all processes, in their order, in each of them."""
+        """Return the values of all processes, in their order, in each of them."""
         values = [value] * self.size
         if self._group is not None:
-            with _noticing_death():
+            with _lost_process_as_error():
                 dist.all_gather_object(values, value, group=self._group)
         return values
 
 
 def is_first() -> bool:
-    """Say whether this is the process that writes and speaks for all."""
+    """Whether this is the process that writes and prints for all."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank() == 0
     return os.environ.get("RANK", "0") == "0"
@@ -66,12 +66,13 @@ def is_first() -> bool:
 
 @contextmanager
 def joined() -> Iterator[ProcessGroup]:
-    """Join the other processes, if there are any, for as long as this lasts.
+    """Join the other processes, if there are any, within this context.
 
     Raises
     ------
     SearchError
-        Within: this process was told to end, as torchrun tells those whose fellow has died; or a fellow has gone.
+        Within: this process received SIGTERM, as torchrun sends it when another process has died; or another process
+        has ended.
     """
     with ExitStack() as undo:
         if not dist.is_available():
@@ -82,60 +83,61 @@ def joined() -> Iterator[ProcessGroup]:
                 yield ProcessGroup()
                 return
             _initialise()
-            undo.callback(_left, None)
+            undo.callback(_leave, None)
         if dist.get_world_size() == 1:
             yield ProcessGroup()
             return
-        undo.enter_context(_telling_of_the_end())
-        group = dist.new_group(backend="gloo", timeout=_PATIENCE)
-        undo.callback(_left, group)
+        undo.enter_context(_sigterm_as_error())
+        group = dist.new_group(backend="gloo", timeout=_TIMEOUT)
+        undo.callback(_leave, group)
         yield ProcessGroup(group)
 
 
 def _initialise() -> None:
-    """Make the default group from what torchrun says; under a name of its own, for a second one may follow."""
-    untyped: Any = dist  # these two names are public, and not declared so
+    """Make the default group from torchrun's variables, with a prefix of its own, because another search may follow."""
+    untyped: Any = dist  # public names without declarations
     store, rank, size = next(iter(untyped.rendezvous("env://")))
-    own = untyped.PrefixStore(f"deconv_attr search {next(_searches)}", store)
-    dist.init_process_group("gloo", store=own, rank=rank, world_size=size, timeout=_PATIENCE)
+    prefixed = untyped.PrefixStore(f"deconv_attr search {next(_searches)}", store)
+    dist.init_process_group("gloo", store=prefixed, rank=rank, world_size=size, timeout=_TIMEOUT)
 
 
-def _left(group: Any) -> None:
-    time.sleep(0.1)  # gloo's threads let go of their last tensors; in torch 2.6 they may wait for us, and we for them
-    with suppress(RuntimeError):  # of a group whose processes have died
+def _leave(group: Any) -> None:
+    time.sleep(0.1)  # until gloo's threads release their last tensors; in torch 2.6 there may be a deadlock
+    with suppress(RuntimeError):  # some processes of the group may have ended
         dist.destroy_process_group(group)
 
 
 @contextmanager
-def _noticing_death() -> Iterator[None]:
+def _lost_process_as_error() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo's text names addresses
+    except RuntimeError as error:  # not in gloo's words: they name addresses
         raise SearchError(
-            "another process of the search ended before its share was done; what it said stands above, or in its log"
+            "another process of the search ended before its share was done; its error is above, or in its log"
         ) from error
 
 
-class _ToldToEnd(BaseException):
-    """What a data set cannot take for its own error."""
+class _Terminated(BaseException):
+    """SIGTERM, as an exception that no data set catches as an error of its own."""
 
 
 @contextmanager
-def _telling_of_the_end() -> Iterator[None]:
-    """Make of SIGTERM an error, so that what has been found is kept; not over a handler of the user's."""
+def _sigterm_as_error() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that a checkpoint is written; a handler that the user installed stays."""
 
-    def end(number: int, frame: Any) -> NoReturn:
-        raise _ToldToEnd
+    def terminate(number: int, frame: Any) -> NoReturn:
+        raise _Terminated
 
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, end)
+    handler = signal.getsignal(signal.SIGTERM)
+    installed = threading.current_thread() is threading.main_thread() and handler is signal.SIG_DFL
+    if installed:
+        signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except _ToldToEnd:
+    except _Terminated:
         raise SearchError(
-            "this process was told to end, as it is when another process of the search has died"
+            "this process received SIGTERM, as it does when another process of the search has died"
         ) from None
     finally:
-        if ours:
+        if installed:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

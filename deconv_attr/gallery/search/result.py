@@ -1,4 +1,4 @@
-"""What a search found, where it looked, and of which model and images it speaks; and its file."""
+"""The result of a search: the strongest activations, the images searched, and the model and data set of both."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _PARTS = ("values", "images", "positions")
 
 @dataclass(frozen=True)
 class Origin:
-    """The model and the images of a search: what must be the same, and what is said of it for a reader.
+    """The model and the images of a search: fingerprints to compare, and descriptions for a reader.
 
     Parameters
     ----------
     weights, pixels : str
         Fingerprints of the model and of the data set.
     images : int
-        How many the data set has.
+        The number of images of the data set.
     model, data, preprocessing : str
         In words.
     computed : str
-        With which version of torch, and on which kind of device: another may round otherwise.
+        The version of torch and the kind of device: others may round differently.
     """
 
     weights: str
@@ -49,7 +49,7 @@ class Origin:
 
     @classmethod
     def of(cls, model: nn.Module, source: NumberedImages, device: torch.device) -> Origin:
-        """Look at a model and images."""
+        """Return the origin of a search with a model and images."""
         return cls(
             fingerprint_of(model),
             source.fingerprint,
@@ -61,7 +61,7 @@ class Origin:
         )
 
     def check(self, what: str, weights: str | None = None, pixels: str | None = None, images: int = 0) -> None:
-        """Refuse another model or data set than this.
+        """Raise an error for another model or data set than this.
 
         Raises
         ------
@@ -91,13 +91,13 @@ class Strongest(Mapping[str, TopK]):
     Parameters
     ----------
     k : int
-        How many of each map.
+        The number of activations of each map.
     origin : Origin
         Model and images.
     tops : dict of str to TopK
-        What was found, by layer.
+        The strongest activations, by layer.
     searched : Tensor
-        (images,), bool: which images were looked at.
+        (images,), bool: the images that were searched.
     skipped : tuple of Unreadable
         Those among them that could not be read: number, name, reason.
     """
@@ -127,7 +127,7 @@ class Strongest(Mapping[str, TopK]):
         )
 
     def merge(self, other: Strongest) -> Strongest:
-        """Give the result of a search of all images that either has searched.
+        """Return the result of a search of all images that either has searched.
 
         Raises
         ------
@@ -150,12 +150,12 @@ class Strongest(Mapping[str, TopK]):
         )
 
     def check_like(self, other: Strongest, what: str) -> None:
-        """Refuse another result that is not of the same model, images, layers and k.
+        """Raise an error for a result of other model, images, layers or k.
 
         Raises
         ------
         InputError
-            It is not; this is called `what`.
+            They differ; `what` names this result.
         """
         origin = other.origin
         self.origin.check(what, origin.weights, origin.pixels, origin.images)
@@ -164,7 +164,7 @@ class Strongest(Mapping[str, TopK]):
                 raise InputError(f"{what} has other {name}: expected {theirs}, got {ours}")
 
     def check(self, model: nn.Module | None = None, data: Any = None, what: str = "the result") -> None:
-        """Refuse a model or a data set that this is not of.
+        """Raise an error for a model or a data set other than those of this result.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class Strongest(Mapping[str, TopK]):
             As for :func:`strongest`. Compared are the number of images, names and sizes of files, and the pixels of 16
             images.
         what : str
-            What the error calls this.
+            The name of this result in the error.
 
         Raises
         ------
@@ -188,7 +188,7 @@ class Strongest(Mapping[str, TopK]):
             self.origin.check(what, pixels=source.fingerprint, images=len(source))
 
     def save(self, path: str | Path) -> None:
-        """Write all this to one file, or nothing at all.
+        """Write the result to one file, or nothing at all.
 
         Raises
         ------
@@ -228,14 +228,15 @@ class Strongest(Mapping[str, TopK]):
     @classmethod
     def _from(cls, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Strongest:
         origin = Origin(**{field.name: description["origin"][field.name] for field in fields(Origin)})
-        k, tops = int(description["k"]), {}
+        k = int(description["k"])
+        tops = {}
         for name in description["layers"]:
             values, images, positions = (torch.from_numpy(arrays[f"{name}/{part}"].copy()) for part in _PARTS)
             if values.shape != images.shape or positions.shape[:2] != values.shape or values.shape[1:] != (k,):
-                raise ValueError(f"the arrays of {name} have shapes that do not belong together")
+                raise ValueError(f"the arrays of {name} have shapes that do not fit together")
             whole = images.dtype == positions.dtype == torch.int64
             if not whole or values.dtype not in (torch.float32, torch.float64):
-                raise ValueError(f"the arrays of {name} are of types that were not written")
+                raise ValueError(f"the arrays of {name} have types that no search writes")
             if images.amax() >= origin.images:
                 raise ValueError(f"{name} names image {int(images.amax())} of {origin.images}")
             tops[name] = TopK(values, images, positions)
@@ -244,6 +245,6 @@ class Strongest(Mapping[str, TopK]):
 
 
 def _where(skipped: tuple[Unreadable, ...], like: Tensor) -> Tensor:
-    found = torch.zeros_like(like)
-    found[[image.number for image in skipped]] = True
-    return found
+    mask = torch.zeros_like(like)
+    mask[[image.number for image in skipped]] = True
+    return mask

@@ -56,47 +56,47 @@ def strongest(
     model : nn.Module
         In eval mode; it is never changed. Images go to its device.
     data : str, Path, Tensor, list, Dataset or DataLoader
-        Images (C, H, W), ready for the model, or tuples with these in front; the path of a folder of photographs, which
+        Images (C, H, W), ready for the model, or tuples that begin with one; the path of a folder of photographs, which
         get the usual preprocessing (:class:`Photographs` takes another). Of a DataLoader the data set, the sampler's
         choice, workers and ``collate_fn`` are used. They may differ in size.
     layers : nn.Module, str or sequence of these, optional
         Modules or dotted names, ``"relu#2"`` for a second call. By default all that return rectified feature maps.
     k : int
-        How many of each map.
+        The number of activations of each map.
     images : iterable of int, optional
-        The numbers of the images to search; all by default. Results of parts can be merged. Some of the activations
-        at the ends of a part may have other last bits than in a search of all images, since fewer run together.
+        The numbers of the images to search; all by default. Results of parts can be merged. At the ends of a part
+        fewer images run together, so some activations may differ in their last bits from a search of all images.
     file : str or Path, optional
-        Where the result is kept; beside it, while the search runs, a checkpoint of each process.
+        The file of the result; beside it, while the search runs, a checkpoint of each process.
     resume : bool
-        Whether to go on from checkpoints, or from a file of some of the images. Images that could not be read are tried
-        again.
+        Whether to continue from checkpoints, or from a file of some of the images. Images that could not be read are
+        read again.
     checkpoint_every : float
         Seconds between two checkpoints; there is one more if the search is interrupted.
     workers : int, optional
         Processes that read images; by default those of the DataLoader, else none.
     strict : bool
-        Whether an image that cannot be read is an error; else it is skipped, and listed in the result.
+        Whether an image that cannot be read is an error; otherwise it is skipped, and listed in the result.
     show_progress : bool
         Whether to show a progress bar.
 
     Returns
     -------
     Strongest
-        In the processor's memory. Under ``torchrun``, or wherever torch.distributed is initialised, each process
+        In CPU memory. Under ``torchrun``, or wherever torch.distributed is initialised, each process
         searches a share, all of them return the whole, and the first writes the file.
 
     Raises
     ------
     InputError
-        Nothing to search; a layer that does not exist, run, or return one tensor of units; an image that the model
-        does not take; a file of another search, or a checkpoint without `resume`; a transform that is random.
+        No image; a layer that does not exist, run, or return one tensor of units; an image that the model does not
+        accept; a file of another search, or a checkpoint without `resume`; a transform that is random.
     ModelError
         No Module; TorchScript; values that change from run to run.
     SignalError
         Activations that are NaN or infinite.
     SearchError
-        The file cannot be written, or another process has died. Checkpoints stay usable.
+        The file cannot be written, or another process has ended. Checkpoints stay usable.
 
     Warns
     -----
@@ -104,21 +104,25 @@ def strongest(
         Images could not be read.
     """
     check_model(model)
+    _check_numbers(k, checkpoint_every)
+    chosen = None if layers is None else _chosen(model, layers)
+    source = NumberedImages.of(data, workers)
+    numbers = _numbers(source.numbers if images is None else images, len(source))
+    with joined() as group:
+        found = _Search(model, source, chosen, int(k), numbers, group, strict).run(
+            None if file is None else Checkpoints(file, group.rank, checkpoint_every), resume, show_progress
+        )
+    if found.skipped and group.rank == 0:
+        words = _in_words(found.skipped, int(found.searched.sum()))
+        warnings.warn(words, SkippedImagesWarning, stacklevel=2)
+    return found
+
+
+def _check_numbers(k: Any, checkpoint_every: Any) -> None:
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
         raise InputError(f"expected k as a whole number of at least 1, got {k!r}")
     if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, (int, float)) or checkpoint_every < 0:
         raise InputError(f"expected checkpoint_every in seconds, got {checkpoint_every!r:.60}")
-    chosen = None if layers is None else _chosen(model, layers)
-    source = NumberedImages.of(data, workers)
-    numbers = _numbers(source.numbers if images is None else images, len(source))
-    with joined() as ranks:
-        found = _Search(model, source, chosen, int(k), numbers, ranks, strict).run(
-            None if file is None else Checkpoints(file, ranks.rank, checkpoint_every), resume, show_progress
-        )
-    if found.skipped and ranks.rank == 0:
-        words = _in_words(found.skipped, int(found.searched.sum()))
-        warnings.warn(words, SkippedImagesWarning, stacklevel=2)
-    return found
 
 
 class _Search:
@@ -131,37 +135,40 @@ class _Search:
         layers: Sequence[Layer] | None,
         k: int,
         numbers: list[int],
-        ranks: ProcessGroup,
+        group: ProcessGroup,
         strict: bool,
     ) -> None:
-        self._source, self._k, self._ranks, self._strict = source, k, ranks, strict
+        self._source = source
+        self._k = k
+        self._group = group
+        self._strict = strict
         image = _first_image(source, numbers, strict)
         device = next((parameter.device for parameter in model.parameters()), image.device)
         self._scan = Scan(model, layers, k, image.to(device))
         self._origin = Origin.of(model, source, device)
         self._wanted = torch.zeros(len(source), dtype=torch.bool)
-        for theirs in ranks.gather(numbers):  # a sampler may have given each process others
+        for theirs in group.gather(numbers):  # samplers may differ from process to process
             self._wanted[theirs] = True
         self._searched = torch.zeros_like(self._wanted)
         self._skipped: set[Unreadable] = set()
 
     def run(self, checkpoints: Checkpoints | None, resume: bool, show_progress: bool) -> Strongest:
-        rank, size = self._ranks.rank, self._ranks.size
-        before: Strongest | None = self._ranks.agree(checkpoints.found(resume) if checkpoints and not rank else None)
-        if before is not None:
-            self._go_on_from(before)
+        rank, size = self._group.rank, self._group.size
+        earlier: Strongest | None = self._group.agree(checkpoints.found(resume) if checkpoints and not rank else None)
+        if earlier is not None:
+            self._continue_from(earlier)
         blocks = self._blocks()
         share = blocks[rank * len(blocks) // size : (rank + 1) * len(blocks) // size]
         with tqdm(total=sum(map(len, share)), disable=not show_progress or rank > 0, unit="image") as bar:
-            self._look(share, checkpoints, bar)
-        found: Strongest = reduce(Strongest.merge, self._ranks.gather(self._state()))
+            self._search(share, checkpoints, bar)
+        found: Strongest = reduce(Strongest.merge, self._group.gather(self._state()))
         if checkpoints and not rank:
             checkpoints.finish(found)
-        self._ranks.agree(None)  # the file is there when any process returns
+        self._group.agree(None)  # the file is there when any process returns
         return found
 
-    def _look(self, blocks: list[list[int]], checkpoints: Checkpoints | None, bar: Any) -> None:
-        """Search blocks of images; if that is interrupted, keep what is complete."""
+    def _search(self, blocks: list[list[int]], checkpoints: Checkpoints | None, bar: Any) -> None:
+        """Search blocks of images; if that is interrupted, write a checkpoint of the complete ones."""
         state, written = self._state(), True
         try:
             for block, parts in zip(blocks, self._source.read(blocks), strict=True):
@@ -171,12 +178,12 @@ class _Search:
                 bar.update(len(block))
                 if checkpoints:
                     due = checkpoints.due()
-                    state, written = self._state(), due  # an interrupt in the next block finds it whole
+                    state, written = self._state(), due  # whole, whenever the next block is interrupted
                     if due:
                         checkpoints.write(state)
         except BaseException:
             if checkpoints and not written:
-                with suppress(SearchError):  # the disk is full: the last checkpoint stands
+                with suppress(SearchError):  # on a full disk the last checkpoint stays
                     checkpoints.write(state)
             raise
 
@@ -188,21 +195,21 @@ class _Search:
         else:
             self._skipped.add(part)
 
-    def _go_on_from(self, before: Strongest) -> None:
-        before.check_like(self._state(), "the file to go on from")
-        if bool((before.searched & ~self._wanted).any()):
-            number = int((before.searched & ~self._wanted).nonzero()[0])
-            raise InputError(f"expected to go on from a search of these images, it has searched image {number} too")
-        self._scan.tops.update({name: top.copy() for name, top in before.tops.items()})
-        self._searched |= before.searched
-        self._searched[[image.number for image in before.skipped]] = False  # they may be there by now
+    def _continue_from(self, earlier: Strongest) -> None:
+        earlier.check_like(self._state(), "the file to continue from")
+        if bool((earlier.searched & ~self._wanted).any()):
+            number = int((earlier.searched & ~self._wanted).nonzero()[0])
+            raise InputError(f"expected to continue a search of the chosen images alone, got image {number} too")
+        self._scan.tops.update({name: top.copy() for name, top in earlier.tops.items()})
+        self._searched |= earlier.searched
+        self._searched[[image.number for image in earlier.skipped]] = False  # they may be readable by now
 
     def _blocks(self) -> list[list[int]]:
-        """Divide the data set into blocks of about one size, and give what is left of each."""
-        numbers = torch.arange(len(self._wanted))
-        blocks = numbers.tensor_split(max(1, len(numbers) // self._scan.block))
-        left = self._wanted & ~self._searched
-        return [some for block in blocks if (some := block[left[block]].tolist())]
+        """Divide the data set into blocks of about one size, and return the images of each that are still to search."""
+        every = torch.arange(len(self._wanted))
+        blocks = every.tensor_split(max(1, len(every) // self._scan.block))
+        pending = self._wanted & ~self._searched
+        return [numbers for block in blocks if (numbers := block[pending[block]].tolist())]
 
     def _state(self) -> Strongest:
         tops = {name: top.copy() for name, top in self._scan.tops.items()}
@@ -213,8 +220,8 @@ def _chosen(model: nn.Module, layers: Any) -> list[Layer]:
     listed = [layers] if isinstance(layers, (str, nn.Module)) or not isinstance(layers, Iterable) else list(layers)
     if not listed:
         raise InputError("expected at least one layer, got none")
-    found = [find_layer(model, layer) for layer in listed]
-    return list({layer.label: layer for layer in found}.values())
+    resolved = [find_layer(model, layer) for layer in listed]
+    return list({layer.label: layer for layer in resolved}.values())
 
 
 def _numbers(images: Iterable[int], count: int) -> list[int]:
@@ -223,22 +230,22 @@ def _numbers(images: Iterable[int], count: int) -> list[int]:
     except TypeError as error:
         raise InputError(f"expected images as numbers, got {images!r:.60}") from error
     if not listed or listed[0] < 0 or listed[-1] >= count:
-        found = "none" if not listed else str(listed[0] if listed[0] < 0 else listed[-1])
-        raise InputError(f"expected images as numbers from 0 to {count - 1}, got {found}")
+        actual = "none" if not listed else str(listed[0] if listed[0] < 0 else listed[-1])
+        raise InputError(f"expected images as numbers from 0 to {count - 1}, got {actual}")
     return listed
 
 
 def _first_image(source: NumberedImages, numbers: list[int], strict: bool) -> torch.Tensor:
-    """Read the first image that can be read."""
+    """Return the first image that can be read."""
     first: Unreadable | None = None
     for number in numbers:
-        found = source.attempt(number)
-        if not isinstance(found, Unreadable):
-            return found
-        first = first or found
+        image = source.attempt(number)
+        if not isinstance(image, Unreadable):
+            return image
+        first = first or image
         if strict:
-            raise InputError(str(found))
-    raise InputError(f"none of the {len(numbers)} images can be read; the first: {first}")
+            raise InputError(str(image))
+    raise InputError(f"expected an image that can be read among {len(numbers)}, got none; the first: {first}")
 
 
 def _in_words(skipped: Sequence[Unreadable], searched: int) -> str:

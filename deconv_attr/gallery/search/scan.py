@@ -1,4 +1,4 @@
-"""Runs images through a model and offers what its layers give to their tables, at once: no activation is kept.
+"""Run images through a model and offer the outputs of its layers to their tables at once: no activation is kept.
 
 A value may differ in its last bits with the number of images that run together, for kernels then add in another order;
 of few images also with the number of threads. So here that number is no argument: a data set is divided into blocks of
@@ -32,7 +32,7 @@ from .top_k import TopK
 
 __all__ = ["Scan"]
 
-_LARGEST = {"cpu": 16}  # images of a block: with more, memory is slow; with less, the number of threads tells
+_LARGEST = {"cpu": 16}  # images of a block: with more, memory is slow; with fewer, bits depend on the number of threads
 _MEMORY = 2**32  # bytes that a model computes from a block, most of them passing
 
 
@@ -169,7 +169,7 @@ def _layer_runs(model: nn.Module, image: Tensor) -> list[LayerRun]:
 
 
 def _block(model: nn.Module, runs: Sequence[LayerRun], chosen: Sequence[LayerRun], image: Tensor) -> int:
-    """Say how many images may run together: a power of two, and one if the model mixes them or has not run dry."""
+    """Return how many images may run together: a power of two; one if the model mixes them or has not run dry."""
     last = max(chosen, key=lambda run: run.elements)
     if last.random:
         raise nondeterministic(last.random)

@@ -18,33 +18,35 @@ from ...units.selection import positions_of_maxima
 __all__ = ["NO_IMAGE", "TopK"]
 
 NO_IMAGE = -1
-"""Stands for the image where there have been fewer than k."""
+"""The number in the slots after the last image, where fewer than k were offered."""
 
 Array = NDArray[Any]
 
-_CACHED = 2**18  # numbers
+_CACHED = 2**18  # activations that fit in a cache
 
 
 class TopK:
-    """A table that remembers the best of what it is offered. In the processor's memory, whatever runs the model.
+    """A table of the strongest activations that it is offered. In CPU memory, on whatever device the model runs.
 
     Parameters
     ----------
     values : Tensor
         (maps, k), float32 or float64; minus infinity where there is no image.
     images : Tensor
-        (maps, k), int64; :data:`NO_IMAGE` where there is none.
+        (maps, k), int64; :data:`NO_IMAGE` in a slot without one.
     positions : Tensor
         (maps, k, axes), int64: row and column of each unit.
     """
 
     def __init__(self, values: Tensor, images: Tensor, positions: Tensor) -> None:
-        self.values, self.images, self.positions = values, images, positions
+        self.values = values
+        self.images = images
+        self.positions = positions
         self._tables = values.numpy(), images.numpy(), positions.numpy()  # the same memory, and quicker calls
 
     @classmethod
     def empty(cls, maps: int, k: int, axes: int, dtype: torch.dtype) -> TopK:
-        """Make a table of nobody; for activations in half precision in single precision, which holds them exactly."""
+        """Return a table without images; half-precision activations are kept in single precision, which is exact."""
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         return cls(
             torch.full((maps, k), -torch.inf, dtype=wide),
@@ -53,7 +55,7 @@ class TopK:
         )
 
     def offer(self, output: Tensor, best: Array, numbers: Array) -> None:
-        """Take what is strong enough of some images that have not been offered before.
+        """Enter the activations of some new images that are among the k strongest.
 
         Parameters
         ----------
@@ -65,7 +67,8 @@ class TopK:
             (n,), the images' numbers.
         """
         values, images, positions = self._tables
-        worst, latest = values[:, -1], images[:, -1]
+        worst = values[:, -1]
+        latest = images[:, -1]
         enters = (best > worst) | ((best == worst) & (numbers[:, None] < latest))
         rows = enters.any(0).nonzero()[0]
         if not rows.size:
@@ -75,40 +78,44 @@ class TopK:
         theirs = np.concatenate([images[rows], np.tile(numbers, (len(rows), 1))], 1)
         order = _ranked(many, theirs)[:, :k]
         line = np.arange(len(rows))[:, None]
-        places = positions[rows][line, np.minimum(order, k - 1)]
-        which, place = (order >= k).nonzero()
-        places[which, place] = _places(output, order[which, place] - k, rows[which])
-        values[rows], images[rows], positions[rows] = many[line, order], theirs[line, order], places
+        units = positions[rows][line, np.minimum(order, k - 1)]
+        row, slot = (order >= k).nonzero()
+        units[row, slot] = _positions(output, order[row, slot] - k, rows[row])
+        values[rows] = many[line, order]
+        images[rows] = theirs[line, order]
+        positions[rows] = units
 
     def merged(self, other: TopK) -> TopK:
-        """Give the best of two tables; an image that is in both counts once."""
+        """Return the strongest activations of two tables; an image that is in both counts once."""
         both = [np.concatenate(pair, 1) for pair in zip(self._tables, other._tables, strict=True)]
         values, images, _ = both
         k = self.values.shape[1]
         twice = (images[:, k:, None] == images[:, None, :k]).any(2)
-        values[:, k:][twice], images[:, k:][twice] = -np.inf, NO_IMAGE
+        values[:, k:][twice] = -np.inf
+        images[:, k:][twice] = NO_IMAGE
         order = _ranked(values, images)[:, :k]
         values, images, positions = (table[np.arange(len(table))[:, None], order] for table in both)
         positions[images == NO_IMAGE] = NO_IMAGE
         return TopK(*map(torch.from_numpy, (values, images, positions)))
 
     def copy(self) -> TopK:
-        """Give a copy that remembers this state."""
+        """Return a copy that keeps this state."""
         return TopK(self.values.clone(), self.images.clone(), self.positions.clone())
 
 
 def _ranked(values: Array, images: Array) -> Array:
-    """Order each row: the stronger first, of equals the lower image number; who is nobody last."""
+    """Return the order of each row: the stronger first, of equals the lower image number; empty slots last."""
     order: Array = np.lexsort((images, -values), axis=1)
     return order
 
 
-def _places(output: Tensor, examples: Array, maps: Array) -> Array:
-    """Find where some maps of some examples are strongest, (n, axes)."""
+def _positions(output: Tensor, examples: Array, maps: Array) -> Array:
+    """Return the positions (n, axes) of the maxima of some maps of some examples."""
     if not output.is_contiguous():
-        found: Array = positions_of_maxima(output[torch.from_numpy(examples), torch.from_numpy(maps)]).numpy()
-        return found
-    # As rows of memory, few enough at a time for a cache: that is several times as fast.
-    planes, which = output.flatten(0, 1), torch.from_numpy(examples * output.shape[1] + maps).to(output.device)
-    parts = torch.split(which, max(1, _CACHED // planes[0].numel()))
+        positions: Array = positions_of_maxima(output[torch.from_numpy(examples), torch.from_numpy(maps)]).numpy()
+        return positions
+    # as contiguous planes, few enough at a time for a cache: several times as fast
+    planes = output.flatten(0, 1)
+    indices = torch.from_numpy(examples * output.shape[1] + maps).to(output.device)
+    parts = torch.split(indices, max(1, _CACHED // planes[0].numel()))
     return np.concatenate([positions_of_maxima(planes.index_select(0, part)).numpy() for part in parts])

@@ -1,6 +1,6 @@
 """Static pages: a gallery of feature maps, figure 2 of Zeiler and Fergus (2013), to browse; and a comparison.
 
-It knows pictures, names and tables of numbers, no models; what it writes needs no server and no network.
+Its input is pictures, names and tables of numbers, never models; the pages work without a server or a network.
 
 A gallery is a folder. ``sprites`` makes one picture of a feature map's tiles, ``gallery_folder`` replaces the files of
 a gallery, ``gallery`` writes layer after layer into it. ``templates`` holds the page itself: its HTML, by Jinja2, its

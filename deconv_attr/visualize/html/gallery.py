@@ -92,7 +92,8 @@ def write_gallery(
         If a file cannot be written, or the folder has an index that is no gallery's.
     """
     target = GalleryFolder(folder)
-    images, slugs = _Images(target, name, picture), Slugs()
+    images = _Images(target, name, picture)
+    slugs = Slugs()
     shown = [_write_layer(target, layer, slugs.take(layer.name), images) for layer in layers]
     templates = files(__package__) / "templates"
     for asset in ("page.css", *SCRIPTS):
@@ -182,7 +183,8 @@ class Slugs:
     def take(self, name: str) -> str:
         """Return a name that has not been returned before."""
         plain = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:LONGEST].strip("-.") or "layer"
-        slug, number = plain, 1
+        slug = plain
+        number = 1
         while slug.casefold() in self._taken:
             number += 1
             slug = f"{plain}-{number}"

@@ -154,7 +154,8 @@ def write_report(
     """
     target = report_path(path)
     _check_numbers(len(images), labels, columns)
-    style, script = _style(1 + len(columns)), _asset("report.js")
+    style = _style(1 + len(columns))
+    script = _asset("report.js")
     page = rendered(
         "report.html",
         generator=GENERATOR,
