@@ -1,7 +1,7 @@
 """What can go wrong, by name. Every error says what was expected and what was found.
 
 All errors are a :class:`DeconvError`; catch that one. The kinds also derive from the built-in
-exception that a user of Captum or PyTorch would expect in the same place.
+exception that a user of Captum or PyTorch would expect.
 """
 
 from collections.abc import Sequence
@@ -65,6 +65,6 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Give an error's kind and the first line of its text."""
+    """Return an error's kind and the first line of its text."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -29,7 +29,7 @@ def pack_everywhere(monkeypatch):
 
 @pytest.fixture
 def autograds_own(monkeypatch):
-    """Give a function that runs another with nothing packed."""
+    """Return a function that runs another with nothing packed."""
 
     def run(function):
         with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The Captum face at layers: ``NeuronZFDeconv(model, "features.9").attribute(x, 41)``, and ``LayerZFDeconv``."""
+"""Captum's interface at layers: ``NeuronZFDeconv(model, "features.9").attribute(x, 41)``, and ``LayerZFDeconv``."""
 
 from __future__ import annotations
 
@@ -141,13 +141,13 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
         count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
         layer = self._resolved(self.layer, *(of_examples(each, parts[0], count) for each in (tensors, others)))
-        tap = LayerReader(layer, attribute_to_neuron_input, last=True)
+        reader = LayerReader(layer, attribute_to_neuron_input, last=True)
         if len(parts) > 1 and not callable(neuron_selector):
-            self._check_rows(tap.until(self.model), tensors, others)
+            self._check_rows(reader.until(self.model), tensors, others)
 
         def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
             leaves = leaves_of(of_examples(tensors, examples, count))
-            output = path.run(tap.until(self.model), leaves, of_examples(others, examples, count), whole=False)
+            output = path.run(reader.until(self.model), leaves, of_examples(others, examples, count), whole=False)
             selector = target_of(neuron_selector, examples, count, "neuron_selector")
             scores = select_units(output, selector, len(leaves[0]))
             return send(scores, leaves, first_signal(scores, start, path.watches))
@@ -207,24 +207,24 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
         count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
-        tap = LayerReader(find_layer(self.model, self.layer), attribute_to_layer_input)
+        reader = LayerReader(find_layer(self.model, self.layer), attribute_to_layer_input)
         top = None
         if from_layer is not None:
             first = [of_examples(each, parts[0], count) for each in (tensors, others)]
-            tap = LayerReader(self._resolved(self.layer, *first), attribute_to_layer_input)
+            reader = LayerReader(self._resolved(self.layer, *first), attribute_to_layer_input)
             top = LayerReader(self._resolved(from_layer, *first), last=True)
         if len(parts) > 1:
-            self._check_rows(tap.within(self.model), tensors, others)
+            self._check_rows(reader.within(self.model), tensors, others)
             if top is not None and not callable(target):
                 self._check_rows(top.until(self.model), tensors, others)
 
         def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
             leaves = leaves_of(of_examples(tensors, examples, count))
-            forward = tap.beside(self.model if top is None else top.until(self.model))
+            forward = reader.beside(self.model if top is None else top.until(self.model))
             output = path.run(forward, leaves, of_examples(others, examples, count), whole=top is None)
             theirs = target_of(target, examples, count, "target" if top is None else "neuron_selector")
             scores = select_scores(output, theirs) if top is None else select_units(output, theirs, len(leaves[0]))
-            return tap.signals(path, scores, first_signal(scores, start, path.watches))
+            return reader.signals(path, scores, first_signal(scores, start, path.watches))
 
         signals, _ = explain(self.model, self.rules, parts, descend, SINGLE_UNIT)
-        return signals[0] if tap.is_single else signals
+        return signals[0] if reader.is_single else signals

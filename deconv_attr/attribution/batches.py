@@ -35,17 +35,21 @@ def batches(model: nn.Module, tensors: Sequence[Tensor], size: int | None) -> li
         raise InputError(
             f"expected inputs of one number of examples to run with internal_batch_size={size}, got {counts}"
         )
+    _refuse_batch_statistics(model, size)
+    return [slice(first, min(first + size, count)) for first in range(0, count, int(size))]
+
+
+def _refuse_batch_statistics(model: nn.Module, size: int) -> None:
     for path, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
             raise InputError(
                 f"expected a model in eval mode to run with internal_batch_size={size}: module '{path}' computes with "
                 "the statistics of the whole batch"
             )
-    return [slice(first, min(first + size, count)) for first in range(0, count, int(size))]
 
 
 def of_examples(values: Sequence[Any], examples: slice, count: int) -> tuple[Any, ...]:
-    """Give what of some arguments belongs to some of `count` examples: their rows of tensors that have so many."""
+    """Return the arguments of a part of the batch: of tensors with `count` rows the part's, all else as it is."""
     if examples == slice(0, count):
         return tuple(values)
 
@@ -56,7 +60,7 @@ def of_examples(values: Sequence[Any], examples: slice, count: int) -> tuple[Any
 
 
 def target_of(target: Any, examples: slice, count: int, name: str = "target") -> Any:
-    """Give the targets of some of `count` examples: of a list or a 1-D tensor, which has one for each.
+    """Return the targets of a part of the batch: its items of a list or 1-D tensor, which has one for each example.
 
     Raises
     ------
@@ -85,7 +89,7 @@ class Gathered:
         self.tensors: tuple[Tensor, ...] = ()
 
     def add(self, tensors: Sequence[Tensor], examples: slice) -> None:
-        """Put in the results of some examples.
+        """Add the results of some examples.
 
         Raises
         ------

@@ -83,13 +83,7 @@ def select_units(output: Any, selector: Selector, count: int) -> Tensor:
         The selector is out of range, of the wrong length or type, or the callable gives another shape.
     """
     if callable(selector):
-        scores = selector(output)
-        if not isinstance(scores, Tensor) or scores.shape != (count,):
-            found = _shape(scores) if isinstance(scores, Tensor) else type(scores).__name__
-            raise TargetError(
-                f"expected the neuron_selector to return one number an example (N,) with N = {count}, got {found}"
-            )
-        return scores
+        return _checked_scores(selector(output), count)
     if not isinstance(output, Tensor):
         raise InputError(
             f"expected the layer to return one tensor (N, ...), got a {type(output).__name__}: "
@@ -108,8 +102,17 @@ def select_units(output: Any, selector: Selector, count: int) -> Tensor:
     return _pick(output, units, "neuron_selector")
 
 
+def _checked_scores(scores: Any, count: int) -> Tensor:
+    if isinstance(scores, Tensor) and scores.shape == (count,):
+        return scores
+    found = _shape(scores) if isinstance(scores, Tensor) else type(scores).__name__
+    raise TargetError(
+        f"expected the neuron_selector to return one number an example (N,) with N = {count}, got {found}"
+    )
+
+
 def first_signal(scores: Tensor, start: str, finite: bool = False) -> Tensor:
-    """Give the signal that starts at some scores: 1, or as the paper has it the activation.
+    """Return the signal that starts at some scores: 1, or as the paper has it the activation.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The Captum face: ``ZFDeconv(model).attribute(x, target=...)``, ``coverage(model, x)``.
+"""``ZFDeconv(model).attribute(x, target=...)``, ``coverage(model, x)``: Captum's interface.
 
 >>> attributions = ZFDeconv(model).attribute(x, target=5)   # doctest: +SKIP
 >>> attributions.shape == x.shape                           # doctest: +SKIP
@@ -191,7 +191,7 @@ def signal_to_inputs(
     additional_forward_args: tuple[Any, ...] = (),
     **options: Any,
 ) -> tuple[Tensor, ...]:
-    """Put 1 on each example's score and send it back. In the place of Captum's ``compute_gradients``."""
+    """Return what 1 on each score sends to the inputs; called as Captum's ``compute_gradients`` is."""
     scores = select_scores(forward_fn(*inputs, *additional_forward_args), target_ind)
     return send(scores, inputs, torch.ones_like(scores), **options)
 

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _current_directory_importable() -> Iterator[None]:
-    """Let ``module:factory`` name a file in the current directory, as under ``python -m``."""
+    """Allow ``module:factory`` to name a file in the current directory, as under ``python -m``."""
     here = os.getcwd()
     before = list(sys.path)
     if here not in before and "" not in before:

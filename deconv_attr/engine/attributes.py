@@ -40,12 +40,7 @@ def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
     exchanged, compiled = bool(sharded(modules)), False
     for module in modules:
         attributes = vars(module)
-        own = _OWN.get((type(module), len(attributes))) or _own(type(module), attributes)
-        try:
-            values = own.read(attributes)
-        except KeyError:  # another module of this type has as many, by other names
-            own = _own(type(module), attributes)
-            values = own.read(attributes)
+        own, values = _read(type(module), attributes)
         held.append((attributes, own, values))
         tables += (attributes["_buffers"],) if exchanged else (attributes["_parameters"], attributes["_buffers"])
         kinds = (type(module), *map(type, values))
@@ -60,9 +55,14 @@ def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
     contents = [(each, _contents(each)) for each in containers]
     undo.later(partial(_put_all_back, held, contents, [table for table in tables if not table]))
     if compiled:
-        eagerly = torch.compiler.set_stance("force_eager")
-        undo.later(lambda: eagerly.__exit__(None, None, None))
-        eagerly.__enter__()
+        _run_eagerly(undo)
+
+
+def _run_eagerly(undo: Undo) -> None:
+    """Have compiled parts run without their compiled code, by which neither hooks nor modes see a call."""
+    stance = torch.compiler.set_stance("force_eager")
+    undo.later(lambda: stance.__exit__(None, None, None))
+    stance.__enter__()
 
 
 class _Own(NamedTuple):
@@ -81,6 +81,16 @@ def _own(kind: type, attributes: dict[str, Any]) -> _Own:
     return own
 
 
+def _read(kind: type, attributes: dict[str, Any]) -> tuple[_Own, tuple[Any, ...]]:
+    """Return which attributes are a module's own, and their values."""
+    own = _OWN.get((kind, len(attributes))) or _own(kind, attributes)
+    try:
+        return own, own.read(attributes)
+    except KeyError:  # another module of this type has as many, by other names
+        own = _own(kind, attributes)
+        return own, own.read(attributes)
+
+
 def modules_of(model: nn.Module) -> list[nn.Module]:
     """Return a model's modules, each once, as ``model.modules()`` does, in a tenth of the time."""
     found: dict[int, nn.Module] = {}
@@ -96,7 +106,7 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
 def sharded(modules: Sequence[nn.Module]) -> list[Any]:
     """Return those modules whose parameters FSDP2 exchanges as they run; ``reshard`` on each puts back what was there.
 
-    Its parameters are not for us to put back, for FSDP2 knows which of them are in their places.
+    Its parameters are not for us to put back, for FSDP2 knows which of them are gathered.
     """
     fsdp = sys.modules.get("torch.distributed.fsdp")  # importing it takes long
     kind = getattr(fsdp, "FSDPModule", None)
@@ -167,7 +177,7 @@ def _is_simple(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Say whether a value is an object with attributes of its own, and none of those that belong to all."""
+    """Whether a value is an object with attributes of its own, and no module, tensor, class or the like."""
     return hasattr(value, "__dict__") and not isinstance(value, (*_SEARCHED, *_SHARED))
 
 
@@ -176,19 +186,21 @@ def _contents(table: Any) -> Any:
 
 
 def _put_back(table: Any, entries: Any) -> None:
-    """Restore the contents of a container; a dict entry by entry, for another thread may be reading it."""
+    """Restore the contents of a container."""
+    same = len(table) == len(entries) and all(map(is_, table, entries))
     if isinstance(table, set):
         table.intersection_update(entries)
         table.update(entries)
-        return
-    same = len(table) == len(entries) and all(map(is_, table, entries))
-    if not isinstance(table, dict):
-        if not same:
-            table.clear()
-            table.extend(entries)
-        return
-    if same and all(map(is_, table.values(), entries.values())):
-        return
+    elif isinstance(table, dict):
+        if not (same and all(map(is_, table.values(), entries.values()))):
+            _put_entries_back(table, entries)
+    elif not same:
+        table.clear()
+        table.extend(entries)
+
+
+def _put_entries_back(table: dict[Any, Any], entries: dict[Any, Any]) -> None:
+    """Restore a dict entry by entry, for another thread may be reading it."""
     for key in table.keys() - entries.keys():
         table.pop(key, None)
     for key, value in entries.items():

@@ -24,7 +24,7 @@ def is_internal(file: str) -> bool:
 
 
 def source_line() -> str:
-    """Give ``file:line`` of the innermost frame outside torch and the engine."""
+    """Return ``file:line`` of the innermost frame outside torch and the engine."""
     for frame in _frames():
         if not is_internal(frame.f_code.co_filename):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"

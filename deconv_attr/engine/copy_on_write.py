@@ -58,7 +58,7 @@ class CopyOnWrite(TorchFunctionMode):
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
-        """Run one call, with copies in the place of what is the caller's and has been written."""
+        """Run one call, with copies for what is the caller's and has been written."""
         if name is None:
             return self.attribute(func, args)
         # What is written is copied first: the copy stands in from this call on.
@@ -115,7 +115,7 @@ class CopyOnWrite(TorchFunctionMode):
         return self.replace(tensor, stand_in)
 
     def replace(self, tensor: Tensor, stand_in: Tensor) -> Tensor:
-        """Let a tensor stand in for another from now on."""
+        """Use `stand_in` for a tensor from now on."""
         self._copying = True
         self._stand_ins[id(tensor)] = (tensor, stand_in)
         self._originals[id(stand_in)] = tensor

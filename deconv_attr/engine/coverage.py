@@ -52,7 +52,7 @@ class Call:
     highest: Tensor | None = field(default=None, repr=False)  # (N,) of the signal after it
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the call is, for a sentence: operation, module path, source line."""
         parts = [f"'{self.operation}'", f"in module '{self.path}'" if self.path else "in the model itself"]
         return " ".join([*parts, f"({self.source})"] if self.source else parts)

@@ -95,7 +95,7 @@ def where_signals_died(
     with watched, watched:
         send(watched)
     if not finite:
-        where = "somewhere in the model" if watched.culprit is None else f"from {watched.culprit.place} on"
+        where = "somewhere in the model" if watched.culprit is None else f"from {watched.culprit.location} on"
         raise SignalError(f"the signal is NaN or infinite {where}: look at the weights and activations there")
     found: dict[str, list[int]] = {}
     for example in dead:
@@ -109,10 +109,10 @@ def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
         if call.lowest is None or call.highest is None or call in unlike:
             continue
         if call.highest[example] > 0:
-            return f"it was last seen below {call.place}"
+            return f"it was last seen below {call.location}"
         if call.lowest[example] < 0:
-            return f"it was rectified away at {call.place}"
-    return f"it was lost at or above {unlike[-1].place}" if unlike else "it reached no rectifier"
+            return f"it was rectified away at {call.location}"
+    return f"it was lost at or above {unlike[-1].location}" if unlike else "it reached no rectifier"
 
 
 def first_few(numbers: list[int]) -> str:

@@ -28,7 +28,7 @@ def fingerprint_of(model: nn.Module) -> str:
 
 
 def without_addresses(text: str) -> str:
-    """Take out of a text form the addresses in memory, which are others in each process."""
+    """Return a text form without the addresses in memory, which are others in each process."""
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 

@@ -42,7 +42,7 @@ from .tracer import Tracer
 
 __all__ = ["ForwardPass"]
 
-_TO_NUMPY = frozenset(("numpy", "array", "dlpack"))
+_ALIASING = frozenset(("detach", "numpy", "array", "dlpack"))  # whose result shares memory, unseen by autograd
 _SEEN_THROUGH = (Kind.LINEAR, Kind.GATE)  # nothing is lost where autograd hides their node behind a view's
 
 _UNSEEN = (
@@ -123,7 +123,7 @@ class ForwardPass(CopyOnWrite):
         self._in_numpy: list[tuple[Tensor, Tensor]] = []  # such memory, and what stood in it
 
     def copy_inference_tensors(self, modules: Sequence[nn.Module]) -> None:
-        """Let copies stand in for parameters made in inference mode, which autograd refuses to keep."""
+        """Use copies of parameters made in inference mode, which autograd refuses to keep."""
         held = [tensor for m in modules for table in (m._parameters, m._buffers) for tensor in table.values()]
         for tensor in (*held, *tensors_in(list(self._others))):
             if tensor is not None and tensor.is_inference():
@@ -139,7 +139,7 @@ class ForwardPass(CopyOnWrite):
             hooks.after(module, lambda module, args, output: leave(module, output), prepend=True)
 
     def close(self) -> None:
-        """Let go of the graph: its hooks know this pass, and this pass its nodes. From now on no rule acts."""
+        """Release the graph: its hooks know this pass, and this pass its nodes. From now on no rule acts."""
         self.state.open = False
         self.saved.close()
         for held in (self.noted, self.regions, self.covered, self.suspects):
@@ -193,7 +193,7 @@ class ForwardPass(CopyOnWrite):
         """Read or assign an attribute of a tensor; one that exchanges the numbers of a signal is refused."""
         tensor = args[0]
         if access.__name__ == "__set__" and isinstance(tensor, Tensor) and tensor.grad_fn is not None:
-            raise RuleError(f"{self._place(Operation('data', Kind.UNKNOWN))} exchanges {_UNSEEN}")
+            raise RuleError(f"{self._location(Operation('data', Kind.UNKNOWN))} exchanges {_UNSEEN}")
         return self._noting_alias(super().attribute(access, args), tensor)
 
     def protect(self, name: str, written: Sequence[Tensor]) -> None:
@@ -206,7 +206,7 @@ class ForwardPass(CopyOnWrite):
         statistics = name in ("batch_norm", "instance_norm")  # which carry no signal
         target = self.current(written[0]) if written and not statistics else None
         call = _Call(func, name, args, kwargs, target)
-        if call.name in _TO_NUMPY or call.name == "detach":
+        if call.name in _ALIASING:
             return self._noting_alias(call.run(), call.tensors[0])
         if call.kwargs.get("out") is not None and not self._carriers(call):
             with torch.no_grad():  # autograd would refuse weights that require grad
@@ -221,19 +221,21 @@ class ForwardPass(CopyOnWrite):
         if filters is not None:
             return self._note_all(in_cones(call.run, call.arguments["input"], filters), call, Kind.LINEAR)
         pairs = self._pairs(call)  # before the call, which may write into them
-        may_be_region = self._may_be_region(call)
-        if call.target is not None or may_be_region:
+        kind = Kind.UNKNOWN
+        if call.target is not None or self._may_be_region(call):
             carriers = self._carriers(call)
             operation = identify(call.name, call.args, call.kwargs, carriers)
-            rule = self._rule_of_region(operation) if may_be_region and carriers else None
-            hidden = operation.kind not in _SEEN_THROUGH and call.target is not None and is_view(call.target)
-            if call.target is not None and (rule is not None or hidden):
+            kind, rule = operation.kind, self._rule_of_region(call, operation) if carriers else None
+            if call.target is not None and (rule is not None or _is_hidden(call, kind)):
                 return self._out_of_place(call, call.target)
             if rule is not None:
                 return self._region(call, carriers, operation, rule)
-        result = call.run()
+        return self._noted(call.run(), call, kind, pairs)
+
+    def _noted(self, result: Any, call: _Call, kind: Kind, pairs: list[tuple[Tensor, Tensor]]) -> Any:
+        """Note of a result what its nodes will not tell, and make small what autograd keeps."""
         if call.row.by_call:
-            self._note_all(result, call, operation.kind)
+            self._note_all(result, call, kind)
         if pairs:
             self._suspect(result if call.target is None else call.target, pairs)
         if self.pack and call.row.spares and call.tensors[0].numel() >= LARGE:
@@ -255,8 +257,10 @@ class ForwardPass(CopyOnWrite):
             return False
         return call.name != "batch_norm" or not self._scales(call.arguments)
 
-    def _rule_of_region(self, operation: Operation) -> Rule | None:
-        """Return the rule of an operation if its body serves; None where autograd's own backward does."""
+    def _rule_of_region(self, call: _Call, operation: Operation) -> Rule | None:
+        """Return the rule of a call if its body serves; None where autograd's own backward does."""
+        if not self._may_be_region(call):
+            return None
         rule = rule_for(self._rules, operation)
         return None if rule is None or rule.by_autograd else rule
 
@@ -287,7 +291,7 @@ class ForwardPass(CopyOnWrite):
         """Run a call that one rule covers, between two nodes of its own."""
         carrier, *more = carriers
         if any(other is not carrier for other in more):
-            raise RuleError(several_carriers(self._place(operation), rule))
+            raise RuleError(several_carriers(self._location(operation), rule))
         entered = carrier.view_as(carrier)
         args, kwargs = mapped(lambda value: entered if value is carrier else value, (call.args, call.kwargs))
         result = call.func(*args, **kwargs)
@@ -306,7 +310,7 @@ class ForwardPass(CopyOnWrite):
         return result
 
     def _spare(self, result: Any) -> None:
-        """Make small what autograd keeps of a call that read much."""
+        """Pack what autograd keeps of a call that read much."""
         output = result[0] if isinstance(result, tuple) else result
         if type(output) is not Tensor or output.grad_fn is None:
             return
@@ -351,7 +355,7 @@ class ForwardPass(CopyOnWrite):
                 or (bool(self._aliases) and address(tensor) in self._aliases)
             )
             if hidden or (not torch.is_grad_enabled() and self.way.carries(tensor)):
-                raise RuleError(f"{self._place(Operation(name, Kind.UNKNOWN))} overwrites {_UNSEEN}")
+                raise RuleError(f"{self._location(Operation(name, Kind.UNKNOWN))} overwrites {_UNSEEN}")
 
     def check_numpy(self) -> None:
         """Refuse a pass in which numpy wrote into what carries the signal.
@@ -365,9 +369,9 @@ class ForwardPass(CopyOnWrite):
             if not torch.equal(tensor, before):
                 raise RuleError(f"the model overwrites, with numpy, {_UNSEEN}")
 
-    def _place(self, operation: Operation) -> str:
+    def _location(self, operation: Operation) -> str:
         path, stock = running_module({id(module): path for path, module in self._model.named_modules()})
-        return Call(path, operation.name, operation.kind, "", "" if stock else source_line()).place
+        return Call(path, operation.name, operation.kind, "", "" if stock else source_line()).location
 
 
 @dataclass(eq=False)
@@ -405,20 +409,29 @@ class _Call:
         return self.func(*self.args, **self.kwargs)
 
 
+def _is_hidden(call: _Call, kind: Kind) -> bool:
+    """Whether autograd hides the node of a call, which writes into a view, and something is lost by that."""
+    return call.target is not None and is_view(call.target) and kind not in _SEEN_THROUGH
+
+
 @cached
 def _known(func: Callable[..., Any]) -> tuple[str | None, Callable[..., Any] | None]:
     """Return what a function is called, and what is to be done at its calls; None: nothing."""
     name = operation_name(func)
-    if name is None:  # an attribute: only .data, and assignments
-        owner = getattr(getattr(func, "__self__", None), "__name__", "")
-        return name, ForwardPass.perform if func.__name__ == "__set__" or owner == "data" else None
+    if name is None:
+        return name, ForwardPass.perform if _is_watched_attribute(func) else None
     row, in_place = row_of(name), is_in_place(func)
     if row.spares and not in_place:
         return name, ForwardPass._sparing
     if row.weighs is handwritten.total and in_place:
         return name, ForwardPass._adding
-    seen = in_place or row.spares or row.by_call or row.folds or row.weighs is not None
-    return name, ForwardPass.perform if seen or name in _TO_NUMPY or name == "detach" else None
+    seen = in_place or row.spares or row.by_call or row.folds or row.weighs is not None or name in _ALIASING
+    return name, ForwardPass.perform if seen else None
+
+
+def _is_watched_attribute(access: Callable[..., Any]) -> bool:
+    """Whether an attribute's access may exchange a tensor's numbers: assignments, and ``.data``."""
+    return access.__name__ == "__set__" or getattr(getattr(access, "__self__", None), "__name__", "") == "data"
 
 
 def _writes(kwargs: Mapping[str, Any]) -> bool:
@@ -431,6 +444,6 @@ def _functional(func: Callable[..., Any]) -> Callable[..., Any]:
     if not base.endswith("_"):  # F.relu(x, inplace=True)
         return func
     found: Callable[..., Any] = next(
-        function for place in (F, torch, Tensor) if callable(function := getattr(place, base[:-1], None))
+        function for owner in (F, torch, Tensor) if callable(function := getattr(owner, base[:-1], None))
     )
     return found

@@ -45,7 +45,7 @@ class LayerReader:
         self._kept: Any = None
 
     def until(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """Make of a forward function one that ends at the layer and returns what is there.
+        """Return a forward function that ends at the layer and returns what is there.
 
         A model of FSDP2's runs to its end, for there it gives back the parameters that it has gathered.
         """
@@ -60,7 +60,7 @@ class LayerReader:
         return shorter
 
     def within(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """Make of a forward function one that runs to its end and returns what was at the layer."""
+        """Return a forward function that runs to its end and returns what was at the layer."""
 
         def tapped(*args: Any) -> Any:
             self._listen(forward, args)
@@ -69,7 +69,7 @@ class LayerReader:
         return tapped
 
     def beside(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """Make of a forward function one that keeps what is at the layer, and returns what it returned."""
+        """Return a forward function that keeps what is at the layer, and returns what the model does."""
         return lambda *args: self._listen(forward, args)
 
     def _listen(self, forward: Callable[..., Any], args: Any) -> Any:

@@ -40,7 +40,7 @@ class Layer:
         return self.name if self.call is None else f"{self.name}#{self.call}"
 
     def resolve_call(self, runs: int) -> Layer:
-        """Give the layer with its call, now that the number of its runs in one forward pass is known.
+        """Return the layer with its call, now that the number of its runs in one forward pass is known.
 
         Raises
         ------

@@ -219,7 +219,7 @@ class MetaMode(CopyOnWrite):
         return known and not self._lost_track_at
 
     def _on_device(self, value: Any) -> Any:
-        """Put the values of constants in the place of those without; and what only looks like the inputs."""
+        """Return an argument of a call on the model's device: of a constant its value, else an empty tensor."""
         if isinstance(value, Tensor):
             if not value.is_meta:
                 return value
@@ -232,7 +232,7 @@ class MetaMode(CopyOnWrite):
         return value
 
     def _check_written(self, name: str, written: list[Tensor]) -> None:
-        """Be sure of nothing more where a call writes into memory that is known by another name."""
+        """Refuse a write into a constant; after one under a name that is not tracked, no read is certain."""
         for tensor in written:
             if not tensor.is_meta and name not in ("batch_norm", "instance_norm"):
                 raise RuntimeError(f"'{name}' writes what depends on the inputs into a tensor that does not")
@@ -266,7 +266,7 @@ class MetaMode(CopyOnWrite):
             self._learn(tensor, reach)
 
     def _with_value(self, value: Any) -> Any:
-        """Put the value that a constant has by now in its place."""
+        """Return the value that a constant has by now; all else as it is."""
         if not isinstance(value, Tensor):
             return value
         if not value.is_meta:
@@ -311,7 +311,7 @@ class MetaMode(CopyOnWrite):
 
     def _describe(self, name: str) -> str:
         path, stock = running_module(self._paths)
-        return Call(path, name, Kind.UNKNOWN, NO_RULE, "" if stock else source_line()).place
+        return Call(path, name, Kind.UNKNOWN, NO_RULE, "" if stock else source_line()).location
 
 
 def _meta_call(func: Any, name: str, args: Any, kwargs: Any, written: Sequence[Tensor] = ()) -> Any:

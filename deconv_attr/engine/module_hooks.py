@@ -25,13 +25,13 @@ class ModuleHooks(Undo):
     """
 
     def before(self, module: nn.Module, act: Callable[..., Any], **options: Any) -> None:
-        """Let ``act(module, args)`` see what a module receives; options as for ``register_forward_pre_hook``."""
+        """Call ``act(module, args)`` before a module runs; options as for ``register_forward_pre_hook``."""
         hook = Hook(act)
         self.later(partial(remove_hook, module, hook))  # noted first: Ctrl-C may strike before the hook is there
         module.register_forward_pre_hook(hook, **options)
 
     def after(self, module: nn.Module, act: Callable[..., Any], **options: Any) -> None:
-        """Let ``act(module, args, output)`` see what a module returns; options as for ``register_forward_hook``."""
+        """Call ``act(module, args, output)`` after a module ran; options as for ``register_forward_hook``."""
         hook = Hook(act)
         self.later(partial(remove_hook, module, hook))
         module.register_forward_hook(hook, **options)

@@ -139,7 +139,7 @@ class Way:
         return self._carriers.get(node, 0) > 0
 
     def clear(self) -> None:
-        """Let go of the nodes."""
+        """Release the nodes."""
         self._carriers.clear()
 
 
@@ -228,7 +228,7 @@ def put(node: Node, rule: Rule, state: State, kept: Any = None) -> None:
 
 
 def in_order_of(image: Tensor, state: State) -> Callable[[Signals], Signals | None]:
-    """Make a prehook for a batch norm that lets the signal stand in memory as the input does.
+    """Return a prehook for a batch norm that brings the signal into the input's order in memory.
 
     Where one is contiguous and the other channels last, torch's own kernel is wrong (torch 2.14.1, CPU).
     """
@@ -243,6 +243,6 @@ def in_order_of(image: Tensor, state: State) -> Callable[[Signals], Signals | No
     return ordered
 
 
-def several_carriers(place: str, rule: Rule) -> str:
+def several_carriers(location: str, rule: Rule) -> str:
     """Return the error's text for an operation that the signal enters by several arguments."""
-    return f"the signal enters {place} by more than one argument: '{rule.name}' takes one"
+    return f"the signal enters {location} by more than one argument: '{rule.name}' takes one"

@@ -72,7 +72,7 @@ def without_dead_signals() -> Iterator[None]:
 
 @contextmanager
 def _same_buffers(model: nn.Module) -> Iterator[None]:
-    """Put back what is written into a model's tensors that are no parameters."""
+    """Restore what is written into a model's tensors that are no parameters."""
     held = [tensor for module in model.modules() for tensor in _own_tensors(module)]
     copies = [tensor.detach().clone() for tensor in held]
 

@@ -53,7 +53,6 @@ _BY_SHAPE = {
     "ReplicationPad3DBackward": "self",
     "HardtanhBackward": "self",
 }
-_BY_SIGNAL = ("ReluBackward", "NativeBatchNormBackward")
 _VIEWS = ("SqueezeBackward", "UnsqueezeBackward", "UnsafeViewBackward", "ViewBackward")
 
 
@@ -76,7 +75,8 @@ class SavedTensors:
     """
 
     def __init__(self, state: State) -> None:
-        self._state, self.asked_early = state, False
+        self._state = state
+        self.asked_early = False
         self._most = 0  # bytes of the largest tensor of which only the shape is kept
         self._scratch: Tensor | None = None
 
@@ -95,21 +95,31 @@ class SavedTensors:
         node = output.grad_fn
         while node is not None and _plain_name(node) in _VIEWS:  # conv1d is a conv2d, squeezed
             node = node.next_functions[0][0]
-        if node is None or rule is None or not _is_spared(node) or not self._by_first_alone(node, way):
+        pack = None if node is None else _PACKED.get(_plain_name(node))
+        if node is None or pack is None or rule is None or not self._by_first_alone(node, way):
             return False
-        name = _plain_name(node)
-        if name == "ReluBackward":
-            if self.rectifies(node, rule):
-                return True
-            self._pack(saved_tensor(node, "result"), lambda y: (y > 0, y.dtype), lambda kept: kept[0].to(kept[1]))
-            return False
-        if name == "NativeBatchNormBackward":
-            return (rule.by_autograd or rule.back is scale) and not trains(node) and self._by_signal(node, "input")
-        if name == "HardtanhBackward" and (rule.back is not rectify or rule.before):
-            return False
-        shape = self._by_shape(node, saved_tensor(node, _BY_SHAPE[name]))
-        if shape is not None and "MaxPool" in name:
+        return pack(self, node, rule)
+
+    def _relu(self, node: Node, rule: Rule) -> bool:
+        if self.rectifies(node, rule):
+            return True
+        self._pack(saved_tensor(node, "result"), lambda y: (y > 0, y.dtype), lambda kept: kept[0].to(kept[1]))
+        return False
+
+    def _batch_norm(self, node: Node, rule: Rule) -> bool:
+        return (rule.by_autograd or rule.back is scale) and not trains(node) and self._by_signal(node, "input")
+
+    def _hardtanh(self, node: Node, rule: Rule) -> bool:
+        return rule.back is rectify and not rule.before and self._linear(node, rule)
+
+    def _max_pool(self, node: Node, rule: Rule) -> bool:
+        shape = self._by_shape(node)
+        if shape is not None:
             self._pack(saved_tensor(node, "result1"), *self._as_switches(node, *shape))
+        return False
+
+    def _linear(self, node: Node, rule: Rule) -> bool:
+        self._by_shape(node)
         return False
 
     def _by_first_alone(self, node: Node, way: Way) -> bool:
@@ -123,7 +133,7 @@ class SavedTensors:
         return rule.back is rectify and not rule.before and self._by_signal(node, "result")
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Free the memory of what was unpacked."""
         self._scratch = None
 
     def _by_signal(self, node: Node, name: str) -> bool:
@@ -138,8 +148,8 @@ class SavedTensors:
         node.register_prehook(above.append)
         return True
 
-    def _by_shape(self, node: Node, slot: Any) -> tuple[torch.Size, bool] | None:
-        """Keep the shape of a tensor; return it, and whether signals should stand there channels last."""
+    def _by_shape(self, node: Node) -> tuple[torch.Size, bool] | None:
+        """Keep the shape of a node's input; return it, and whether signals should stand there channels last."""
         known: list[Any] = []
         once = [node]  # a hook that held its node would keep it, and the graph below it, for ever
 
@@ -149,7 +159,7 @@ class SavedTensors:
             known.extend((tensor.shape, strides, tensor.dtype, tensor.device, last))
             self._most = max(self._most, tensor.untyped_storage().nbytes(), tensor.numel() * tensor.element_size())
 
-        def blank(_: Any) -> Tensor:
+        def placeholder(_: Any) -> Tensor:
             shape, strides, dtype, device, _ = known
             if device.type != "cpu":
                 return torch.empty_strided(shape, strides, dtype=dtype, device=device)
@@ -157,7 +167,8 @@ class SavedTensors:
                 self._scratch = torch.empty(max(self._most, _NEVER_TOUCHED), dtype=torch.uint8)
             return torch.empty(0, dtype=dtype).set_(self._scratch.untyped_storage(), 0, shape, strides)
 
-        return (known[0], known[4]) if self._pack(slot, pack, blank) else None
+        slot = saved_tensor(node, _BY_SHAPE[_plain_name(node)])
+        return (known[0], known[4]) if self._pack(slot, pack, placeholder) else None
 
     def _as_switches(self, node: Node, shape: torch.Size, last: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
         once = [node]
@@ -189,12 +200,18 @@ class SavedTensors:
         return True
 
 
+# How each is packed, by the node's name; whether the node then sends what the rule says.
+_PACKED: dict[str, Callable[[SavedTensors, Node, Rule], bool]] = {
+    **dict.fromkeys(_BY_SHAPE, SavedTensors._linear),
+    **dict.fromkeys((name for name in _BY_SHAPE if "MaxPool" in name), SavedTensors._max_pool),
+    "HardtanhBackward": SavedTensors._hardtanh,
+    "ReluBackward": SavedTensors._relu,
+    "NativeBatchNormBackward": SavedTensors._batch_norm,
+}
+
+
 def _plain_name(node: Node) -> str:
     return node.name().rstrip("0123456789")
-
-
-def _is_spared(node: Node) -> bool:
-    return _plain_name(node) in _BY_SHAPE or _plain_name(node) in _BY_SIGNAL
 
 
 def _nothing(tensor: Tensor) -> None:

@@ -237,7 +237,7 @@ class SignalPath:
     # ------------------------------------------------------------------------ rules
 
     def _identify(self, outputs: Sequence[Tensor]) -> None:
-        """Give each node that the signal will come to its operation and its rule, from the inputs up."""
+        """Find the operation and the rule of each node that the signal will come to, from the inputs up."""
         ran = self._ran
         ran.state.open = True
         ran.way.walk([tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None])
@@ -380,7 +380,7 @@ class SignalPath:
         ]
 
     def _lacking(self, lacking: Operation | None) -> list[Call]:
-        """Say which calls have no rule; if nobody has looked, run the model once more and look."""
+        """Return the calls that have no rule; a pass that was not traced is run once more, traced."""
         assert lacking is not None
         calls = []
         if self._ran.tracer is not None:
@@ -401,7 +401,7 @@ class SignalPath:
         return None if self._ran.tracer is None else self._ran.tracer.call_of.get(node)
 
     def _place(self, node: Node, operation: Operation) -> str:
-        return (self._call_of(node) or Call("", operation.name, operation.kind, "")).place
+        return (self._call_of(node) or Call("", operation.name, operation.kind, "")).location
 
     def _check(self, outputs: Sequence[Tensor], whole: bool) -> None:
         if not outputs:
@@ -446,7 +446,7 @@ def _sent(scores: Tensor, tensors: Sequence[Tensor], start: Tensor, **options: A
 
 
 def _enable_gradients(undo: Undo) -> None:
-    """Let autograd record, whatever the caller's modes."""
+    """Enable autograd's recording, whatever the caller's modes."""
     if torch.is_inference_mode_enabled():
         mode = torch.inference_mode(False)
         undo.later(lambda: None if torch.is_inference_mode_enabled() else mode.__exit__(None, None, None))
@@ -466,9 +466,9 @@ def _read(answers: Sequence[Tensor]) -> list[bool]:
 
 
 def _mark(calls: Iterable[Call], by_hand: Sequence[Call]) -> None:
-    places = {call.place for call in by_hand}
+    locations = {call.location for call in by_hand}
     for call in calls:
-        if call.place in places:
+        if call.location in locations:
             call.kind, call.rule = Kind.MASK, NO_RULE
 
 
@@ -479,11 +479,11 @@ def _why_none(call: Call) -> str:
         "choose activations='gradient'",
     }
     unknown = "it is not listed, or ran where no rule can reach it; choose unknown='gradient' to differentiate it"
-    return f"no rule for {call.place}: {reasons.get(call.kind, unknown)}"
+    return f"no rule for {call.location}: {reasons.get(call.kind, unknown)}"
 
 
 def _refuse_unbatched(model: nn.Module, inputs: Sequence[Tensor], error: Exception) -> None:
-    """Say of an image without a batch, which the model did not take, what is expected."""
+    """Raise for an image without a batch, which the model did not take, what is expected."""
     axes = next(
         (
             d

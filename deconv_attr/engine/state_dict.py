@@ -55,36 +55,37 @@ def load_into(model: nn.Module, state: Mapping[str, Any], path: str, name: str) 
     InputError
         If entries are missing, superfluous, of another shape, or cannot be copied.
     """
-    own = model.state_dict()
-    # Files from before PyTorch 0.4.1 lack the counters of batch norm, and torch does without.
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own]
-    shapes = [
-        f"{key}: expected {_shape(value)}, got {_shape(state[key])}"
-        for key, value in own.items()
-        if key in state and _shape(value) != _shape(state[key])
-    ]
-    unusable = [
-        f"{key}: {_odd(state[key])}" for key in own if key in state and _odd(state[key]) not in ("", _odd(own[key]))
-    ]
-    kinds = {
-        "missing": missing,
-        "unexpected": unexpected,
-        "of another shape": shapes,
-        "that cannot be copied": unusable,
-    }
-    wrong = [f"{len(keys)} {kind} ({_few(keys)})" for kind, keys in kinds.items() if keys]
+    misfits = _misfits(model.state_dict(), state)
+    wrong = [f"{len(keys)} {kind} ({_few(keys)})" for kind, keys in misfits.items() if keys]
     if wrong:
         raise InputError(f"the weights in {path} do not fit {name}: {'; '.join(wrong)}")
     model.load_state_dict(state, strict=False)
+
+
+def _misfits(own: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the entries of a state dict that do not fit a model's own, by what is wrong with them."""
+    pairs = [(key, own[key], state[key]) for key in own if key in state]
+    return {
+        # Files from before PyTorch 0.4.1 lack the counters of batch norm, and torch does without.
+        "missing": [key for key in own if key not in state and not key.endswith("num_batches_tracked")],
+        "unexpected": [key for key in state if key not in own],
+        "of another shape": [
+            f"{key}: expected {_shape(mine)}, got {_shape(other)}"
+            for key, mine, other in pairs
+            if _shape(mine) != _shape(other)
+        ],
+        "that cannot be copied": [
+            f"{key}: {_oddity(other)}" for key, mine, other in pairs if _oddity(other) not in ("", _oddity(mine))
+        ],
+    }
 
 
 def _shape(value: Any) -> tuple[int, ...] | str:
     return tuple(value.shape) if hasattr(value, "shape") else f"a {type(value).__name__}"
 
 
-def _odd(value: Any) -> str:
-    """Say what is odd about a tensor."""
+def _oddity(value: Any) -> str:
+    """Return what is odd about a tensor: without values, complex, sparse; "" of others."""
     if not isinstance(value, Tensor):
         return ""
     if value.is_meta:

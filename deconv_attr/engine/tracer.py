@@ -95,7 +95,7 @@ class Tracer:
                     self._note(Call(self._frames[-1][1], name, Kind.UNKNOWN, NO_RULE, defined_at(node)), [node])
 
     def settle(self, given: dict[Node, tuple[Operation, Rule | None]]) -> None:
-        """Say of each call what it was given.
+        """Set the kind and the rule of each call.
 
         Parameters
         ----------

@@ -138,7 +138,7 @@ def cascade(model: nn.Module, inputs: Tensor, stages: int | None = None, seed: i
 
 @contextmanager
 def _own_data(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Put back the data of parameters on exit; within, data is replaced by other tensors and never written."""
+    """Restore the data of parameters on exit; within, data is replaced by other tensors and never written."""
     own = [(parameter, parameter.data) for parameter in parameters]
 
     def restore() -> None:

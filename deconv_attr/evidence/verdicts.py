@@ -48,7 +48,7 @@ def verdict(table: ResultTable, images: int, on_objects: float | None = None) ->
         _divided(
             _numbers(table, "random weights, |map|"),
             "with random weights, the map",
-            "keeps its strong places",
+            "keeps its strongest pixels",
             "so it does not show what was learnt",
             "changes",
         ),
@@ -85,7 +85,7 @@ def _zeros(numbers: Numbers) -> str:
     return f"The signal died, and maps are zero, for {shares}; the other numbers are of the rest."
 
 
-def _divided(numbers: Numbers, subject: str, alike: str, therefore: str, apart: str) -> str:
+def _divided(numbers: Numbers, about: str, alike: str, therefore: str, apart: str) -> str:
     """Return a sentence on the methods whose correlation is high, low, or between."""
     high = [_said(name, number, number.low >= ALIKE) for name, number in numbers if number.mean >= ALIKE]
     low = [_said(name, number, number.high <= APART) for name, number in numbers if number.mean <= APART]
@@ -96,7 +96,7 @@ def _divided(numbers: Numbers, subject: str, alike: str, therefore: str, apart: 
         f"is neither for {_listed(between)}" if between else "",
     ]
     found = "; it ".join(filter(None, parts))
-    return _sentence(f"{subject} {found}") if found else ""
+    return _sentence(f"{about} {found}") if found else ""
 
 
 def _located(numbers: Numbers, at_random: float | None) -> str:

@@ -128,7 +128,7 @@ def adjoint_of(forward: Forward) -> Filters | None:
 
 
 def unpool(signal: Tensor, switches: Switches, overlap: str) -> Tensor:
-    """Put the signal at the switches."""
+    """Return the signal unpooled by the switches."""
     return switches.unpool(signal, overlap)
 
 

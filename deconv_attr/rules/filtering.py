@@ -61,7 +61,7 @@ class Filters:
 
     @classmethod
     def of(cls, name: str, given: Mapping[str, Any]) -> Filters:
-        """Take from a call's arguments, by name, what its adjoint needs."""
+        """Return what the adjoint of a call needs of its arguments, by name."""
         weight: Tensor = given["weight"].detach()  # whose data can be exchanged meanwhile
         axes = weight.dim() - 2
 

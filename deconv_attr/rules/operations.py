@@ -168,7 +168,7 @@ GATE, ACTIVATION, MASK, CONSTANT = Kind.GATE, Kind.ACTIVATION, Kind.MASK, Kind.C
 AVG_POOL, LP_POOL = ("input kernel_size stride padding".split(), "input norm_type kernel_size stride".split())
 
 OPERATIONS: list[Row] = [
-    # ---- rectifiers, and what stands in their place
+    # ---- rectifiers, and what is used instead
     row("relu", RECTIFIER, pointwise, spares=True, shape=same),
     row("relu6", RECTIFIER, pointwise, decision=BOUNDS, spares=True),
     row("clamp clamp_min", ACTIVATION, pointwise, decision=BOUNDS),
@@ -238,7 +238,7 @@ OPERATIONS: list[Row] = [
         pointwise,
         random=when(2, "training train", False, unless_zero=(1, "p", 0.5)),
     ),
-    # ---- choices, and constants in the place of some elements
+    # ---- choices, and constants instead of some elements
     row("where", LINEAR, pointwise, weighs=handwritten.choice, folds=True),
     row("masked_fill", LINEAR, pointwise, weighs=handwritten.fill),
     row("masked_select", LINEAR, weighs=handwritten.fill),

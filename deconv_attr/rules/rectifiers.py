@@ -44,7 +44,7 @@ class Decision:
 
 
 def _bounded_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:
-    """Tell a rectifier, whose lower bound is 0 and whose upper bound, if any, is positive, from other clippings."""
+    """Return the operation of a clipping: a rectifier if its lower bound is 0 and its upper bound, if any, positive."""
 
     def argument(position: int, *keys: str, default: Any = None) -> Any:
         if len(args) > position:
@@ -68,9 +68,10 @@ def _bounded_node(node: Node, name: str, carriers: int) -> Operation | Question:
     floor, ceiling = _bounds(node, name)
     if carriers > 1 or floor is None or (isinstance(ceiling, Tensor) and ceiling.numel() > 1):
         return _activation(name)
-    if not isinstance(floor, Tensor) and not isinstance(ceiling, Tensor):
+    devices = [bound.device for bound in (floor, ceiling) if isinstance(bound, Tensor)]
+    if not devices:  # numbers
         return _rectifier(name) if floor == 0 and (ceiling is None or ceiling > 0) else _activation(name)
-    device = next(bound.device for bound in (floor, ceiling) if isinstance(bound, Tensor))
+    device = devices[0]
     rectifies = (torch.as_tensor(floor, device=device).detach() == 0).all()
     if ceiling is not None:
         rectifies = rectifies & (torch.as_tensor(ceiling, device=device) > 0).all()
@@ -90,7 +91,7 @@ def _bounds(node: Node, name: str) -> tuple[Any, Any]:
 
 
 def _extreme_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:
-    """Tell max(x, zeros), a rectifier, from another constant, and from a choice between two signals."""
+    """Return the operation of a maximum or minimum: max(x, zeros) is a rectifier, one of two signals a gate."""
     operands = [v for v in (*args, kwargs.get("input"), kwargs.get("other")) if isinstance(v, Tensor)]
     if len(operands) != 2 or len(carriers) != 1:
         return Operation(name, Kind.GATE)

@@ -52,7 +52,7 @@ class Switches:
         return self.offsets + self.starts
 
     def unpool(self, signal: Tensor, overlap: str = "sum") -> Tensor:
-        """Put each value of a signal at its switch; everything else is zero.
+        """Return a signal with each value at its switch, and zero everywhere else.
 
         Parameters
         ----------
@@ -131,16 +131,16 @@ def compact(node: Node, indices: Tensor, shape: Size) -> Switches:
 
 def _windows(node: Node, axis: int, length: int, count: int) -> tuple[Tensor, int]:
     """Return where the windows of a pool begin along an axis, and how long the longest is."""
-    place = torch.arange(count)
+    position = torch.arange(count)
     if node.name().startswith("MaxPool"):
         size, stride, padding, dilation = (
             _entry(saved(node, name), axis) for name in ("kernel_size", "stride", "padding", "dilation")
         )
-        return place * (stride or size) - padding, (size - 1) * dilation + 1
+        return position * (stride or size) - padding, (size - 1) * dilation + 1
     if node.name().startswith("Adaptive"):
-        begins, ends = place * length // count, -(-(place + 1) * length // count)
+        begins, ends = position * length // count, -(-(position + 1) * length // count)
         return begins, max((ends - begins).tolist())
-    return torch.zeros_like(place), length  # where the windows of a fractional pool begin is random
+    return torch.zeros_like(position), length  # where the windows of a fractional pool begin is random
 
 
 def _entry(value: Any, axis: int) -> int:

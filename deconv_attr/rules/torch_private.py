@@ -1,4 +1,4 @@
-"""Every name of torch's that is not public, in one place, and what happens where a version of torch lacks it.
+"""Every name of torch's that is not public, and what happens where a version of torch lacks it.
 
 What a node has saved (``node._saved_*``, ``node._raw_saved_*``) is described in torch's tutorial on hooks for saved
 tensors, yet the names are those of torch's own derivatives.
@@ -81,7 +81,7 @@ def defined_at(node: Node) -> str:
 
 
 def remove_hook(module: nn.Module, hook: object) -> None:
-    """Take a forward hook, or one before it, off a module, if it is there; the handle may have been lost to Ctrl-C."""
+    """Remove a forward hook, or one before it, from a module, if it is there; the handle may be lost to Ctrl-C."""
     after: list[Any] = [module._forward_hooks, module._forward_hooks_with_kwargs, module._forward_hooks_always_called]
     before: list[Any] = [module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs]
     for hooks, *options in (after, before):

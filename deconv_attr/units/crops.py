@@ -34,16 +34,16 @@ class Crops:
         self._strides = field.stride
 
     def window(self, position: Sequence[int]) -> tuple[Any, ...]:
-        """Give the pixels to cut out for a unit, as an index into its image."""
+        """Return the pixels to cut out for a unit, as an index into its image."""
         return tuple(
-            slice(begins[place], ends[place]) for (begins, ends), place in zip(self._axes, position, strict=True)
+            slice(begins[index], ends[index]) for (begins, ends), index in zip(self._axes, position, strict=True)
         )
 
-    def place(self, position: Sequence[int]) -> tuple[int, ...]:
-        """Give the unit's position in the layer when it runs on the crop."""
+    def position_in_crop(self, position: Sequence[int]) -> tuple[int, ...]:
+        """Return the unit's position in the layer when it runs on the crop."""
         return tuple(
-            place - begins[place] // (stride or 1)
-            for (begins, _), place, stride in zip(self._axes, position, self._strides, strict=True)
+            index - begins[index] // (stride or 1)
+            for (begins, _), index, stride in zip(self._axes, position, self._strides, strict=True)
         )
 
     def pixels(self, position: Sequence[int]) -> int:
@@ -52,7 +52,7 @@ class Crops:
 
 
 def _cut_axis(field: ReceptiveField, axis: int) -> tuple[list[int], list[int]]:
-    """Give the first pixel, and the one after the last, for each position along an axis."""
+    """Return the first pixel, and the one after the last, for each position along an axis."""
     length, stride = field.image[axis], field.stride[axis]
     assert stride is not None
     first, last, start, end = field.reads[axis]
@@ -73,6 +73,6 @@ def _cut_axis(field: ReceptiveField, axis: int) -> tuple[list[int], list[int]]:
 
 
 def index_of(box: Sequence[int]) -> tuple[Any, ...]:
-    """Make of a box (all starts, then all ends) the index of its pixels in an image (C, *axes)."""
+    """Return the index of a box (all starts, then all ends) in an image (C, *axes)."""
     axes = len(box) // 2
     return (..., *map(slice, box[:axes], box[axes:]))

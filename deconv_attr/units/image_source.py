@@ -35,7 +35,7 @@ class ImageSource:
         return len(self._images)
 
     def __getitem__(self, number: int) -> Tensor:
-        """Give one image on the model's device, (C, *axes)."""
+        """Return one image on the model's device, (C, *axes)."""
         image = image_of(self._images[number], number)
         self._dtype = self._dtype or image.dtype
         if image.dtype != self._dtype:
@@ -47,7 +47,7 @@ class ImageSource:
 
 
 def image_of(item: Any, number: int) -> Tensor:
-    """Take the image (C, *axes) from an item of a data set: the item itself, or what stands in front of its tuple.
+    """Return the image (C, *axes) of an item of a data set: the item itself, or the first of its tuple.
 
     Raises
     ------

@@ -84,7 +84,7 @@ class Projection:
         return self.units[:, 2:]
 
     def full(self, index: int) -> Tensor:
-        """Give one projection as a full image, (C, H, W)."""
+        """Return one projection as a full image, (C, H, W)."""
         patch = self.patches[index]
         image = patch.new_zeros(self.image_shapes[index])
         image[index_of(self.boxes[index].tolist())] = patch
@@ -153,7 +153,7 @@ def project(
     Notes
     -----
     A crop is used where every operation up to the layer is known to be local and to depend neither on the size of
-    the image nor on the place in it (:func:`receptive_field` names the first that is not). Its activation is
+    the image nor on the position in it (:func:`receptive_field` names the first that is not). Its activation is
     compared with the whole image's where that is known: from `expected`, from the search for the strongest
     units, or, failing both, for the units of one image, which is run whole for this. A unit whose crop
     differs is projected from the whole image; if one of that image does, all are.
@@ -189,7 +189,7 @@ def project(
 
 
 def _known(expected: Tensor | Sequence[float] | None, table: Tensor, located: bool) -> Tensor | None:
-    """Give the expected activations as a tensor, one for each unit."""
+    """Return the expected activations as a tensor, one for each unit."""
     if expected is None:
         return None
     try:
@@ -209,10 +209,10 @@ def _warn_of_dead(done: Sequence[Done]) -> None:
     for number, unit in enumerate(done):
         if unit.ending:
             died[unit.ending].append(number)
-    for place, numbers in died.items():
+    for ending, numbers in died.items():
         warnings.warn(
             f"The signal died for {len(numbers)} of {len(done)} units ({first_few(numbers)}), their projections are "
-            f"zero: {place}. Choose other units, or a layer further down.",
+            f"zero: {ending}. Choose other units, or a layer further down.",
             DeadSignalWarning,
             stacklevel=3,
         )

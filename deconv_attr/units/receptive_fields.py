@@ -48,11 +48,11 @@ class ReceptiveField:
     offset : tuple of int or None
         The first pixel of unit 0, negative where it reads padding; None as for `size`.
     mixer : str
-        The operation that reads all of the image, with its place: every unit depends on all pixels, and size and
+        The operation that reads all of the image, with its location: every unit depends on all pixels, and size and
         boxes say so. "" if all operations are local.
     obstacle : str
         Why a unit's value in a crop is not its value in the image: an operation that depends on the size of the
-        image, or on the place in it. "" if it is the same.
+        image, or on the position in it. "" if it is the same.
     reads : tuple of Tensor
         For each axis (4, n): the first and last pixel that the units at each position really read, and the first
         and last with the padding.
@@ -74,7 +74,7 @@ class ReceptiveField:
         return [reads[:2].T.tolist() for reads in self.reads]
 
     def box(self, *position: int) -> tuple[int, ...]:
-        """Give the pixels that one unit depends on: (top, left, bottom, right), half open, clipped to the image.
+        """Return the pixels that one unit depends on: (top, left, bottom, right), half open, clipped to the image.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class ReceptiveField:
         return box
 
     def boxes(self, positions: Tensor) -> Tensor:
-        """Give the boxes of many units.
+        """Return the boxes of many units.
 
         Parameters
         ----------
@@ -206,7 +206,7 @@ def field_of(run: LayerRun, input_shape: Sequence[int]) -> ReceptiveField:
         raise InputError(f"the output of {run.layer} does not depend on the image")
     image, shape, reach = tuple(input_shape[2:]), run.shape[1:], run.reach
     if len(shape) - 1 != len(image):
-        mixer = reach.mixer or f"the output's shape {shape}, which has no place for a unit"
+        mixer = reach.mixer or f"the output's shape {shape}, which has no position of a unit"
         whole = [_Line(torch.tensor([[0], [n - 1], [0], [n - 1]]), n, 0, 0) for n in image]
         return _field(run.layer, shape, image, whole, mixer, mixer)
     lines = [_line(extent, 2 + axis, run.shape, image[axis]) for axis, extent in enumerate(reach.extents)]

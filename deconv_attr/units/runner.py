@@ -141,13 +141,13 @@ class LayerRunner:
         return self._geometries[image.shape]
 
     def known(self, shape: Size) -> LayerGeometry:
-        """Give the geometry of images that have been seen."""
+        """Return the geometry of images that have been seen."""
         return self._geometries[shape]
 
     def same_reads(
         self, geometry: LayerGeometry, image: Size, cut: Size, position: Sequence[int], corner: Sequence[int]
     ) -> bool:
-        """Say whether a unit reads of a crop what it reads of its image, through the same calls.
+        """Whether a unit reads of a crop what it reads of its image, through the same calls.
 
         Parameters
         ----------
@@ -164,26 +164,31 @@ class LayerRunner:
         if trial is None or geometry.field is None or geometry.crops is None:
             return False
         return all(
-            0 <= inside < len(part) and [edge + start for edge in part[inside]] == full[place]
-            for full, part, place, inside, start in zip(
-                geometry.field.spans, trial.spans, position, geometry.crops.place(position), corner, strict=True
+            0 <= inside < len(part) and [edge + start for edge in part[inside]] == full[index]
+            for full, part, index, inside, start in zip(
+                geometry.field.spans,
+                trial.spans,
+                position,
+                geometry.crops.position_in_crop(position),
+                corner,
+                strict=True,
             )
         )
 
     def _tried(self, geometry: LayerGeometry, cut: Size) -> ReceptiveField | None:
         """Run dry on a crop: None if the model does not take it, or does something else with it."""
-        blank = torch.empty((self._rows, *cut), dtype=self._dtype, device="meta")
+        no_values = torch.empty((self._rows, *cut), dtype=self._dtype, device="meta")
         try:
-            runs = dry_run(self._model, [blank], layer=geometry.layer, reach=True, stop=True)
+            runs = dry_run(self._model, [no_values], layer=geometry.layer, reach=True, stop=True)
             if len(runs) != geometry.layer.call or runs[-1].calls != geometry.calls:
                 return None
-            field = field_of(runs[-1], blank.shape)
+            field = field_of(runs[-1], no_values.shape)
             return None if field.obstacle else field
         except (DryRunError, InputError):
             return None
 
     def outputs(self, geometry: LayerGeometry, batch: Tensor) -> Tensor:
-        """Give the layer's output for images (N, C, *axes), without a signal."""
+        """Return the layer's output for images (N, C, *axes), without a signal."""
         return self._forward(LayerReader(geometry.layer, last=True), batch)
 
     def descend(self, geometry: LayerGeometry, batch: Tensor, turns: Sequence[Sequence[Seed]]) -> Iterator[Arrival]:
@@ -230,7 +235,7 @@ class LayerRunner:
         return lost
 
     def batch(self, geometry: LayerGeometry, share: float, item: Tensor) -> int:
-        """Say how many examples run at once, each with a share of the whole image's pixels."""
+        """Return how many examples run at once, each with a share of the whole image's pixels."""
         if geometry.alone:
             return 1
         if self._batch_size is not None:
@@ -259,12 +264,12 @@ class LayerRunner:
 
     def _run(self, path: SignalPath, geometry: LayerGeometry, batch: Tensor) -> tuple[Tensor, Tensor]:
         (leaf,) = leaves_of([batch])
-        tap = LayerReader(geometry.layer, last=True)
-        return leaf, check_output(path.run(tap.until(self._model), (leaf,), whole=False), len(batch), self._layer)
+        reader = LayerReader(geometry.layer, last=True)
+        return leaf, check_output(path.run(reader.until(self._model), (leaf,), whole=False), len(batch), self._layer)
 
-    def _forward(self, tap: LayerReader, batch: Tensor) -> Tensor:
+    def _forward(self, reader: LayerReader, batch: Tensor) -> Tensor:
         try:
-            output = run_plainly(self._model, tap.until(self._model), batch)
+            output = run_plainly(self._model, reader.until(self._model), batch)
         except DeconvError:
             raise
         except RuntimeError as error:

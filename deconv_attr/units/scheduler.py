@@ -114,10 +114,7 @@ class Scheduler:
             return
         # before the crops: the first one that runs is compared with it
         if not self._sample and any(self._expected[unit] is None for unit in units):
-            output = self._runner.outputs(geometry, check_finite(image, number)[None])[0]
-            for unit in units:
-                self._expected[unit] = float(output[tuple(self._rows[unit][1:])])
-            self._sample.update(units)
+            self._read_sample(geometry, check_finite(image, number), units)
         for unit, position in zip(units, positions, strict=True):
             window = geometry.crops.window(position)
             corner = [part.start for part in window]
@@ -126,6 +123,13 @@ class Scheduler:
                 yield _Crop(unit, pixels, corner, image.shape)
             else:
                 self._left.add(unit)
+
+    def _read_sample(self, geometry: LayerGeometry, image: Tensor, units: list[int]) -> None:
+        """Read from a whole image what its units' activations are."""
+        output = self._runner.outputs(geometry, image[None])[0]
+        for unit in units:
+            self._expected[unit] = float(output[tuple(self._rows[unit][1:])])
+        self._sample.update(units)
 
     def _flush(self, key: tuple[Size, Size], advance: Callable[[int], object]) -> None:
         """Run the crops of one size that wait; leave the units whose activations are not those of the whole image."""
@@ -157,7 +161,11 @@ class Scheduler:
         """Project units from crops of one size; return those whose activations are not those of the whole image."""
         assert geometry.crops is not None
         seeds = [
-            Seed(crop.unit, example, (self._rows[crop.unit][1], *geometry.crops.place(self._rows[crop.unit][2:])))
+            Seed(
+                crop.unit,
+                example,
+                (self._rows[crop.unit][1], *geometry.crops.position_in_crop(self._rows[crop.unit][2:])),
+            )
             for example, crop in enumerate(crops)
         ]
         try:

@@ -16,7 +16,7 @@ __all__ = ["check_output", "check_units", "parse_units", "positions_of_maxima", 
 
 
 def parse_units(units: Any, images: int) -> Tensor:
-    """Give units as a table of integers, (K, columns).
+    """Return units as a table of integers, (K, columns).
 
     Raises
     ------
@@ -62,8 +62,8 @@ def check_units(table: Tensor, shape: Sequence[int], layer: str, numbers: Sequen
         raise InputError(f"expected the output of {layer} as (N, maps, ...), got {tuple(shape)} for each example")
     given = table if table.shape[1] == 1 else table[:, 1:]
     if given.shape[1] not in (1, len(shape)):
-        places = {1: "", 3: ", row, column"}.get(len(shape), ", place" * (len(shape) - 1))
-        rows = f"(image, map{places}), of (image, map)" if places else "(image, map)"
+        position = {1: "", 3: ", row, column"}.get(len(shape), ", position" * (len(shape) - 1))
+        rows = f"(image, map{position}), of (image, map)" if position else "(image, map)"
         raise InputError(
             f"expected units of {layer} as rows of {rows}, or as maps alone, got rows of {table.shape[1]} numbers"
         )
@@ -77,7 +77,7 @@ def check_units(table: Tensor, shape: Sequence[int], layer: str, numbers: Sequen
 
 
 def check_output(output: Any, rows: int, layer: Layer) -> Tensor:
-    """Give a layer's output for a number of images if units of each can be found in it.
+    """Return a layer's output for a number of images if units of each can be found in it.
 
     Raises
     ------
@@ -120,10 +120,10 @@ def positions_of_maxima(planes: Tensor) -> Tensor:
         return torch.empty(len(planes), 0, dtype=torch.long)
     flat = planes.detach().flatten(1)
     if flat.device.type == "cpu":  # numpy's argmax is several times as fast, and does not know bfloat16
-        places = np.argmax(flat.to(torch.promote_types(flat.dtype, torch.float32)).numpy(), 1)
+        positions = np.argmax(flat.to(torch.promote_types(flat.dtype, torch.float32)).numpy(), 1)
     else:
-        places = flat.argmax(1).cpu().numpy()
-    return torch.from_numpy(np.stack(np.unravel_index(places, planes.shape[1:]), 1))
+        positions = flat.argmax(1).cpu().numpy()
+    return torch.from_numpy(np.stack(np.unravel_index(positions, planes.shape[1:]), 1))
 
 
 def _which(outside: Tensor, table: Tensor) -> str:

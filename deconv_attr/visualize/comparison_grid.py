@@ -51,7 +51,7 @@ NOTES = (10, 8, 7)  # points: a text in a tile has the first of them in which it
 NOTE = "x-small"  # of colour bars
 NUMBERS = 1.6  # inches: the narrowest column with numbers below its bar
 PIXELS = 65500  # on a side, the most of a JPEG; older versions of matplotlib stop at 2 ** 16
-BLANK = "0.95"  # the grey of an empty tile
+EMPTY = "0.95"  # the grey of an empty tile
 FAILED = "error"
 
 
@@ -196,7 +196,7 @@ class _Grid(Page):
         """Fill a column with empty tiles, and write the error into the first one."""
         for row in range(self.rows):
             tile = self.axes(self._left(column), self._top(row), self.slot, self.height)
-            tile.set(xticks=[], yticks=[], facecolor=BLANK)
+            tile.set(xticks=[], yticks=[], facecolor=EMPTY)
             tile.spines[:].set_visible(False)
             self.note(tile, FAILED if row else error, self.slot, "dimgrey")
 

@@ -107,7 +107,7 @@ class _Blocks(TilePage):
         for i, square in enumerate(squares):
             self.show(square, left + i * (self.width + GAP), top, self.width, self.height)
         if not squares:
-            self.blank(SQUARES_EMPTY, LABEL_SIZE, left, top, self.across, self.height)
+            self.empty(SQUARES_EMPTY, LABEL_SIZE, left, top, self.across, self.height)
 
 
 def evolution_figure(
@@ -205,7 +205,7 @@ class _Table(TilePage):
         if axes:
             write_below(axes[0], note)
         else:
-            self.blank(TILES_EMPTY, EMPTY_SIZE, left, top, self.width, height)
+            self.empty(TILES_EMPTY, EMPTY_SIZE, left, top, self.width, height)
 
     def _corner(self, row: int, column: int) -> tuple[float, float]:
         return GAP + self.aside + column * self.step[0], self.top + self.above + row * self.step[1]

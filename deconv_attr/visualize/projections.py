@@ -210,7 +210,7 @@ def _check_size(size: tuple[float, float] | None) -> None:
 def _new_axes(
     unit: Unit, captions: list[str], size: tuple[float, float] | None, use_pyplot: bool
 ) -> tuple[Figure, NDArray[np.object_]]:
-    """Make a figure of tiles as large as the space below the captions; break the first caption to their width."""
+    """Return a figure of tiles as large as the space below the captions; break the first caption to fit."""
     tiles = len(captions)
     _check_size(size)
     width = tiles * TILE if size is None else size[0]

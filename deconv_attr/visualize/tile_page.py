@@ -21,7 +21,7 @@ MOST_MAPS = 64
 """How many feature maps a page can hold."""
 
 WHITE = (255, 255, 255)  # the paper
-BLANK = "0.95"  # the grey of an empty slot
+EMPTY = "0.95"  # the grey of an empty slot
 TITLE_SIZE = 11  # points
 NOTE_SIZE = 8  # points
 LEAST_WIDTH = 2.5  # inches: on a narrower page, title and note would take many lines
@@ -79,10 +79,10 @@ class TilePage(Page):
         show(axes, scaled.montage)
         return axes
 
-    def blank(self, text: str, size: float, left: float, top: float, width: float, height: float) -> None:
+    def empty(self, text: str, size: float, left: float, top: float, width: float, height: float) -> None:
         """Mark an empty slot, and write the reason into it."""
         axes = self.axes(_whole(left), _whole(top), _whole(width), _whole(height))
-        axes.set(xticks=[], yticks=[], facecolor=BLANK)
+        axes.set(xticks=[], yticks=[], facecolor=EMPTY)
         axes.spines[:].set_visible(False)
         write(axes, 0.5, 0.5, broken(text, size, width), ha="center", va="center", fontsize=size, color="dimgrey")
 

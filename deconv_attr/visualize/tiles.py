@@ -52,7 +52,7 @@ class MapTiles:
 
 
 def montage(pictures: Bytes, slots: int, gap: int, colour: tuple[int, int, int]) -> Bytes:
-    """Put pictures into a square grid, row by row.
+    """Return pictures in a square grid, row by row.
 
     Parameters
     ----------

@@ -131,7 +131,7 @@ def test_5000_units_over_500_photographs_in_bounded_memory():
 
 
 def peak_memory() -> int:
-    """Give this process's peak in kB. Its ru_maxrss would start with that of the process that started it."""
+    """Return this process's peak in kB. Its ru_maxrss would start with that of the process that started it."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 

@@ -36,7 +36,7 @@ def seconds(call: Call, device: str = "cpu") -> float:
 
 
 def in_turns(calls: dict[str, Call], rounds: int, device: str = "cpu") -> dict[str, list[float]]:
-    """Give each call's seconds, round by round. The first round is not counted."""
+    """Return each call's seconds, round by round. The first round is not counted."""
     turns = [{name: seconds(call, device) for name, call in calls.items()} for _ in range(rounds + 1)]
     return {name: [turn[name] for turn in turns[1:]] for name in calls}
 
@@ -46,7 +46,7 @@ def ratio(times: list[float], others: list[float]) -> float:
 
 
 def peak_growth(prepare: Callable[[], Call], device: str = "cpu", children: int = 3) -> float | None:
-    """Give by how many MB the peak of memory grows while the call that ``prepare()`` returns runs.
+    """Return by how many MB the peak of memory grows while the call that ``prepare()`` returns runs.
 
     On a CPU: resident memory, the median of processes that prepare the call and run it once, each started anew; so
     ``prepare`` must be picklable. None where the system does not tell (macOS, Windows), and for no processes.
@@ -75,7 +75,7 @@ def growth_of_process(prepare: Callable[[], Call]) -> float:
 
 
 def peak_of_process() -> float:
-    """Give this process's peak in MB. Its ru_maxrss would start with that of the process that started it."""
+    """Return this process's peak in MB. Its ru_maxrss would start with that of the process that started it."""
     return int((PROC / "status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 
 

@@ -145,7 +145,7 @@ def test_an_interrupted_search_is_resumed(folder, capsys):
         ("--device toaster", "expected --device as a device of this machine, got toaster"),
         ("--output no/where", "cannot write no/where: there is no folder no"),
         ("--output galnets.py", "cannot write galnets.py: File exists"),
-        ("--output foreign", "cannot write foreign/index.html: there is one already that is not a gallery's"),
+        ("--output others", "cannot write others/index.html: there is one already that is not a gallery's"),
         (
             "--model galnets:plain --images photos --output photos/out",
             "expected --output outside of --images, got photos/out",
@@ -157,8 +157,8 @@ def test_an_interrupted_search_is_resumed(folder, capsys):
 )
 def test_what_cannot_be_is_one_sentence(folder, small, capsys, arguments, message):
     Path("empty").mkdir()
-    Path("foreign").mkdir()
-    Path("foreign/index.html").write_text("my own page")
+    Path("others").mkdir()
+    Path("others/index.html").write_text("my own page")
     assert main(["gallery", *arguments.split()]) == 2
     said = capsys.readouterr().err
     assert message in said

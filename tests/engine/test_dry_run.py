@@ -520,11 +520,11 @@ def test_a_dry_run_changes_nothing(kind, training):
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)
     x = torch.rand(kind.shape if issubclass(kind, Net) else (1, *SHAPE), dtype=next(model.parameters()).dtype)
-    before, dice = snapshot(model, x), torch.get_rng_state()
+    before, random_state = snapshot(model, x), torch.get_rng_state()
     receptive_field(model, "", x.shape)
     dry_run(model, [x], reach=True)
     assert snapshot(model, x) == before
-    assert torch.equal(torch.get_rng_state(), dice)
+    assert torch.equal(torch.get_rng_state(), random_state)
 
 
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError, KeyboardInterrupt, SystemExit])
@@ -535,12 +535,12 @@ def test_a_dry_run_that_fails_changes_nothing_either(kind):
             raise kind("on purpose")
 
     model, x = Failing(), torch.rand(1, *SHAPE)
-    before, dice = snapshot(model, x), torch.get_rng_state()
+    before, random_state = snapshot(model, x), torch.get_rng_state()
     expected = ModelError if issubclass(kind, Exception) else kind
     with pytest.raises(expected, match="on purpose"):
         receptive_field(model, "conv" if kind is ValueError else "norm", x.shape)
     assert snapshot(model, x) == before
-    assert torch.equal(torch.get_rng_state(), dice)
+    assert torch.equal(torch.get_rng_state(), random_state)
 
 
 @pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
@@ -575,7 +575,7 @@ def test_another_thread_sees_nothing_of_a_dry_run():
 # --------------------------------------------------------------------------------------------------- the runs
 
 
-def test_a_survey_lists_each_call_of_each_layer_with_its_shape():
+def test_a_dry_run_lists_each_call_of_each_layer_with_its_shape():
     relu = nn.ReLU()
     model = nn.Sequential(conv(), relu, conv(3, 2, 5, stride=2), relu, nn.Flatten(), nn.Linear(100, 3))
     runs = dry_run(model, [torch.rand(4, *SHAPE)])
@@ -598,7 +598,7 @@ def test_chance_is_named_from_the_layer_on_where_it_is_thrown():
     assert all(run.random == "" for run in dry_run(model.eval(), [torch.rand(1, *SHAPE)], reach=True))
 
 
-CHANCE = {
+RANDOM = {
     "noise": lambda x: x + torch.randn_like(x),
     "noise without a device": lambda x: x + torch.rand(1),
     "bernoulli": lambda x: x * torch.empty(len(x), 1, 1, 1, device=x.device).bernoulli_(0.5),
@@ -612,24 +612,24 @@ CHANCE = {
 }
 
 
-@pytest.mark.parametrize("name", CHANCE)
-def test_every_way_to_throw_dice_is_named_and_leaves_the_dice_alone(name):
-    model, dice = Of(CHANCE[name]), torch.get_rng_state()
+@pytest.mark.parametrize("name", RANDOM)
+def test_every_random_operation_is_named_and_leaves_the_generator_alone(name):
+    model, random_state = Of(RANDOM[name]), torch.get_rng_state()
     (run,) = dry_run(model, [torch.rand(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
     assert "test_dry_run.py" in run.random or "torchvision" in run.random
-    assert torch.equal(torch.get_rng_state(), dice) is False  # by the test's own torch.rand
+    assert torch.equal(torch.get_rng_state(), random_state) is False  # by the test's own torch.rand
     after = torch.get_rng_state()
     dry_run(model, [torch.empty(1, *SHAPE)], layer=find_layer(model, ""), reach=True)
     assert torch.equal(torch.get_rng_state(), after)
 
 
-def test_dropout_of_nothing_throws_no_dice():
+def test_dropout_of_nothing_is_not_random():
     for drop in (nn.Dropout(0.0).train(), Of(lambda x: F.dropout(x, 0.0, True)), Of(lambda x: F.dropout2d(x, p=0.0))):
         (run,) = dry_run(drop, [torch.rand(1, *SHAPE)], layer=Layer("", drop), reach=True)
         assert run.random == ""
 
 
-def test_attention_that_does_not_train_throws_no_dice():
+def test_attention_in_eval_mode_is_not_random():
     for training in (False, True):
         heads = nn.MultiheadAttention(2, 1, dropout=0.5, batch_first=True).train(training)
         (run,) = dry_run(Of(attention, heads), [torch.rand(1, *SHAPE)], layer=Layer("", heads), reach=True)

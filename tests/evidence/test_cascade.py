@@ -173,7 +173,7 @@ class Watch:
         return PATTERN[: len(inputs)].to(inputs)
 
     def changes(self):
-        """Give for each stage the parameters that changed in it."""
+        """Return for each stage the parameters that changed in it."""
         pairs = zip(self.stages, self.stages[1:], strict=False)
         return [{name for name in new if not torch.equal(old[name], new[name])} for old, new in pairs]
 
@@ -276,7 +276,7 @@ def test_what_is_drawn_depends_on_the_seed_alone():
 
     model = made(Plain)
     first = drawn(0)
-    torch.rand(1)  # of torch's own dice
+    torch.rand(1)  # of torch's own generator
     assert all(torch.equal(value, first[name]) for name, value in drawn(0).items())
     assert all(torch.equal(value, first[name]) for name, value in drawn(0, stages=1).items())
     assert not any(torch.equal(value, first[name]) for name, value in drawn(1).items())

@@ -188,7 +188,7 @@ def test_model_inputs_and_warnings_are_left_as_they_were(end, inputs, masks):
     model.norm.eval()
     model.conv.weight.requires_grad_(False)
     before, pixels, filters = state(model), inputs.clone(), list(warnings.filters)
-    dice = torch.get_rng_state()
+    random_state = torch.get_rng_state()
     methods = {"success": None, "failure": [fails], "interrupt": [interrupted], "bad target": None}[end]
     target = 9 if end == "bad target" else TARGET
     try:
@@ -202,7 +202,7 @@ def test_model_inputs_and_warnings_are_left_as_they_were(end, inputs, masks):
     assert not inputs.requires_grad
     assert inputs.grad is None
     assert list(warnings.filters) == filters
-    assert torch.equal(torch.get_rng_state(), dice)
+    assert torch.equal(torch.get_rng_state(), random_state)
 
 
 class Counts(ByHand):
@@ -230,7 +230,7 @@ def test_what_a_forward_pass_writes_is_put_back_and_methods_start_alike(inputs):
     assert [str(row) for row in other.rows] == [str(row) for row in reversed(table.rows)]
 
 
-def test_a_method_that_changes_modes_targets_or_dice_changes_nothing(inputs):
+def test_a_method_that_changes_modes_targets_or_generators_changes_nothing(inputs):
     def wild(model, x, target):
         model.train()
         target.fill_(0)
@@ -249,7 +249,7 @@ def test_a_method_that_changes_modes_targets_or_dice_changes_nothing(inputs):
     assert torch.equal(comparison.attributions["saliency"], alone.attributions["saliency"])
 
 
-def test_methods_that_throw_dice_throw_the_same(inputs):
+def test_random_methods_draw_the_same_numbers(inputs):
     net = ByHand()
     methods = {"noisy": Method(NoiseTunnel(Saliency(net)), arguments={"nt_samples": 3, "stdevs": 0.5})}
     tables = []

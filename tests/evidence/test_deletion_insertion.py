@@ -70,7 +70,7 @@ def by_hand(name, image, heat, target, steps):
 
 
 @pytest.fixture(autouse=True)
-def _same_dice_for_each_test():
+def _seed_each_test():
     GENERATOR.manual_seed(1)
 
 

@@ -41,7 +41,7 @@ def recorded(net):
 
 
 def noisy(seen, inputs):
-    """Give by image what ran beside the inputs themselves, (N, samples, C, H, W); Captum repeats images in place."""
+    """Return by image what ran beside the inputs themselves, (N, samples, C, H, W); Captum repeats images in place."""
     others = [batch for batch in seen if not (len(batch) == len(inputs) and torch.equal(batch, inputs))]
     return torch.cat([batch.view(len(inputs), -1, *inputs.shape[1:]) for batch in others], 1)
 
@@ -58,7 +58,7 @@ X, MAPS, TARGET = noise(3, 3, 5, 5), noise(3, 3, 5, 5), torch.tensor([1, 3, 0])
 
 
 @pytest.fixture(autouse=True)
-def _same_dice_for_each_test():
+def _seed_each_test():
     GENERATOR.manual_seed(1)
 
 
@@ -269,7 +269,7 @@ def test_maps_of_any_memory_format_are_compared():
 
 
 @pytest.mark.parametrize("check", [infidelity, sensitivity_max])
-def test_the_seed_decides_and_torchs_dice_stay(check):
+def test_the_seed_decides_and_torchs_generator_stays(check):
     net = curved()
     asked = saliency(net) if check is sensitivity_max else MAPS
     before = torch.get_rng_state()

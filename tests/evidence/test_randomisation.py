@@ -37,7 +37,7 @@ class Net(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def _same_dice_for_each_test():
+def _seed_each_test():
     GENERATOR.manual_seed(1)
 
 
@@ -127,7 +127,7 @@ def test_other_warnings_are_heard():
         parameter_randomisation(net(), warns, X, TARGET)
 
 
-def test_the_seed_decides_and_torchs_dice_stay():
+def test_the_seed_decides_and_torchs_generator_stays():
     def found(seed):
         return parameter_randomisation(model, pattern_of("bottom.weight"), X, TARGET, seed=seed).signed
 

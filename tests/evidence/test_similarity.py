@@ -31,7 +31,7 @@ with torch.no_grad():
 
 
 @pytest.fixture(autouse=True)
-def _same_dice_for_each_test():
+def _seed_each_test():
     GENERATOR.manual_seed(1)
 
 

@@ -21,7 +21,7 @@ NOTHING = "These numbers are told by the table alone."
 
 
 def said(column, *cells, images=60, chance=None):
-    """Give the verdict on methods A, B, ... of one column, after its first words."""
+    """Return the verdict on methods A, B, ... of one column, after its first words."""
     table = ResultTable(["method", column], [[name, cell] for name, cell in zip("ABCDEF", cells, strict=False)])
     text = verdict(table, images, chance)
     if text == NOTHING:

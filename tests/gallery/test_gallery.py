@@ -52,7 +52,7 @@ def net():
 
 
 def by_hand(net, data, layer, top, feature_map):
-    """Give for each unit the tiles of projection and patch, and the box in the image."""
+    """Return for each unit the tiles of projection and patch, and the box in the image."""
     size, stride, offset = {"1": (3, 2, -1), "4": (13, 4, -5)}[layer]
     for value, image, (row, column) in zip(
         top.values[feature_map].tolist(),

@@ -48,7 +48,7 @@ def projection(x: Tensor, place: tuple[int, ...]) -> Tensor:
 
 
 def gradient_at_the_layer(x: Tensor, targets: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the scores of the targets, the layer's activations, and the one's gradient by the other."""
+    """Return the scores of the targets, the layer's activations, and the one's gradient by the other."""
     model = chain()
     activations = lower_part(model)(x)
     scores = upper_part(model)(activations)[range(len(x)), targets]

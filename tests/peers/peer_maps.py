@@ -124,7 +124,7 @@ def several_inputs(tool: Tool) -> str:
 
 
 def call_and_listen(tool: Tool, model: nn.Module, x: Tensor, target: int) -> tuple[Tensor, int]:
-    """Give the map, and the number of warnings that Python shows by default."""
+    """Return the map, and the number of warnings that Python shows by default."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -152,7 +152,7 @@ class Stopped(PlainModules):
 
 
 def as_before(kind: type[Net], tool: Tool) -> str:
-    """Say whether all is as it was after the documented call, or what is not."""
+    """Whether all is as it was after the documented call, or what is not."""
     model, x = build(kind), torch.randn(kind.shape, dtype=torch.float64)
     before = snapshot(model, x)
     try:

@@ -61,7 +61,7 @@ GUIDED = ability(
 
 
 def averages(found: Callable[[float], Tensor]) -> bool:
-    """Say whether without noise the average is the deconvnet's map, and with noise another."""
+    """Whether without noise the average is the deconvnet's map, and with noise another."""
     (expected,) = oracle.project_class(chain(), (image(),), TARGET)
     return same(found(0.0), expected) and not same(found(1.0), expected)
 
@@ -95,7 +95,7 @@ class WithoutBias(nn.Module):
 
 
 def adds_up(found: Tensor) -> bool:
-    """Say whether relevance is conserved: without biases it sums up to the score."""
+    """Whether relevance is conserved: without biases it sums up to the score."""
     return torch.allclose(found.sum(), WithoutBias()(image())[0, TARGET], rtol=1e-3)
 
 
@@ -158,7 +158,7 @@ class UpperHalf(nn.Module):
 
 
 def lies_above(found: Tensor) -> bool:
-    """Say whether a map tells the halves apart, whatever it gives where nothing matters."""
+    """Whether a map tells the halves apart, whatever it gives where nothing matters."""
     above, below = (found - found[:, :, SHAPE[2] // 2 :].mean()).abs().split(SHAPE[2] // 2, dim=2)
     return bool(above.mean() > 2 * below.mean())
 
@@ -207,7 +207,7 @@ POINTING = ability("pointing", {DECONV_ATTR: pointing_by_ours, TORCHRAYS: pointi
 
 
 def tells_of_noise(infidelity: Callable[[nn.Module, Tensor], Tensor]) -> bool:
-    """Say whether the gradient of a linear model has an infidelity of 0, and another map a greater one."""
+    """Whether the gradient of a linear model has an infidelity of 0, and another map a greater one."""
     gradient = torch.autograd.functional.jacobian(lambda x: UpperHalf()(x)[:, TARGET].sum(), image())
     right, wrong = infidelity(UpperHalf(), gradient), infidelity(UpperHalf(), gradient.flip(2))
     return bool((right.abs() < 1e-6).all() and (wrong > 1e-2).all())

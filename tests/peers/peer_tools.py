@@ -93,7 +93,7 @@ DECONV_ATTR, CAPTUMS, ZENNITS, CRP, TORCHRAYS = TOOLS = (
 
 @cache
 def public_names(package: str) -> frozenset[str]:
-    """Give the names of a package's modules, and of what they define for their users."""
+    """Return the names of a package's modules, and of what they define for their users."""
     modules = [import_module(package)]
     for found in pkgutil.walk_packages(modules[0].__path__, f"{package}.", onerror=lambda name: None):
         try:

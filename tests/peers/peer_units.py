@@ -46,7 +46,7 @@ def unit_by_torchray() -> bool | str:
 
 
 def crps_map_of_the_unit() -> Tensor:
-    """Give the map (H, W) as zennit-crp does."""
+    """Return the map (H, W) as zennit-crp does."""
     width = lower_part()(image()).shape[3]
     (heat,) = (
         load("crp.attribution")
@@ -124,7 +124,7 @@ class Labelled(Dataset):
 
 
 def most_active() -> list[tuple[int, tuple[int, int], Tensor]]:
-    """Give for the units that activate the map most: image, place, projection (C, H, W)."""
+    """Return for the units that activate the map most: image, place, projection (C, H, W)."""
     images = Labelled().images
     found = brute_force(chain(), images, [LAYER], K)[LAYER][MAP]
     return [(n, place, value * projection(images[n][None], (MAP, *place))[0]) for value, n, place in found]

@@ -162,7 +162,7 @@ def cells(line: str) -> list[str]:
 
 
 def table() -> list[list[str]]:
-    """Give the table as it stands in the README, a list of cells for each line."""
+    """Return the table as it stands in the README, a list of cells for each line."""
     lines = [["", *(tool.heading for tool in TOOLS)], ["---"] * (len(TOOLS) + 1)]
     for title, rows in GROUPS.items():
         lines.append([f"**{title}**", *[""] * len(TOOLS)])

@@ -92,7 +92,7 @@ CASES = {
 
 
 def signals(shape: torch.Size, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Give signals (N, C, *axes): units at all corners and in the middle, a pair of corners, none, all."""
+    """Return signals (N, C, *axes): units at all corners and in the middle, a pair of corners, none, all."""
     torch.manual_seed(2)
     full = torch.randn(shape, dtype=dtype)
     found = {"full": full, "none": torch.zeros_like(full)}

@@ -24,7 +24,7 @@ class ByHand(nn.Module):
         return self.linear(x.flatten(1))
 
     def by_hand(self, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Give the maps as transposed filters of the rectified, masked and whole signal."""
+        """Return the maps as transposed filters of the rectified, masked and whole signal."""
         signal = self.linear.weight[target].reshape(-1, 4, 4, 4)
         lit = self.conv(inputs) > 0
         below = {

@@ -34,7 +34,7 @@ def same(size=3, into=2, out=2):
 
 
 def positive(model, seed=0):
-    """Give every filter positive weights that sum to about 1."""
+    """Set positive weights in every filter that sum to about 1."""
     torch.manual_seed(seed)
     for weight in model.parameters():
         with torch.no_grad():
@@ -64,7 +64,7 @@ def units(model, x, layer=None):
 
 
 def support(model, shape, seed=0) -> Tensor:
-    """Say which unit depends on which pixel: (H, W, *units)."""
+    """Return which unit depends on which pixel: (H, W, *units)."""
     torch.manual_seed(seed)
     x = torch.rand(1, *shape, dtype=torch.float64)
     _, height, width = shape
@@ -115,7 +115,7 @@ def other_values(model, x, layer="", positions=None):
             continue
         part = units(model, cut, model.get_submodule(layer))
         if not torch.allclose(
-            part[(0, ..., *geometry.crops.place(unit))], whole[(0, ..., *unit)], rtol=1e-9, atol=1e-12
+            part[(0, ..., *geometry.crops.position_in_crop(unit))], whole[(0, ..., *unit)], rtol=1e-9, atol=1e-12
         ):
             wrong.append((unit, window))
     return wrong, without

@@ -17,7 +17,7 @@ class Keeper:
 
 
 def brute_force(model, images, layers, k, block=16):
-    """Give for each layer lists (maps, k) of (value, image, position); a layer is ``name`` or ``name#call``."""
+    """Return for each layer lists (maps, k) of (value, image, position); a layer is ``name`` or ``name#call``."""
     keepers, handles = {}, []
     for layer in layers:
         name, _, call = layer.partition("#")
@@ -45,7 +45,7 @@ def best_of(outputs, k):
 
 
 def rows(top):
-    """Give a layer's table in the same form, without those that are nobody."""
+    """Return a layer's table in the same form, without those of no image."""
     return [
         [(value, image, tuple(place)) for value, image, place in zip(*of_map, strict=True) if image >= 0]
         for of_map in zip(top.values.double().tolist(), top.images.tolist(), top.positions.tolist(), strict=True)
@@ -53,7 +53,7 @@ def rows(top):
 
 
 def same(found, other):
-    """Say whether two results hold the same arrays, bit for bit."""
+    """Whether two results hold the same arrays, bit for bit."""
     return list(found) == list(other) and all(
         torch.equal(getattr(found[layer], part), getattr(other[layer], part))
         for layer in found

@@ -10,7 +10,7 @@ from deconv_attr import receptive_field
 
 
 def recursion(path: str):
-    """Give size, stride and offset along the longest way, by the textbook's recursion.
+    """Return size, stride and offset along the longest way, by the textbook's recursion.
 
     `path` lists kernel, stride and padding as "7/2+3", repeated as "3/1+1*4".
     """

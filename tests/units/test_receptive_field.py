@@ -241,7 +241,7 @@ ERRORS = {
         lambda: tv.alexnet(), "featurs.3", (3, 224, 224), InputError,
         "no layer 'featurs.3'; the nearest are",
     ),
-    "foreign module": (two_relus, nn.ReLU(), SHAPE, InputError, "one of the model's modules, got another ReLU"),
+    "another's module": (two_relus, nn.ReLU(), SHAPE, InputError, "one of the model's modules, got another ReLU"),
     "no name": (two_relus, 3, SHAPE, InputError, "a module or its dotted name, got int"),
     "layer that does not run": (
         lambda: Of(lambda x, a, b: a(x), conv(), conv()), "parts.1", SHAPE, InputError,
@@ -329,7 +329,7 @@ def test_the_default_device_does_not_matter():
     assert all(map(torch.equal, found.reads, expected.reads))
 
 
-def test_a_model_that_cannot_be_surveyed_is_listed_from_a_run_and_one_that_must_not_run_is_not_run():
+def test_a_model_that_does_not_run_dry_is_listed_from_a_run_and_one_that_must_not_run_is_not_run():
     asks = nn.Sequential(conv(), Of(lambda x: x if x.mean() > 0 else -x))
     listed = layer_fields(asks, SHAPE)
     shape = tuple(asks[0](torch.zeros(1, *SHAPE)).shape[1:])

@@ -347,7 +347,7 @@ def test_numbers_that_are_lost_are_an_error_that_names_the_operation():
 
 
 @pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout])
-def test_a_layer_that_throws_dice_is_refused(kind):
+def test_a_random_layer_is_refused(kind):
     layer = nn.Sequential(nn.Flatten(2), kind(), nn.Unflatten(2, (40, 40))) if kind is nn.Dropout1d else kind()
     model = nn.Sequential(layer, nn.Conv2d(3, 2, 3), nn.ReLU()).train()
     with pytest.raises(ModelError, match=r"expected the model in eval mode: .*dropout"):

@@ -118,7 +118,7 @@ def captum_misses(model: nn.Module, inputs: Tensor, methods: Sequence[Method]) -
         return []
     said = (
         f"Captum's rule is for nn.ReLU modules only, and it takes the plain gradient at {len(passed_over)} of this "
-        f"model's {len(report.rectifiers)} rectifiers; the first is {passed_over[0].place}"
+        f"model's {len(report.rectifiers)} rectifiers; the first is {passed_over[0].location}"
     )
     return [f"{label}: {said}" for label in labels]
 

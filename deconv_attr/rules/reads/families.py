@@ -44,7 +44,7 @@ def follow(call: ReadCall) -> list[Reach]:
 def _reads(call: ReadCall) -> Reads:
     carriers = [tensor for tensor in call.tensors if call.known(tensor) is not None]
     if not call.reads.several and (len(carriers) > 1 or call.tensors[0] is not carriers[0]):
-        return reads_all  # a product of two signals, or an image in the place of a filter
+        return reads_all  # a product of two signals, or an image for a filter
     return call.reads
 
 
@@ -201,9 +201,7 @@ def moved(dims: Callable[[ReadCall], Sequence[int]] | None = None) -> Reads:
 def _moved(call: ReadCall) -> list[Reach]:
     first = reach_of(call, call.source)
     axes = [_moved_axis(call, axis) for axis in range(len(first.extents))]
-    reaches = [reach for tensor in call.tensors if (reach := call.known(tensor)) is not None]
-    mixer = next((reach.mixer for reach in reaches if reach.mixer), "")
-    obstacle = next((reach.obstacle for reach in reaches if reach.obstacle), "")
+    mixer, obstacle = _first_words(call)
     if not axes:  # of vectors there is nothing to follow
         return [Reach((), mixer, obstacle)] * len(call.outputs)
     found = []
@@ -211,6 +209,14 @@ def _moved(call: ReadCall) -> list[Reach]:
         uneven = any(map(_drops, first.extents, extents)) or _parts(call, extents)
         found.append(Reach(extents, mixer, obstacle or (call.locate() if uneven else "")))
     return found
+
+
+def _first_words(call: ReadCall) -> tuple[str, str]:
+    """Return the first mixer and the first obstacle among a call's inputs; "" where there is none."""
+    reaches = [reach for tensor in call.tensors if (reach := call.known(tensor)) is not None]
+    mixer = next((reach.mixer for reach in reaches if reach.mixer), "")
+    obstacle = next((reach.obstacle for reach in reaches if reach.obstacle), "")
+    return mixer, obstacle
 
 
 def _drops(old: Extent, new: Extent) -> bool:

@@ -109,7 +109,7 @@ def read(
     advance: float = 1.0,
     copies: Tensor | None = None,
 ) -> Reach:
-    """Let each element of a dimension read those that stand in its row of a table (elements, window).
+    """Return what is read where each element of a dimension reads those in its row of a table (elements, window).
 
     Beyond the ends of the dimension, `before` elements long, there is padding: nothing (or, with `copies`, another
     element) is read there, and the second interval goes on as if the image did. `advance` is the distance of rows.
