@@ -8,6 +8,7 @@ from typing import Any
 from captum.attr import LayerAttribution, NeuronAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..engine.copy_on_write import run_plainly
 from ..engine.dry_run import dry_run
@@ -16,7 +17,7 @@ from ..engine.layers import Layer, find_layer
 from ..engine.signal_path import SignalPath, send
 from ..errors import InputError
 from ..rules.arguments import tensors_in
-from ..rules.tables import DECONVNET, Table, choose
+from ..rules.tables import DECONVNET, Choices, Table, choose
 from .base import SINGLE_UNIT, CaptumAttribution, as_tuple, explain, leaves_of
 from .batches import batches, of_examples, target_of
 from .inputs import check_inputs, check_model
@@ -37,16 +38,13 @@ class _AtLayer(CaptumAttribution):
         device_ids: list[int] | None = None,
         *,
         rules: Table = DECONVNET,
-        activations: str = "error",
-        unknown: str = "error",
-        batch_norm: str = "scale",
-        overlap: str = "sum",
+        **choices: Unpack[Choices],
     ) -> None:
         check_model(model)
         find_layer(model, layer)
         super().__init__(model, layer, device_ids)  # type: ignore[call-arg]  # Captum's neuron or layer class
         self.model = model
-        self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
+        self.rules = choose(rules, **choices)
 
     def _resolved(self, layer: Any, tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> Layer:
         """Find a layer and its only call, by a dry run, or by a plain one where the model cannot run dry."""
@@ -88,8 +86,8 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
         One of its modules, or its dotted name; ``"relu#2"`` for the second call of one that runs several times.
     device_ids : list of int or None
         Accepted for Captum's sake; one device is used.
-    rules, activations, unknown, batch_norm, overlap
-        As for :class:`ZFDeconv`.
+    rules, **choices
+        `rules`, `activations`, `unknown`, `batch_norm`, `overlap`: as for :class:`ZFDeconv`.
 
     Raises
     ------
@@ -162,7 +160,7 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
 
     Parameters
     ----------
-    model, layer, device_ids, rules, activations, unknown, batch_norm, overlap
+    model, layer, device_ids, rules, **choices
         As for :class:`NeuronZFDeconv`.
     """
 

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Size, Tensor, nn
 from tqdm import tqdm
+from typing_extensions import Unpack
 
 from ..errors import InputError, ModelError
-from ..rules.tables import DECONVNET, Table
+from ..rules.tables import DECONVNET, Choices, Table
 from ..units.projection import Projection, project
 from ..units.receptive_fields import ReceptiveField, receptive_field
 from ..visualize import MOST_MAPS, Figure, gallery_figure, in_bytes, photograph, signed_rgb
@@ -61,7 +62,7 @@ class Gallery:
         As for :class:`ZFDeconv`.
     show_progress : bool
         Whether to show a progress bar while units are projected.
-    **choices : str
+    **choices : Choices
         `activations`, `unknown`, `batch_norm`, `overlap`: as for :class:`ZFDeconv`.
 
     Raises
@@ -82,7 +83,7 @@ class Gallery:
         picture: Callable[[Tensor], Tensor] | None = None,
         rules: Table = DECONVNET,
         show_progress: bool = False,
-        **choices: str,
+        **choices: Unpack[Choices],
     ) -> None:
         if not isinstance(share, (int, float)) or not 0 < share <= 1:
             raise InputError(f"expected a share above 0 and at most 1, got {share!r}")
@@ -99,7 +100,7 @@ class Gallery:
         self._picture = picture or _picture_of(self._source)
         self._rules = rules
         self._show_progress = show_progress
-        self._choices: Any = choices
+        self._choices = choices
         wanted = maps if isinstance(maps, Mapping) else dict.fromkeys(found, maps)
         unknown = [layer for layer in wanted if layer not in found]
         if unknown:

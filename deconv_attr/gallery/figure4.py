@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..engine.state_dict import load_into, read_state_dict
 from ..errors import InputError
+from ..rules.tables import DECONVNET, Choices, Table
 from ..visualize import Figure, evolution_figure
 from ..visualize.tiles import MapTiles
 from .dataset import NumberedImages
@@ -63,9 +65,11 @@ def evolution(
     *,
     seed: int = 0,
     workers: int | None = None,
+    share: float = 1.0,
     picture: Callable[[Tensor], Tensor] | None = None,
+    rules: Table = DECONVNET,
     show_progress: bool = False,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Evolution:
     """Search the data set at each checkpoint for the strongest activation of some maps, and project it.
 
@@ -81,8 +85,10 @@ def evolution(
         The layer's name.
     maps : int or sequence of int
         Numbers of feature maps; a single number: that many at random, the same at each checkpoint.
-    seed, picture, show_progress, **choices
+    seed, share, picture, rules, **choices
         As for :class:`Gallery`.
+    show_progress : bool
+        Whether to show a progress bar while the data set is searched.
 
     Raises
     ------
@@ -100,7 +106,9 @@ def evolution(
         trained = _model_of(model, checkpoint, label)
         found = strongest(trained, source, layer, 1, show_progress=show_progress)
         (name,) = found
-        gallery = Gallery(trained, source, found, maps=maps, seed=seed, picture=picture, **choices)
+        gallery = Gallery(
+            trained, source, found, maps=maps, seed=seed, share=share, picture=picture, rules=rules, **choices
+        )
         maps = numbers = gallery.maps[name]
         columns.append(list(gallery.tiles(name)))
     return Evolution(name, numbers, list(checkpoints), columns)

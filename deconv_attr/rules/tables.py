@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypedDict
+
+from typing_extensions import Unpack  # typing has it from Python 3.11 on
 
 from ..errors import InputError, nearest
 from .backward import ADJOINT, GRADIENT_RULE, GUIDE, PASS_THROUGH, RECTIFY, SCALE, Rule, unpooling
@@ -23,6 +26,7 @@ __all__ = [
     "GRADIENT",
     "GUIDED_BACKPROP",
     "TABLES",
+    "Choices",
     "Table",
     "check_table",
     "choose",
@@ -72,6 +76,15 @@ _CHOICES: dict[str, dict[str, dict[Kind | str, Rule]]] = {
 }
 
 
+class Choices(TypedDict, total=False):
+    """The rules that a user chooses by a word; what each word does is said at :class:`ZFDeconv`."""
+
+    activations: str  # "error", "rectify" or "gradient"
+    unknown: str  # "error" or "gradient"
+    batch_norm: str  # "scale", "gradient" or "pass through"
+    overlap: str  # "sum", "mean" or "overwrite"
+
+
 def rule_for(table: Table, operation: Operation) -> Rule | None:
     """Return the rule of an operation: by its name, else by its kind; None where the table has none."""
     return table.get(operation.name) or table.get(operation.kind)
@@ -95,16 +108,15 @@ def check_table(table: object) -> None:
             raise InputError(f"expected a Rule for {key if isinstance(key, Kind) else repr(key)}, got {rule!r}")
 
 
-def choose(table: Table, **choices: str) -> Table:
+def choose(table: Table, **choices: Unpack[Choices]) -> Table:
     """Return a table with some rules replaced, by the names of the choices.
 
     Parameters
     ----------
     table : mapping of Kind to Rule
         The table to start from.
-    **choices : str
-        ``activations``: "error", "rectify" or "gradient"; ``unknown``: "error" or "gradient";
-        ``batch_norm``: "scale", "gradient" or "pass through"; ``overlap``: "sum", "mean" or "overwrite".
+    **choices : Choices
+        Those that are not given leave the table as it is.
 
     Raises
     ------
@@ -119,5 +131,5 @@ def choose(table: Table, **choices: str) -> Table:
         options = _CHOICES[argument]
         if choice not in options:
             raise InputError(f"expected {argument} as one of {', '.join(map(repr, options))}, got {choice!r}")
-        changed.update(options[choice])
+        changed.update(options[str(choice)])
     return changed

@@ -19,12 +19,13 @@ from typing import Any
 import torch
 from torch import Size, Tensor, nn
 from tqdm import tqdm
+from typing_extensions import Unpack
 
 from ..attribution.inputs import check_model
 from ..engine.diagnosis import first_few
 from ..engine.layers import find_layer
 from ..errors import DeadSignalWarning, InputError
-from ..rules.tables import DECONVNET, Table, choose
+from ..rules.tables import DECONVNET, Choices, Table, choose
 from .crops import index_of
 from .image_source import Images, ImageSource
 from .runner import LayerRunner
@@ -105,7 +106,7 @@ def project(
     rules: Table = DECONVNET,
     batch_size: int | None = None,
     show_progress: bool = False,
-    **choices: str,
+    **choices: Unpack[Choices],
 ) -> Projection:
     """Project single units of a layer to pixels, each from its own image and its own activation.
 
@@ -130,7 +131,7 @@ def project(
         the examples of a batch, or does not run without values.
     show_progress : bool
         Whether to show a progress bar.
-    **choices : str
+    **choices : Choices
         `activations`, `unknown`, `batch_norm`, `overlap`: as for :class:`ZFDeconv`.
 
     Returns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from captum.attr import (
     Saliency,
 )
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ...attribution.at_layer import NeuronZFDeconv
 from ...attribution.targets import Selector
@@ -24,7 +25,7 @@ from ...attribution.zf_deconv import ZFDeconv, coverage
 from ...engine.coverage import Call, Coverage
 from ...engine.layers import find_layer
 from ...errors import DeconvError
-from ...rules.tables import GUIDED_BACKPROP, TABLES
+from ...rules.tables import GUIDED_BACKPROP, TABLES, Choices
 from .class_map import starting_layer
 from .method import Method
 
@@ -35,7 +36,7 @@ _MODULES_ONLY = (GuidedBackprop, Deconvolution, NeuronGuidedBackprop, NeuronDeco
 
 
 def default_methods(
-    model: nn.Module, inputs: Tensor, layer: nn.Module | str | None = None, **choices: str
+    model: nn.Module, inputs: Tensor, layer: nn.Module | str | None = None, **choices: Unpack[Choices]
 ) -> list[Method]:
     """Return the methods that are compared by default.
 
@@ -53,7 +54,7 @@ def default_methods(
         The layer of the single-unit start. By default a layer with one map for each class, of which the score is the
         mean or the maximum; else the last layer of rectified maps. The start is the strongest unit of the class's own
         map, or of the other layer.
-    **choices : str
+    **choices : Choices
         ``activations``, ``unknown``, ``batch_norm``, ``overlap``, as for :class:`ZFDeconv`.
 
     Raises
@@ -62,7 +63,7 @@ def default_methods(
         The model has no such layer. Without a named layer only that method fails, and the others stand.
     """
     return [
-        Method(_deconvnet, "ZFDeconv from the score", "signed", choices),
+        Method(_deconvnet, "ZFDeconv from the score", "signed", dict(choices)),
         _from_unit(model, inputs, layer, choices),
         _guided_backprop(model, inputs, choices),
         Method(Saliency(model), "Saliency", arguments={"abs": False}),
@@ -147,7 +148,7 @@ def _strongest(output: Tensor) -> Tensor:
     return output.flatten(1).max(1).values  # of equal activations, max sends the signal to one
 
 
-def _from_unit(model: nn.Module, inputs: Tensor, layer: nn.Module | str | None, choices: Mapping[str, str]) -> Method:
+def _from_unit(model: nn.Module, inputs: Tensor, layer: nn.Module | str | None, choices: Choices) -> Method:
     try:
         start = starting_layer(model, inputs, None if layer is None else find_layer(model, layer))
     except Exception as error:
@@ -175,7 +176,7 @@ def _refused(model: nn.Module, inputs: Tensor, target: Tensor, error: Exception)
     raise error
 
 
-def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Mapping[str, str]) -> Method:
+def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Choices) -> Method:
     captums = Method(GuidedBackprop(model), "Guided backprop", "signed")
     report = _guided_coverage(model, inputs)
     if report is None:
