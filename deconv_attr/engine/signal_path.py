@@ -299,14 +299,14 @@ class SignalPath:
                 node.register_prehook(in_order_of(image, ran.state))
         elif not rule.by_autograd:
             if rule.keep is not None:  # the call could not be seen, as those in TorchScript
-                raise RuleError(f"the rule '{rule.name}' keeps something of {self._place(node, operation)}, unseen")
+                raise RuleError(f"the rule '{rule.name}' keeps something of {self._location(node, operation)}, unseen")
             self._check_single(node, operation, rule)
             if not (operation.name == "relu" and ran.pack and ran.saved.rectifies(node, rule)):
                 put(node, rule, ran.state)
 
     def _check_single(self, node: Node, operation: Operation, rule: Rule) -> None:
         if self._ran.way.carriers(node) > 1:
-            raise RuleError(several_carriers(self._place(node, operation), rule))
+            raise RuleError(several_carriers(self._location(node, operation), rule))
 
     def _note_type(self, below: Signals, above: Signals) -> None:
         self.in_float16 |= any(signal is not None and signal.dtype == torch.float16 for signal in (*below, *above))
@@ -400,7 +400,7 @@ class SignalPath:
     def _call_of(self, node: Node) -> Call | None:
         return None if self._ran.tracer is None else self._ran.tracer.call_of.get(node)
 
-    def _place(self, node: Node, operation: Operation) -> str:
+    def _location(self, node: Node, operation: Operation) -> str:
         return (self._call_of(node) or Call("", operation.name, operation.kind, "")).location
 
     def _check(self, outputs: Sequence[Tensor], whole: bool) -> None:
