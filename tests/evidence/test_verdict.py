@@ -63,7 +63,7 @@ SENTENCES = {
     ),
     "random weights, |map|": (
         "With random weights, the map",
-        "keeps its strong places for {}, so it does not show what was learnt",
+        "keeps its strongest pixels for {}, so it does not show what was learnt",
         "changes for {}",
     ),
     "image": (
@@ -168,7 +168,7 @@ def test_all_is_said_in_the_order_of_the_checks():
         "From 12 images, and for images like these only.",
         "The signal died",
         "The map of another class is nearly the same for A (0.90)",
-        "With random weights, the map keeps its strong places for A (0.90)",
+        "With random weights, the map keeps its strongest pixels for A (0.90)",
         "The map is nearly the image itself for A (0.90)",
         "The strongest pixel lies on the object more often than by chance (0.30) for A (0.90)",
         "No maps: B.",
