@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..rules.arguments import mapped, tensors_in, writes_to
 from ..rules.identify import identify
 from ..rules.kinds import Kind
-from ..rules.operations import row_of, same
+from ..rules.operations import row_of
 from ..rules.reads import Reach, ReadCall, follow, mixes_examples, pixels, whole_image
 from ..rules.torch_private import version_of
 from .call_site import running_module, source_line
@@ -316,11 +316,11 @@ class MetaMode(CopyOnWrite):
 
 def _meta_call(func: Any, name: str, args: Any, kwargs: Any, written: Sequence[Tensor] = ()) -> Any:
     """Run a call on the meta device; where the table knows the shape, and torch takes long, only make the output."""
-    first, quick = args[0] if args else None, row_of(name).shape
-    if quick is same and isinstance(first, Tensor) and first.is_meta:
+    known = row_of(name).shape
+    if known == "same" and args and isinstance(args[0], Tensor) and args[0].is_meta:
         # In place it stays the same tensor: each element reads what it has read before, also through another view.
-        return first if any(tensor is first for tensor in written) else torch.empty_like(first)
-    shape = None if quick is None else quick(args, kwargs)
+        return args[0] if any(tensor is args[0] for tensor in written) else torch.empty_like(args[0])
+    shape = known(args, kwargs) if callable(known) else None
     if shape is None:
         return func(*mapped(_to_meta, args), **mapped(_to_meta, kwargs))
     return tensors_in(args)[0].new_empty(shape, device="meta")

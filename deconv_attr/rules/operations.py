@@ -23,7 +23,7 @@ spares
 weighs, folds
     Which numbers it may weigh by their own signs; whether it has one value for x and -x, after which a sum may.
 shape
-    Of the output, where a dry run need not ask torch: a function of the arguments.
+    Of the output, where a dry run need not ask torch: "same" as the first argument's, or a function of the arguments.
 values
     Whose values it reads, and not the shape alone: those of "all" tensors, of the "first", or of the "rest".
 sized
@@ -36,8 +36,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
-
-from torch import Size, Tensor
 
 from ..errors import InputError
 from . import handwritten
@@ -96,11 +94,6 @@ def when(position: int, keyword: str, default: Any, unless_zero: tuple[int, str,
     return random
 
 
-def same(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Size | None:
-    """Return the shape of the first argument."""
-    return args[0].shape if args and isinstance(args[0], Tensor) else None
-
-
 def convolved(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, ...] | None:
     """Return the shape of a convolution's output; None where torch had better look."""
     if len(args) != 7 or kwargs:
@@ -147,7 +140,7 @@ class Row:
     spares: bool = False
     weighs: Weighs | None = None
     folds: bool = False
-    shape: Callable[[Sequence[Any], Mapping[str, Any]], Sequence[int] | None] | None = None
+    shape: Literal["same"] | Callable[[Sequence[Any], Mapping[str, Any]], Sequence[int] | None] | None = None
     values: Literal["all", "first", "rest"] = "all"
     sized: bool = False
 
@@ -169,7 +162,7 @@ AVG_POOL, LP_POOL = ("input kernel_size stride padding".split(), "input norm_typ
 
 OPERATIONS: list[Row] = [
     # ---- rectifiers, and what is used instead
-    row("relu", RECTIFIER, pointwise, spares=True, shape=same),
+    row("relu", RECTIFIER, pointwise, spares=True, shape="same"),
     row("relu6", RECTIFIER, pointwise, decision=BOUNDS, spares=True),
     row("clamp clamp_min", ACTIVATION, pointwise, decision=BOUNDS),
     row("hardtanh", ACTIVATION, pointwise, decision=BOUNDS, spares=True),
@@ -192,7 +185,7 @@ OPERATIONS: list[Row] = [
     row("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", LINEAR, adaptive, spares=True),
     row("lp_pool1d lp_pool2d lp_pool3d", GATE, window(LP_POOL), by_call=True),
     row("max_unpool1d max_unpool2d max_unpool3d", LINEAR),
-    row("batch_norm", BATCH_NORM, per_channel, random=when(5, "training", False), spares=True, shape=same),
+    row("batch_norm", BATCH_NORM, per_channel, random=when(5, "training", False), spares=True, shape="same"),
     row("local_response_norm", Kind.CONTRAST_NORM, per_channel, by_call=True),
     row("layer_norm rms_norm", GATE, along(normalized_dims)),
     row("group_norm", GATE, along(all_but_batch)),
@@ -212,20 +205,20 @@ OPERATIONS: list[Row] = [
     row("convolution", LINEAR, either=True, spares=True),
     row("linear", LINEAR, along(last_dim), either=True, spares=True),
     row("matmul mm", LINEAR, matrices, either=True),
-    row("addmm addmv baddbmm bilinear bmm chain_matmul dot grid_sample inner kron mv", LINEAR, either=True),
-    row("outer tensordot", LINEAR, either=True),
+    row("addbmm addmm addmv baddbmm bilinear bmm chain_matmul conv_tbc dot grid_sample", LINEAR, either=True),
+    row("inner kron mv outer tensordot", LINEAR, either=True),
     row("einsum", LINEAR, either=True, weighs=handwritten.product),
     row("mul", LINEAR, pointwise, either=True, weighs=handwritten.product, folds=True),
     row("addcmul", LINEAR, pointwise, either=True, weighs=handwritten.product),
     row("div lerp", LINEAR, pointwise, either=True),
-    row("addbmm affine_grid conv_tbc embedding_bag", LINEAR),
+    row("affine_grid embedding_bag", LINEAR),
     # ---- sums
     row("add rsub sub", LINEAR, pointwise, weighs=handwritten.total),
     row("neg positive", LINEAR, pointwise),
     row("cumsum mean nanmean nansum sum", LINEAR, along(dims_at(1))),
     row("diff trace trapezoid", LINEAR),
     # ---- dropout
-    row("dropout", LINEAR, pointwise, random=when(2, "training train", True, unless_zero=(1, "p", 0.5)), shape=same),
+    row("dropout", LINEAR, pointwise, random=when(2, "training train", True, unless_zero=(1, "p", 0.5)), shape="same"),
     row(
         "dropout1d dropout2d dropout3d",
         LINEAR,

@@ -104,6 +104,7 @@ EXAMPLES = {
     # ---- filters and products
     "conv1d": lambda x: F.conv1d(x, K1, None, 2, 1),
     "conv2d": lambda x: F.conv2d(x, K2, None, 2, 1),
+    "conv2d, by a module": lambda x: F.conv2d(x, K2, None, (2, 1), (1, 0), (1, 2), 1),
     "conv2d, same": lambda x: F.conv2d(x, K2, padding="same", dilation=2),
     "conv3d": lambda x: F.conv3d(x, K3),
     "conv_transpose1d": lambda x: F.conv_transpose1d(x, K1, None, 2),
