@@ -22,7 +22,7 @@ from deconv_attr.engine.dry_run import DryRunError, dry_run
 from deconv_attr.engine.signal_path import SignalPath, send
 from deconv_attr.errors import InputError, ModelError, RuleError
 from deconv_attr.rules import operations
-from deconv_attr.rules.arguments import mapped, tensors_in
+from deconv_attr.rules.arguments import is_in_place, mapped, tensors_in
 from deconv_attr.rules.backward import Rule
 from deconv_attr.rules.identify import identify, operation_name
 from deconv_attr.rules.operations import OPERATIONS, listed_names, row_of
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:torch.chain_matmul is deprecated
 HELPERS = {"abs", "flatten", "flip", "view_as_complex", "zeros_like"}  # that make of the input what a call takes
 BY_VALUES = {"masked_select"}  # the shape of the output depends on the values
 NOT_DRY = {"gru, packed", "gru, packed, dropout", "cpu"}  # which torch does not run on the meta device
+OVERWRITES = {"scatter"}  # of whose first argument nothing is left in these examples
 FRESH = {"empty_like", "new_empty"}  # whose values are whatever stood in memory
 WIDER = {  # why a box may be larger than what is read
     "min, over a dimension": "the least of many is seldom the one at the end",
@@ -71,7 +72,7 @@ class Calls(TorchFunctionMode):
             carriers = [tensor for tensor in tensors_in((args, kwargs)) if tensor.requires_grad]
             call = identify(name, args, kwargs, carriers), args, kwargs
             (self.carrying if carriers else self.others).append(call)
-            if carriers:
+            if carriers or not self.carrying:
                 self.last = func, args, kwargs
         return func(*args, **kwargs)
 
@@ -364,7 +365,33 @@ def reads_other_rows(read, shape):
     return bool(rows[~torch.eye(len(rows), dtype=torch.bool)].any())
 
 
-# ---------------------------------------------------------------------------------- random
+# ---------------------------------------------------------------------------------- values, random
+
+
+@every_example
+def test_values_are_whose_values_a_call_reads(key):
+    mode = Calls()
+    is_constant = calls_of(key)[-1][0].kind is Kind.CONSTANT  # many of whose arguments are probabilities
+    with mode:
+        EXAMPLES[key](uniform(key, 0.1, 0.9) if is_constant else uniform(key))
+    function, args, kwargs = mode.last
+    name, tensors = name_of(key), tensors_in((args, kwargs))
+    said = {"all": tensors, "first": tensors[:1], "rest": tensors[1:]}[row_of(name).values]
+
+    def results(changed=None):
+        def value(tensor):
+            if tensor is changed:
+                tensor = (1.0 if is_constant else -0.1) - tensor.flip(*range(tensor.dim()))
+            return tensor.detach().clone()
+
+        torch.manual_seed(0)
+        args_, kwargs_ = mapped(lambda v: value(v) if isinstance(v, torch.Tensor) else v, (args, kwargs))
+        return [result.nan_to_num() for result in tensors_in(function(*args_, **kwargs_))]
+
+    for tensor in filter(torch.is_floating_point, tensors):
+        reads = not all(map(torch.equal, results(), results(tensor)))
+        is_said = any(tensor is each for each in said)
+        assert reads == is_said or is_in_place(function) or name in {*FRESH, *OVERWRITES}
 
 
 @every_example

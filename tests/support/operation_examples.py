@@ -69,6 +69,7 @@ EXAMPLES = {
     "clamp_min, rectifier": lambda x: x.clamp_min(0),
     "clamp_max": lambda x: x.clamp_max(0.5),
     "threshold": lambda x: F.threshold(x, 0.5, 0.25),
+    "threshold, another value": lambda x: F.threshold(x, 0, 0.25),
     "threshold, rectifier": lambda x: F.threshold(x, 0, 0),
     **every("maximum fmax minimum fmin max min", LINE - 0.5),
     **{f"{name}, rectifier": call for name, call in every("maximum fmax max", ZEROS).items()},
