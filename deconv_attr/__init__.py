@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .errors import DeadSignalWarning, DeconvError
     from .evidence import Comparison, Method, compare, controls, default_methods, rule_tables
     from .gallery import Evolution, Gallery, Photographs, Strongest, evolution, strongest
-    from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP, TABLES, Kind, Switches, register_operation
+    from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP, TABLES, Kind, Rule, Switches, register_operation
     from .units import Projection, ReceptiveField, project, receptive_field
 
 _CHAPTERS = {
@@ -28,7 +28,7 @@ _CHAPTERS = {
     "gallery": ["Evolution", "Gallery", "Photographs", "Strongest", "evolution", "strongest"],
     "rules": [
         *("DECONVNET", "DESALINET", "GRADIENT", "GUIDED_BACKPROP", "TABLES"),
-        *("Kind", "Switches", "register_operation"),
+        *("Kind", "Rule", "Switches", "register_operation"),
     ],
     "units": ["Projection", "ReceptiveField", "project", "receptive_field"],
 }
@@ -55,6 +55,7 @@ __all__ = [
     "Photographs",
     "Projection",
     "ReceptiveField",
+    "Rule",
     "Strongest",
     "Switches",
     "ZFDeconv",

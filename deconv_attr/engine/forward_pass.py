@@ -29,7 +29,7 @@ from ..rules.handwritten import factors_of, is_function_of_sign
 from ..rules.identify import identify, identify_node, operation_name
 from ..rules.kinds import Kind, Operation
 from ..rules.operations import cached, row_of
-from ..rules.switches import switches_of
+from ..rules.switches import Switches, switches_of
 from ..rules.tables import Table, rule_for
 from ..rules.torch_private import base_of, is_view
 from .call_site import running_module, source_line
@@ -300,14 +300,27 @@ class ForwardPass(CopyOnWrite):
         assert first is not None
         assert last is not None
         switches = switches_of(last) if operation.kind is Kind.MAX_POOL else None
-        forward = Forward(operation, carrier.detach(), output.detach(), call.arguments, switches)
         with torch.set_grad_enabled(not self.pack):  # only maps that can be differentiated need it recorded
-            kept = None if rule.keep is None else rule.keep(forward)
+            kept = (
+                None if rule.keep is None else rule.keep(self._forward_of(call, carrier, output, operation, switches))
+            )
         self.regions.append(Region(rule, last, first, kept))
         nodes = new_nodes(output, {carrier.grad_fn})
         self.noted.update(dict.fromkeys(nodes, operation))
         self.covered.update(nodes)
         return result
+
+    def _forward_of(
+        self, call: _Call, carrier: Tensor, output: Tensor, operation: Operation, switches: Switches | None
+    ) -> Forward:
+        """Return what a rule may keep of a call."""
+        arguments = call.arguments
+        if len(arguments) < len(call.args) + len(call.kwargs):
+            given = f"{len(call.args)} arguments by their positions"
+            raise RuleError(
+                f"{given}, which have no names, for the rule of {self._location(operation)}: name them there"
+            )
+        return Forward(operation, carrier.detach(), output.detach(), arguments, switches)
 
     def _spare(self, result: Any) -> None:
         """Pack what autograd keeps of a call that read much."""

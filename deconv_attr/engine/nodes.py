@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 
+from ..errors import RuleError
 from ..rules.backward import Rule, adjoint
 from ..rules.filtering import Filters
 from ..rules.torch_private import is_view
@@ -181,15 +182,13 @@ class Region:
             put(self.last, self.rule, state, self.kept)
             return
         above: list[Tensor | None] = [None]
-        back = self.rule.back
-        assert back is not None
 
         def take(signals: Signals) -> None:
             above[0] = signals[0]
 
         def give(below: Signals, _: Signals) -> Signals | None:
             signal, above[0] = above[0], None
-            return (back(signal, self.kept),) if state.open and signal is not None else None
+            return (_sent(self.rule, signal, self.kept, below[0]),) if state.open and signal is not None else None
 
         self.last.register_prehook(take)
         self.first.register_hook(give)
@@ -209,22 +208,35 @@ def put(node: Node, rule: Rule, state: State, kept: Any = None) -> None:
     kept : Any
         What the rule has kept.
     """
-    back = rule.back
-    assert back is not None
 
     def before(above: Signals) -> Signals | None:
-        return tuple(None if signal is None else back(signal, kept) for signal in above) if state.open else None
+        if not state.open:
+            return None
+        return tuple(None if signal is None else _sent(rule, signal, kept, signal) for signal in above)
 
     def after(below: Signals, above: Signals) -> Signals | None:
         signal = above[0]
         if signal is None or not state.open:
             return None
-        return tuple([None if sent is None else back(signal, kept) for sent in below])
+        return tuple([None if sent is None else _sent(rule, signal, kept, sent) for sent in below])
 
     if rule.before:
         node.register_prehook(before)
     else:
         node.register_hook(after)
+
+
+def _sent(rule: Rule, signal: Tensor, kept: Any, like: Tensor | None) -> Tensor:
+    """Return what a rule makes of a signal, of the shape that autograd's own backward would send."""
+    assert rule.back is not None
+    sent = rule.back(signal, kept)
+    if not isinstance(sent, Tensor):
+        raise RuleError(f"expected a tensor from the rule '{rule.name}', got {type(sent).__name__}")
+    if like is not None and sent.shape != like.shape:
+        raise RuleError(
+            f"expected a signal of shape {tuple(like.shape)} from the rule '{rule.name}', got {tuple(sent.shape)}"
+        )
+    return sent
 
 
 def in_order_of(image: Tensor, state: State) -> Callable[[Signals], Signals | None]:

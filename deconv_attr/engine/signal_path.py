@@ -121,7 +121,7 @@ class SignalPath:
 
     @property
     def lacks_rectifier(self) -> bool:
-        """Whether the table rectifies the signal, and no operation of the model did."""
+        """Whether the table rectifies the signal, and the model has no operation for that."""
         rule = self._rules.get(Kind.RECTIFIER)
         return rule is not None and rule.rectifies and not self._has_rectifier
 
@@ -178,7 +178,10 @@ class SignalPath:
             self._ran.tracer.settle(self._given)
             self.calls = self._ran.tracer.calls
             _mark(self.calls, by_hand)
-        self._has_rectifier = any(rule is not None and rule.rectifies for _, rule in self._given.values())
+        self._has_rectifier = any(
+            operation.kind is Kind.RECTIFIER or (rule is not None and rule.rectifies)
+            for operation, rule in self._given.values()
+        )
         self._put()
         if self._strict:
             self._check(outputs, whole)

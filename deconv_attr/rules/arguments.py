@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from .torch_private import parameter_names
 
 __all__ = ["ARGUMENTS", "gathered", "is_in_place", "mapped", "named_arguments", "tensors_in", "writes_to"]
 
@@ -17,6 +20,8 @@ _ORDERS = {  # what a call's arguments are by their order
         conv_transpose1d conv_transpose2d conv_transpose3d""",
     "input weight bias": "linear",
     "input kernel_size stride padding dilation ceil_mode return_indices": "max_pool1d max_pool2d max_pool3d",
+    "input output_size return_indices": "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d",
+    "input kernel_size output_size output_ratio return_indices": "fractional_max_pool2d fractional_max_pool3d",
     "input running_mean running_var weight bias training momentum eps": "batch_norm",
 }
 ARGUMENTS = {name: tuple(order.split()) for order, names in _ORDERS.items() for name in names.split()}
@@ -24,11 +29,23 @@ _TORCH_BATCH_NORM = tuple("input weight bias running_mean running_var training m
 
 
 def named_arguments(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Return a call's arguments by their names; where :data:`ARGUMENTS` lacks it, only the first and the keywords."""
-    order = ARGUMENTS.get(name, ("input",))
+    """Return a call's arguments by their names; the first is the input. Fewer than were given if some have no name."""
+    return {**dict(zip(_order(function, name), args, strict=False)), **kwargs}
+
+
+@lru_cache(maxsize=4096)
+def _order(function: Callable[..., Any], name: str) -> tuple[str, ...]:
+    """Return the names of a function's parameters, by their order."""
     if name == "batch_norm" and function is not F.batch_norm:  # torch.batch_norm has another order
-        order = _TORCH_BATCH_NORM
-    return {**dict(zip(order, args, strict=False)), **kwargs}
+        return _TORCH_BATCH_NORM
+    if name in ARGUMENTS:
+        return ARGUMENTS[name]
+    try:
+        parameters = signature(function).parameters.values()
+        names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    except (TypeError, ValueError):  # a built-in
+        names = parameter_names(function)
+    return ("input", *names[1:])
 
 
 @lru_cache(maxsize=4096)

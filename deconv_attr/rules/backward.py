@@ -56,7 +56,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Forward:
-    """One forward call, for a rule that keeps something of it; its tensors are detached."""
+    """One forward call, for a rule that keeps something of it.
+
+    Parameters
+    ----------
+    operation : Operation
+        What it is.
+    input, output : Tensor
+        Detached: the tensor that carries the signal, and the (first) result.
+    arguments : mapping of str to any
+        By the names of the function's parameters, ``"input"`` the first; such as were given, without defaults.
+    switches : Switches or None
+        Of a max-pool.
+    """
 
     operation: Operation
     input: Tensor

@@ -292,6 +292,7 @@ OPERATIONS: list[Row] = [
 ]
 
 _ROWS = {name: known for known in OPERATIONS for name in known.names}
+_LISTED = frozenset(_ROWS)
 _UNKNOWN = row("", Kind.UNKNOWN)
 _CACHES: list[Any] = []  # of functions that ask the table
 
@@ -318,7 +319,7 @@ def listed_names() -> list[str]:
 
 
 def register_operation(name: str, *, kind: Kind, reads: Reads = reads_all, either: bool = False) -> None:
-    """Add an operation of your own to the table, for all models.
+    """Add an operation of your own to the table, for all models; of one that was added before, the last word counts.
 
     Parameters
     ----------
@@ -336,7 +337,7 @@ def register_operation(name: str, *, kind: Kind, reads: Reads = reads_all, eithe
     Raises
     ------
     InputError
-        The name is in the table already, or is none; the kind is none.
+        The name is one of the table's own, or is none; the kind is none.
     """
     if not isinstance(name, str) or not name:
         raise InputError(f"expected the name of an operation, got {name!r}")
@@ -344,7 +345,7 @@ def register_operation(name: str, *, kind: Kind, reads: Reads = reads_all, eithe
         raise InputError(f"expected a Kind for {name!r}, got {kind!r}")
     if not isinstance(reads, Reads):
         raise InputError(f"expected Reads for {name!r}, as those in deconv_attr.rules.reads, got {reads!r}")
-    if name in _ROWS:
+    if name in _LISTED:
         raise InputError(f"expected a new operation, got {name!r}, which is listed as {_ROWS[name].kind.value}")
     _ROWS[name] = Row((name,), kind, reads, either, by_call="::" in name)  # whatever nodes it leaves
     for cache in _CACHES:

@@ -6,8 +6,10 @@ tensors, yet the names are those of torch's own derivatives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch import __version__ as torch_version
 from torch.autograd.graph import Node
@@ -19,6 +21,7 @@ __all__ = [
     "defined_at",
     "is_view",
     "made_by",
+    "parameter_names",
     "remove_hook",
     "saved",
     "saved_tensor",
@@ -88,3 +91,25 @@ def remove_hook(module: nn.Module, hook: object) -> None:
         for key in [key for key, each in list(hooks.items()) if each is hook]:
             for table in (*options, hooks):  # the hook itself last: while it is there, this can be done again
                 table.pop(key, None)
+
+
+def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a built-in function's parameters, by their order, as far as all its overloads agree on them.
+
+    () where torch does not tell: then an argument that is given by its position has no name.
+    """
+    packet = getattr(torch.ops.aten, function.__name__.rstrip("_"), None)
+    overloads = [getattr(packet, name) for name in packet.overloads()] if packet is not None else []
+    schemas = [schema.arguments for each in overloads if (schema := getattr(each, "_schema", None)) is not None]
+    names = [
+        [argument.name for argument in arguments if not argument.kwarg_only]
+        for arguments in schemas
+        if arguments and str(arguments[0].type) == "Tensor"  # the others are of numbers, in TorchScript
+    ]
+    found: list[str] = []
+    for at in range(max(map(len, names), default=0)):
+        (name, *others) = {of_one[at] for of_one in names if len(of_one) > at}
+        if others:
+            break
+        found.append(name)
+    return tuple(found)

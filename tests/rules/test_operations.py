@@ -22,7 +22,7 @@ from deconv_attr.engine.dry_run import DryRunError, dry_run
 from deconv_attr.engine.signal_path import SignalPath, send
 from deconv_attr.errors import InputError, ModelError, RuleError
 from deconv_attr.rules import operations
-from deconv_attr.rules.arguments import is_in_place, mapped, tensors_in
+from deconv_attr.rules.arguments import is_in_place, mapped, named_arguments, tensors_in
 from deconv_attr.rules.backward import Rule
 from deconv_attr.rules.identify import identify, operation_name
 from deconv_attr.rules.operations import OPERATIONS, listed_names, row_of
@@ -35,6 +35,7 @@ HELPERS = {"abs", "flatten", "flip", "view_as_complex", "zeros_like"}  # that ma
 BY_VALUES = {"masked_select"}  # the shape of the output depends on the values
 NOT_DRY = {"gru, packed", "gru, packed, dropout", "cpu"}  # which torch does not run on the meta device
 OVERWRITES = {"scatter"}  # of whose first argument nothing is left in these examples
+OTHERWISE_NAMED = {"where", "copy", "getitem", "setitem"}  # by torch's functions, or not taken by name
 FRESH = {"empty_like", "new_empty"}  # whose values are whatever stood in memory
 WIDER = {  # why a box may be larger than what is read
     "min, over a dimension": "the least of many is seldom the one at the end",
@@ -170,6 +171,35 @@ def test_what_is_said_to_be_a_product_is_one():
         id(row_of(name_of(key))) for key in EXAMPLES if calls_of(key)[-1][0].kind is Kind.LINEAR and products_of(key)[1]
     }
     assert [row.names[0] for row in OPERATIONS if row.either and id(row) not in seen] == []
+
+
+@every_example
+def test_arguments_have_the_names_by_which_a_call_takes_them(key):
+    mode = Calls()
+    with mode:
+        EXAMPLES[key](uniform(key, 0.1, 0.9))
+    function, args, kwargs = mode.last
+    given = named_arguments(function, name_of(key), args, kwargs)
+    if len(given) < len(args) + len(kwargs):  # not all of them have one
+        assert name_of(key) in ("max", "min") or calls_of(key)[-1][0].kind in (
+            Kind.LINEAR,
+            Kind.GATE,
+            Kind.CONSTANT,
+            Kind.UNKNOWN,
+        )
+        return
+    if name_of(key) in OTHERWISE_NAMED:
+        return
+    results = []
+    for first, named in ((args, kwargs), (args[:1], {k: v for k, v in given.items() if k != "input" or not args})):
+        torch.manual_seed(0)
+        args_, kwargs_ = mapped(lambda v: v.detach().clone() if isinstance(v, torch.Tensor) else v, (first, named))
+        results.append(tensors_in(function(*args_, **kwargs_)))
+    assert name_of(key) in FRESH or all(map(torch.equal, *map(numbers, results)))
+
+
+def numbers(results):
+    return [result.nan_to_num() for result in results]
 
 
 # ---------------------------------------------------------------------------------- kind: the signal
@@ -499,6 +529,44 @@ def test_a_registered_operation_is_given_the_rule_of_its_kind(table, name, funct
     torch.testing.assert_close(ZFDeconv(net).attribute(IMAGE, target=3), expected)
     halved = {**DECONVNET, name: Rule("halve", lambda signal, _: signal)}
     torch.testing.assert_close(ZFDeconv(net, rules=halved).attribute(IMAGE, target=3), expected / 2)
+
+
+def test_of_an_operation_that_is_registered_again_the_last_word_counts(table):
+    register_operation("deconv_attr_tests::scaled", kind=Kind.GATE)
+    register_operation("deconv_attr_tests::scaled", kind=Kind.LINEAR, reads=pointwise)
+    (call,) = [call for call in coverage(net_with(scaled), IMAGE).calls if "scaled" in call.operation]
+    assert call.kind is Kind.LINEAR
+
+
+def test_a_rule_finds_the_arguments_of_a_call_however_they_were_given():
+    seen = []
+    mine = Rule("mine", lambda signal, kept: signal * kept, lambda forward: seen.append(forward) or 2.0)
+    for function in (nn.Hardshrink(0.1), lambda x: F.hardshrink(x, 0.1), lambda x: F.hardshrink(x, lambd=0.1)):
+        ZFDeconv(net_with(function), rules={**DECONVNET, "hardshrink": mine}).attribute(IMAGE, target=3)
+    assert [forward.arguments["lambd"] for forward in seen] == [0.1] * 3
+    assert not any(tensor.requires_grad for forward in seen for tensor in (forward.input, forward.output))
+
+
+def test_a_rule_that_keeps_something_of_a_call_whose_arguments_have_no_names_is_refused():
+    mine = Rule("mine", lambda signal, kept: signal, lambda forward: None)
+    method = ZFDeconv(net_with(lambda x: x.max(3)[0][..., None]), rules={**DECONVNET, "max": mine})
+    with pytest.raises(RuleError, match=r"^2 arguments by their positions, which have no names, .* 'max' in .*: name"):
+        method.attribute(IMAGE, target=3)
+
+
+@pytest.mark.parametrize(
+    ("back", "said"),
+    [
+        (lambda signal, _: None, "expected a tensor from the rule 'mine', got NoneType"),
+        (lambda signal, _: signal.sum(), r"expected a signal of shape \(1, 2, 2, 2\) from the rule 'mine', got \(\)"),
+    ],
+    ids=["nothing", "another shape"],
+)
+@pytest.mark.parametrize("options", [{}, {"before": True}, {"keep": lambda forward: None}], ids=str)
+def test_a_rule_that_makes_no_signal_is_named(back, said, options):
+    rules = {**DECONVNET, "relu": Rule("mine", back, **options)}
+    with pytest.raises(RuleError, match=said):
+        ZFDeconv(net_with(lambda x: x), rules=rules).attribute(IMAGE, target=3)
 
 
 def test_the_receptive_field_goes_through_a_registered_operation(table):
