@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from .scipy_stats import scipy_stats
+
 __all__ = ["RESAMPLES", "Estimate", "estimate"]
 
 RESAMPLES = 2_000  # means of redrawn images
@@ -69,9 +71,7 @@ def estimate(values: Tensor, seed: int = 0) -> Estimate:
     count, total = len(known), len(numbers)
     if count < 2:
         return Estimate(float(known[0]) if count else np.nan, np.nan, np.nan, count, total)
-    from scipy.stats import bootstrap  # here: it takes a second, which commands without numbers do not spend
-
-    drawn = bootstrap(
+    drawn = scipy_stats().bootstrap(
         (known,),
         np.mean,
         n_resamples=RESAMPLES,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import InputError, nearest
 from .methods import Method
 
-__all__ = ["CHECKS", "Case", "Check", "Curve", "Finding", "check", "chosen_checks"]
+__all__ = ["CHECKS", "Case", "Check", "Curve", "Finding", "check", "checked", "chosen_checks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ _ORDER = [
     "pointing game",
     "mask share",
 ]
-"""The order of a table; checks that are not listed follow."""
+"""The order of a table; checks that are not listed follow, and last those with masks, which may be missing."""
 
 CHECKS: dict[str, Check] = {}
 """All checks by name, in the order of a table."""
@@ -118,7 +118,7 @@ def check(
     def register(run: Callable[[Case], Finding]) -> Callable[[Case], Finding]:
         checks = {**CHECKS, name: Check(columns, run, needs_masks=needs_masks, axes=axes)}
         CHECKS.clear()
-        CHECKS.update(sorted(checks.items(), key=lambda item: _position(item[0])))
+        CHECKS.update(sorted(checks.items(), key=lambda item: (item[1].needs_masks, _position(item[0]))))
         return run
 
     return register
@@ -126,6 +126,23 @@ def check(
 
 def _position(name: str) -> int:
     return _ORDER.index(name) if name in _ORDER else len(_ORDER)
+
+
+def checked(name: str, finding: object, count: int) -> Finding:
+    """Return what a check of `count` images has found.
+
+    Raises
+    ------
+    InputError
+        It is not a finding, or has not one number for each image in each of its columns.
+    """
+    columns = len(CHECKS[name].columns)
+    if not isinstance(finding, Finding):
+        raise InputError(f"expected a Finding from the check {name!r}, got {type(finding).__name__}")
+    shapes = [tuple(values.shape) for values in finding.values]
+    if shapes != [(count,)] * columns:
+        raise InputError(f"expected {columns} tensors ({count},) from the check {name!r}, got shapes {shapes}")
+    return finding
 
 
 def chosen_checks(names: Sequence[str] | None, masks: Tensor | None) -> list[str]:

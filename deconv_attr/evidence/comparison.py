@@ -24,7 +24,7 @@ from ..visualize import (
 from ..visualize import Curve as DrawnCurve
 from ..visualize.html import ReportColumn, report_path, write_report
 from .bootstrap import Estimate, estimate
-from .checks import CHECKS, Case, Curve, Finding, chosen_checks
+from .checks import CHECKS, Case, Curve, Finding, checked, chosen_checks
 from .faithfulness import probabilities, scores_of
 from .methods import Method, captum_misses, eval_mode
 from .similarity import is_zero, method_agreement
@@ -218,7 +218,7 @@ class Comparison:
             self._check_weights()
             with eval_mode(self.model):
                 try:
-                    self._findings[key] = CHECKS[name].run(self._case(method))
+                    self._findings[key] = checked(name, CHECKS[name].run(self._case(method)), len(self))
                 except Exception as error:
                     self._findings[key] = error
         return self._findings[key]

@@ -19,6 +19,7 @@ from ..errors import InputError
 from .bootstrap import estimate
 from .checks import Case, Finding, check
 from .methods import as_method, without_dead_signals
+from .scipy_stats import scipy_stats
 from .table import ResultTable
 
 __all__ = [
@@ -208,6 +209,4 @@ def _check_zero(case: Case) -> Finding:
 
 def _ranks(image: Tensor) -> Tensor:
     """Return the ranks of an image's values, (1, M) float64."""
-    from scipy.stats import rankdata  # here: it takes a second, which commands without numbers do not spend
-
-    return torch.from_numpy(rankdata(image.detach().double().cpu()))[None].to(image.device)
+    return torch.from_numpy(scipy_stats().rankdata(image.detach().double().cpu()))[None].to(image.device)

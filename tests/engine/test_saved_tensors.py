@@ -13,20 +13,12 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision_nets import RIGHT_IN_CAPTUM, WRONG_IN_CAPTUM, images
 from torchvision_nets import build as build_torchvision
 
-from deconv_attr import (
-    DECONVNET,
-    DESALINET,
-    GRADIENT,
-    GUIDED_BACKPROP,
-    LayerZFDeconv,
-    ZFDeconv,
-)
+from deconv_attr import DECONVNET, GRADIENT, TABLES, LayerZFDeconv, ZFDeconv
 from deconv_attr.engine import saved_tensors
 from deconv_attr.engine.signal_path import SignalPath, send
 from deconv_attr.errors import ModelError, RuleError
 
 pytestmark = pytest.mark.usefixtures("pack_everywhere")
-TABLES = {"deconvnet": DECONVNET, "desalinet": DESALINET, "guided": GUIDED_BACKPROP, "gradient": GRADIENT}
 
 
 # ---------------------------------------------------------------------------- the same signal

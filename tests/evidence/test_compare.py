@@ -9,9 +9,9 @@ from by_hand import ByHand
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from torch import nn
 
-from deconv_attr import Method, compare
+from deconv_attr import TABLES, Method, compare
 from deconv_attr.errors import DeadSignalWarning, InputError, ModelError, TargetError
-from deconv_attr.evidence import CHECKS, Case, Estimate, Failure, estimate, parameter_randomisation
+from deconv_attr.evidence import CHECKS, Case, Check, Estimate, Failure, Finding, estimate, parameter_randomisation
 from deconv_attr.evidence.methods import as_methods, controls, rule_tables, to_the_end
 from deconv_attr.visualize import robust_scale
 
@@ -88,12 +88,7 @@ def test_any_method_can_join_with_its_arguments_and_a_label(inputs):
 
 
 def test_the_rule_tables_of_the_literature_can_be_compared(inputs):
-    assert list(compare(ByHand(), inputs, TARGET, rule_tables("linear", 3)).attributions) == [
-        "DeconvNet",
-        "SaliNet (gradient)",
-        "DeSaliNet",
-        "Guided backprop",
-    ]
+    assert list(compare(ByHand(), inputs, TARGET, rule_tables("linear", 3)).attributions) == list(TABLES)
 
 
 def test_a_method_that_fails_has_its_error_in_its_cell_and_the_others_stand(inputs, masks):
@@ -122,6 +117,22 @@ def test_a_check_that_fails_has_its_error_in_its_cell(inputs):
     assert name == "second_time_unlucky"
     assert (zero.mean, image.mean) == (0, pytest.approx(1))
     assert signed == absolute == Failure("RuntimeError: no luck")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, "expected a Finding from the check 'image', got NoneType"),
+        (torch.zeros(3), "expected a Finding from the check 'image', got Tensor"),
+        (Finding([torch.zeros(3)] * 2), "expected 1 tensors (3,) from the check 'image', got shapes [(3,), (3,)]"),
+        (Finding([torch.tensor(0.0)]), "expected 1 tensors (3,) from the check 'image', got shapes [()]"),
+    ],
+    ids=["nothing", "a tensor", "two columns", "one number"],
+)
+def test_a_check_that_finds_something_else_has_the_error_in_its_cell(inputs, found, said, monkeypatch):
+    monkeypatch.setitem(CHECKS, "image", Check({"image": "nothing"}, lambda case: found))
+    table = compare(ByHand(), inputs, TARGET, [lambda model, x, target: x]).table("image")
+    assert table.rows[0][1] == Failure(f"InputError: {said}")
 
 
 @pytest.mark.parametrize(

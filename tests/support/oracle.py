@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 
-def project(model: nn.Module, inputs: tuple[Tensor, ...], start: Tensor) -> list[Tensor]:
-    """Send `start`, a signal of the output's shape, down to each of the inputs."""
+def project(model: nn.Module, inputs: tuple[Tensor, ...], start: Tensor, table: str = "DeconvNet") -> list[Tensor]:
+    """Send `start`, a signal of the output's shape, down to each of the inputs, by one of :data:`TABLES`."""
     graph = fx.Tracer().trace(model)
     values = forward(model, graph, inputs)
     signals: dict[fx.Node, Tensor] = {}
@@ -25,7 +25,7 @@ def project(model: nn.Module, inputs: tuple[Tensor, ...], start: Tensor) -> list
     signals[output.args[0]] = start
     for node in reversed(graph.nodes):
         if node in signals and node.op in ("call_function", "call_method", "call_module"):
-            for below, signal in backward(model, node, values, signals[node]):
+            for below, signal in backward(model, node, values, signals[node], TABLES[table]):
                 if isinstance(below, fx.Node):
                     signals[below] = signals[below] + signal if below in signals else signal
     leaves = [node for node in graph.nodes if node.op == "placeholder"][: len(inputs)]
@@ -36,12 +36,14 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     return ((found - expected).norm() / expected.norm()).item()
 
 
-def project_class(model: nn.Module, inputs: tuple[Tensor, ...], target: int, others: tuple = ()) -> list[Tensor]:
+def project_class(
+    model: nn.Module, inputs: tuple[Tensor, ...], target: int, others: tuple = (), table: str = "DeconvNet"
+) -> list[Tensor]:
     """Start with 1 at one class of (N, C)."""
     with torch.no_grad():
         start = torch.zeros_like(model(*(x.clone() for x in inputs), *others))
     start[:, target] = 1
-    return project(model, (*inputs, *others), start)[: len(inputs)]
+    return project(model, (*inputs, *others), start, table)[: len(inputs)]
 
 
 def forward(model: nn.Module, graph: fx.Graph, inputs: tuple[Tensor, ...]) -> dict[fx.Node, object]:
@@ -61,7 +63,7 @@ def forward(model: nn.Module, graph: fx.Graph, inputs: tuple[Tensor, ...]) -> di
     return values
 
 
-def backward(model, node, values, signal):
+def backward(model, node, values, signal, rules):
     """Yield (argument, its signal) for one operation."""
     name, op = _name(model, node)
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
@@ -89,8 +91,8 @@ def backward(model, node, values, signal):
         placed = torch.zeros_like(x)
         placed[args[1]] = signal
         yield below, placed
-    elif name in RULES:
-        yield below, RULES[name](x, values[node], signal, given)
+    elif name in rules:
+        yield below, rules[name](x, values[node], signal, given)
     elif name not in ("size", "dim", "getattr", "zeros_like"):
         raise NotImplementedError(name)
 
@@ -108,6 +110,28 @@ def module_arguments(module: nn.Module) -> dict:
 
 def rectified(x, y, signal, given):
     return torch.where(signal > 0, signal, torch.zeros_like(signal))
+
+
+def masked(x, y, signal, given):
+    """The gradient of a rectifier."""
+    return torch.where((y > 0) & (y == x), signal, torch.zeros_like(signal))
+
+
+def guided(x, y, signal, given):
+    return masked(x, y, rectified(x, y, signal, given), given)
+
+
+def contrast_gradient(x, y, signal, given):
+    """The gradient of y[c] = x[c] d[c] ** -beta, d[c] = k + alpha / n times the sum of x ** 2 over n channels by c."""
+    n = given["args"][0] if "args" in given else given["size"]
+    alpha, beta, k = (given.get(name, default) for name, default in (("alpha", 1e-4), ("beta", 0.75), ("k", 1.0)))
+    near = [[j for j in range(c - n // 2, c + (n - 1) // 2 + 1) if 0 <= j < x.shape[1]] for c in range(x.shape[1])]
+    d = torch.stack([k + alpha / n * sum(x[:, j] ** 2 for j in window) for window in near], 1)
+    below = signal * d**-beta
+    for c, window in enumerate(near):
+        for j in window:
+            below[:, j] -= 2 * alpha * beta / n * signal[:, c] * x[:, c] * d[:, c] ** (-beta - 1) * x[:, j]
+    return below
 
 
 def transposed_convolution(x, y, signal, given):
@@ -323,6 +347,20 @@ RULES: dict[str, Callable] = {
     "neg": lambda x, y, signal, given: -signal,
     "permute": lambda x, y, signal, given: signal.permute(*np.argsort(given["args"]).tolist()),
     "transpose": lambda x, y, signal, given: signal.transpose(*given["args"]),
+}
+
+_GRADIENT_OF_NORM = dict.fromkeys(("LocalResponseNorm", "local_response_norm"), contrast_gradient)
+
+
+def _with_rectifiers(rule: Callable) -> dict[str, Callable]:
+    return {name: rule if known is rectified else known for name, known in RULES.items()}
+
+
+TABLES: dict[str, dict[str, Callable]] = {  # by the names of the package's own
+    "DeconvNet": RULES,
+    "SaliNet (gradient)": {**_with_rectifiers(masked), **_GRADIENT_OF_NORM},
+    "DeSaliNet": _with_rectifiers(guided),
+    "Guided backprop": {**_with_rectifiers(guided), **_GRADIENT_OF_NORM},
 }
 
 

@@ -83,7 +83,7 @@ def rule_tables(layer: nn.Module | str, neuron_selector: Selector | None = None)
     Returns
     -------
     list of Method
-        DeconvNet, SaliNet (the gradient), DeSaliNet, guided backprop.
+        One for each of :data:`TABLES`, by its name.
 
     Source: Mahendran and Vedaldi, "Salient Deconvolutional Networks", ECCV 2016; Springenberg et al. 2015.
     """

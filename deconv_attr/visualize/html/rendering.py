@@ -1,12 +1,19 @@
-"""Jinja2 for every page."""
+"""What every page is made with: Jinja2, and what a page in one file has within itself.
+
+A template extends ``base.html``, which asks for the values `generator`, `title` and `facts` (pairs of words) and the
+blocks `sources` (what the page's policy admits), `head` and `body`.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-__all__ = ["rendered"]
+__all__ = ["asset", "data_uri", "policy_hash", "rendered"]
 
 
 def rendered(template: str, **values: Any) -> bytes:
@@ -20,3 +27,18 @@ def rendered(template: str, **values: Any) -> bytes:
     )
     # A file name may hold bytes that are not Unicode.
     return environment.get_template(template).render(**values).encode(errors="replace")
+
+
+def asset(name: str) -> str:
+    """Return the text of a style or script in the folder of templates."""
+    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Return the address of a picture within the page; `kind` is its media type."""
+    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
+
+
+def policy_hash(content: str) -> str:
+    """Return the hash by which a page's policy admits a style or script that stands in the page."""
+    return f"sha256-{b64encode(hashlib.sha256(content.encode()).digest()).decode('ascii')}"

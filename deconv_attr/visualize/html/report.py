@@ -6,11 +6,8 @@ hashes of its style and its script, so that nothing else is run, and nothing is 
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from markupsafe import Markup
 from ...errors import InputError
 from ..files import atomic_write, checked_path, writing
 from ..tiles import Bytes
-from .rendering import rendered
+from .rendering import asset, data_uri, policy_hash, rendered
 from .sprites import encoded
 
 __all__ = ["PAGES", "ReportCell", "ReportColumn", "ReportTable", "report_path", "write_report"]
@@ -155,20 +152,20 @@ def write_report(
     target = report_path(path)
     _check_numbers(len(images), labels, columns)
     style = _style(1 + len(columns))
-    script = _asset("report.js")
+    script = asset("report.js")
     page = rendered(
         "report.html",
         generator=GENERATOR,
         style=Markup(style),
-        style_hash=_hash(style),
+        style_hash=policy_hash(style),
         script=Markup(script),
-        script_hash=_hash(script),
+        script_hash=policy_hash(script),
         title=title,
         facts=facts,
         verdict=verdict,
         notes=notes,
         table=table,
-        figures=[(what, _uri("image/svg+xml", svg)) for what, svg in figures],
+        figures=[(what, data_uri("image/svg+xml", svg)) for what, svg in figures],
         columns=columns,
         wide=1 + len(columns) > MOST_SHARED,
         grid=_grid(images, labels, columns),
@@ -224,24 +221,12 @@ def _cell(title: str, picture: Bytes, scale: str, exact: bool) -> dict[str, Any]
     return {
         "title": title,
         "scale": scale,
-        "source": _uri(MIME[ending], content),
+        "source": data_uri(MIME[ending], content),
         "height": height,
         "width": width,
         "sharp": max(height, width) < SHARP,
     }
 
 
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
-
-
 def _style(columns: int) -> str:
-    return f":root {{ --columns: {columns}; }}\n{_asset('page.css')}{_asset('report.css')}"
-
-
-def _asset(name: str) -> str:
-    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    return f"sha256-{b64encode(hashlib.sha256(content.encode()).digest()).decode('ascii')}"
+    return f":root {{ --columns: {columns}; }}\n{asset('page.css')}{asset('report.css')}"
