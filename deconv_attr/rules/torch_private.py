@@ -98,18 +98,23 @@ def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
 
     () where torch does not tell: then an argument that is given by its position has no name.
     """
-    packet = getattr(torch.ops.aten, function.__name__.rstrip("_"), None)
-    overloads = [getattr(packet, name) for name in packet.overloads()] if packet is not None else []
-    schemas = [schema.arguments for each in overloads if (schema := getattr(each, "_schema", None)) is not None]
-    names = [
-        [argument.name for argument in arguments if not argument.kwarg_only]
-        for arguments in schemas
-        if arguments and str(arguments[0].type) == "Tensor"  # the others are of numbers, in TorchScript
-    ]
+    overloads = _overloads(function.__name__.rstrip("_"))
     found: list[str] = []
-    for at in range(max(map(len, names), default=0)):
-        (name, *others) = {of_one[at] for of_one in names if len(of_one) > at}
+    for at in range(max(map(len, overloads), default=0)):
+        name, *others = {names[at] for names in overloads if len(names) > at}
         if others:
             break
         found.append(name)
     return tuple(found)
+
+
+def _overloads(name: str) -> list[list[str]]:
+    """Return the names of the parameters, but those by keyword only, of each overload of one of torch's operations."""
+    packet = getattr(torch.ops.aten, name, None)
+    overloads = [getattr(packet, each) for each in packet.overloads()] if packet is not None else []
+    schemas = [schema.arguments for each in overloads if (schema := getattr(each, "_schema", None)) is not None]
+    return [
+        [argument.name for argument in arguments if not argument.kwarg_only]
+        for arguments in schemas
+        if arguments and str(arguments[0].type) == "Tensor"  # the others are of numbers, in TorchScript
+    ]

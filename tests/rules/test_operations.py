@@ -562,7 +562,9 @@ def test_a_rule_that_keeps_something_of_a_call_whose_arguments_have_no_names_is_
     ],
     ids=["nothing", "another shape"],
 )
-@pytest.mark.parametrize("options", [{}, {"before": True}, {"keep": lambda forward: None}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"before": True}, {"keep": lambda forward: None}], ids=["below", "above", "between two nodes"]
+)
 def test_a_rule_that_makes_no_signal_is_named(back, said, options):
     rules = {**DECONVNET, "relu": Rule("mine", back, **options)}
     with pytest.raises(RuleError, match=said):
