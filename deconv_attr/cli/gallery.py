@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..demo import GeneratedImages
+from ..engine.layers import find_layer
 from ..errors import DeadSignalWarning, InputError, SkippedImagesWarning, reason
 from ..gallery import Gallery
 from ..gallery.dataset import NumberedImages
@@ -102,11 +103,14 @@ def run(options: argparse.Namespace) -> None:
         else Photographs(options.images, classifier.preprocessing),
         options.workers,
     )
-    output = GalleryFolder(options.output).path
-    if options.images is not None and output.resolve().is_relative_to(Path(options.images).resolve()):
+    if options.images is not None and Path(options.output).resolve().is_relative_to(Path(options.images).resolve()):
         raise InputError(
-            f"expected --output outside of --images, got {output}; its pictures would be part of the next search"
+            f"expected --output outside of --images, got {options.output}; "
+            "its pictures would be part of the next search"
         )
+    for layer in options.layers or []:
+        find_layer(classifier.model, layer)
+    output = GalleryFolder(options.output).path  # last, for it makes the folder
     if is_first():
         print(f"{classifier}\nimages   {len(data)} {'generated' if options.images is None else options.images}")
     with warnings.catch_warnings():

@@ -166,6 +166,12 @@ def test_what_cannot_be_is_one_sentence(folder, small, capsys, arguments, messag
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", ["--layers 7 --output new", "--output photos/new"])
+def test_a_refused_command_leaves_no_folder(folder, capsys, arguments):
+    assert main(["gallery", *"--model galnets:plain --images photos".split(), *arguments.split()]) == 2
+    assert not list(folder.parent.rglob("new"))
+
+
 def test_an_activation_is_chosen(folder, capsys):
     arguments = "--model galnets:gelu --images photos --layers 3 --activations rectify --sample 1"
     assert main(["gallery", *arguments.split()]) == 0
