@@ -89,7 +89,7 @@ class Method(NamedTuple):
 
 METHODS = {
     PLAIN: Method("torch", plain_forward),
-    OURS: Method("deconv_attr", zf_deconv),
+    OURS: Method("deconv_attr.attribution", zf_deconv),  # deconv_attr itself imports next to nothing
     CAPTUM: Method("captum.attr", captum_deconvolution),
     ZENNIT: Method("zennit.composites", zennit_deconvnet),
     TORCHRAY: Method("torchray.attribution.deconvnet", torchray_deconvnet),
