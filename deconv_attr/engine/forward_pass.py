@@ -222,10 +222,11 @@ class ForwardPass(CopyOnWrite):
             return self._note_all(in_cones(call.run, call.arguments["input"], filters), call, Kind.LINEAR)
         pairs = self._pairs(call)  # before the call, which may write into them
         kind = Kind.UNKNOWN
-        if call.target is not None or self._may_be_region(call):
+        may_be_region = self._may_be_region(call)
+        if call.target is not None or may_be_region:
             carriers = self._carriers(call)
             operation = identify(call.name, call.args, call.kwargs, carriers)
-            kind, rule = operation.kind, self._rule_of_region(call, operation) if carriers else None
+            kind, rule = operation.kind, self._rule_of_region(operation) if may_be_region and carriers else None
             if call.target is not None and (rule is not None or _is_hidden(call, kind)):
                 return self._out_of_place(call, call.target)
             if rule is not None:
@@ -257,10 +258,8 @@ class ForwardPass(CopyOnWrite):
             return False
         return call.name != "batch_norm" or not self._scales(call.arguments)
 
-    def _rule_of_region(self, call: _Call, operation: Operation) -> Rule | None:
-        """Return the rule of a call if its body serves; None where autograd's own backward does."""
-        if not self._may_be_region(call):
-            return None
+    def _rule_of_region(self, operation: Operation) -> Rule | None:
+        """Return the rule of an operation if its body serves; None where autograd's own backward does."""
         rule = rule_for(self._rules, operation)
         return None if rule is None or rule.by_autograd else rule
 

@@ -32,7 +32,17 @@ GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(3, 3, 8, 8, generator=GENERATOR)
 TARGET, OTHER = torch.tensor([0, 1, 3]), torch.tensor([1, 2, 0])
 MASKS = torch.rand(3, 8, 8, generator=GENERATOR) > 0.7
-WITHOUT_MASKS = [name for name, check in CHECKS.items() if not check.needs_masks]
+WITHOUT_MASKS = [
+    "zero maps",
+    "target sensitivity",
+    "parameter randomisation",
+    "input recovery",
+    "edge similarity",
+    "deletion",
+    "insertion",
+    "infidelity",
+    "sensitivity",
+]
 
 
 @pytest.fixture

@@ -91,6 +91,13 @@ def calls_of(key):
     return calls.found
 
 
+def last_call(key, x):
+    """The example's own call: function, args, kwargs."""
+    with Calls() as mode:
+        EXAMPLES[key](x)
+    return mode.last
+
+
 def name_of(key):
     return key.split(",")[0]
 
@@ -138,10 +145,7 @@ def test_the_paper_has_rules_for_these():
 @cache
 def products_of(key):
     """The constants by which a call multiplies: with x and one of them doubled, it gives more than the double."""
-    mode = Calls()
-    with mode:
-        EXAMPLES[key](uniform(key, 0.1, 0.9).requires_grad_().clone())
-    function, args, kwargs = mode.last
+    function, args, kwargs = last_call(key, uniform(key, 0.1, 0.9).requires_grad_().clone())
     carrier = next(tensor for tensor in tensors_in((args, kwargs)) if tensor.requires_grad)
 
     def at(scale, constant):
@@ -175,10 +179,7 @@ def test_what_is_said_to_be_a_product_is_one():
 
 @every_example
 def test_arguments_have_the_names_by_which_a_call_takes_them(key):
-    mode = Calls()
-    with mode:
-        EXAMPLES[key](uniform(key, 0.1, 0.9))
-    function, args, kwargs = mode.last
+    function, args, kwargs = last_call(key, uniform(key, 0.1, 0.9))
     given = named_arguments(function, name_of(key), args, kwargs)
     if len(given) < len(args) + len(kwargs):  # not all of them have one
         assert name_of(key) in ("max", "min") or calls_of(key)[-1][0].kind in (
@@ -400,11 +401,8 @@ def reads_other_rows(read, shape):
 
 @every_example
 def test_values_are_whose_values_a_call_reads(key):
-    mode = Calls()
     is_constant = calls_of(key)[-1][0].kind is Kind.CONSTANT  # many of whose arguments are probabilities
-    with mode:
-        EXAMPLES[key](uniform(key, 0.1, 0.9) if is_constant else uniform(key))
-    function, args, kwargs = mode.last
+    function, args, kwargs = last_call(key, uniform(key, 0.1, 0.9) if is_constant else uniform(key))
     name, tensors = name_of(key), tensors_in((args, kwargs))
     said = {"all": tensors, "first": tensors[:1], "rest": tensors[1:]}[row_of(name).values]
 
