@@ -12,18 +12,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .attribution import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage
+    from .attribution import LayerZFDeconv, NeuronZFDeconv, ScoredModel, ZFDeconv, coverage
     from .engine import Coverage
-    from .errors import DeadSignalWarning, DeconvError
+    from .errors import DeadSignalWarning, DeconvError, RandomModelWarning
     from .evidence import Comparison, Method, compare, controls, default_methods, rule_tables
     from .gallery import Evolution, Gallery, Photographs, Strongest, evolution, strongest
     from .rules import DECONVNET, DESALINET, GRADIENT, GUIDED_BACKPROP, TABLES, Kind, Rule, Switches, register_operation
     from .units import Projection, ReceptiveField, project, receptive_field
 
 _CHAPTERS = {
-    "attribution": ["LayerZFDeconv", "NeuronZFDeconv", "ZFDeconv", "coverage"],
+    "attribution": ["LayerZFDeconv", "NeuronZFDeconv", "ScoredModel", "ZFDeconv", "coverage"],
     "engine": ["Coverage"],
-    "errors": ["DeadSignalWarning", "DeconvError"],
+    "errors": ["DeadSignalWarning", "DeconvError", "RandomModelWarning"],
     "evidence": ["Comparison", "Method", "compare", "controls", "default_methods", "rule_tables"],
     "gallery": ["Evolution", "Gallery", "Photographs", "Strongest", "evolution", "strongest"],
     "rules": [
@@ -54,8 +54,10 @@ __all__ = [
     "NeuronZFDeconv",
     "Photographs",
     "Projection",
+    "RandomModelWarning",
     "ReceptiveField",
     "Rule",
+    "ScoredModel",
     "Strongest",
     "Switches",
     "ZFDeconv",

@@ -12,6 +12,7 @@ __all__ = [
     "DeconvError",
     "InputError",
     "ModelError",
+    "RandomModelWarning",
     "RuleError",
     "SearchError",
     "SignalError",
@@ -52,6 +53,10 @@ class SearchError(DeconvError, RuntimeError):
 
 class DeadSignalWarning(UserWarning):
     """The signal was rectified away before it reached the pixels: the map is zero. Or it is too weak for float16."""
+
+
+class RandomModelWarning(UserWarning):
+    """The model draws random numbers, as dropout does in training mode: each call gives another map."""
 
 
 class SkippedImagesWarning(UserWarning):

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, overload
 
-from captum.attr import LayerAttribution, NeuronAttribution
+import torch
+from captum.attr import GradientAttribution, LayerAttribution, NeuronAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ..engine.copy_on_write import run_plainly
+from ..engine.coverage import Coverage
 from ..engine.dry_run import dry_run
 from ..engine.layer_reader import LayerReader
 from ..engine.layers import Layer, find_layer
 from ..engine.signal_path import SignalPath, send
-from ..errors import InputError
+from ..errors import DeconvError, InputError, reason
 from ..rules.arguments import tensors_in
 from ..rules.tables import DECONVNET, Choices, Table, choose
 from .base import SINGLE_UNIT, CaptumAttribution, as_tuple, explain, leaves_of
-from .batches import batches, of_examples, target_of
-from .inputs import check_inputs, check_model
+from .batches import batches, common_rows, of_examples, target_of
+from .inputs import check_inputs, check_model, name_of
 from .targets import Selector, first_signal, select_scores, select_units
+from .zf_deconv import Inputs
 
 __all__ = ["LayerZFDeconv", "NeuronZFDeconv"]
 
@@ -34,17 +37,23 @@ class _AtLayer(CaptumAttribution):
     def __init__(
         self,
         model: nn.Module,
-        layer: nn.Module | str,
+        layer: Any,
         device_ids: list[int] | None = None,
         *,
         rules: Table = DECONVNET,
         **choices: Unpack[Choices],
     ) -> None:
         check_model(model)
-        find_layer(model, layer)
+        for each in self._layers_of(layer):
+            find_layer(model, each)
         super().__init__(model, layer, device_ids)  # type: ignore[call-arg]  # Captum's neuron or layer class
         self.model = model
-        self.rules = choose(rules, **choices)
+        self.rules = choose(rules, model, **choices)
+
+    @staticmethod
+    def _layers_of(layer: Any) -> Sequence[Any]:
+        """Return the layers that are named."""
+        return [layer]
 
     def _resolved(self, layer: Any, tensors: tuple[Tensor, ...], others: tuple[Any, ...]) -> Layer:
         """Find a layer and its only call, by a dry run, or by a plain one where the model cannot run dry."""
@@ -75,7 +84,7 @@ class _AtLayer(CaptumAttribution):
                 )
 
 
-class NeuronZFDeconv(_AtLayer, NeuronAttribution):
+class NeuronZFDeconv(_AtLayer, NeuronAttribution, GradientAttribution):
     """Which pixels caused the activation of one unit of a layer: the paper's own question.
 
     Parameters
@@ -96,6 +105,32 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
     InputError
         A choice or a layer that does not exist.
     """
+
+    @overload
+    def attribute(
+        self,
+        inputs: Inputs,
+        neuron_selector: Selector,
+        additional_forward_args: Any = None,
+        attribute_to_neuron_input: bool = False,
+        *,
+        start: str = "one",
+        internal_batch_size: int | None = None,
+        return_coverage: Literal[False] = False,
+    ) -> Inputs: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: Inputs,
+        neuron_selector: Selector,
+        additional_forward_args: Any = None,
+        attribute_to_neuron_input: bool = False,
+        *,
+        start: str = "one",
+        internal_batch_size: int | None = None,
+        return_coverage: Literal[True],
+    ) -> tuple[Inputs, Coverage]: ...
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -118,7 +153,8 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
         neuron_selector : int, tuple, list, Tensor or callable
             int: of a layer of feature maps that map's strongest unit in each example, of a layer of vectors that
             unit. tuple of int: (map, row, column). tuple with slices: the sum of the units. callable: a function
-            of the layer's output that returns (N,). list or 1-D tensor: an int or a tuple for each example.
+            of the layer's output that returns (N,), or one number for all examples. list or 1-D tensor: an int or a
+            tuple for each example.
         attribute_to_neuron_input : bool
             Whether the units are those of the layer's input instead.
         start : {"one", "activation"}
@@ -155,14 +191,21 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution):
         return (attributions, report) if return_coverage else attributions
 
 
-class LayerZFDeconv(_AtLayer, LayerAttribution):
+class LayerZFDeconv(_AtLayer, LayerAttribution, GradientAttribution):
     """The signal of a score, or of units of a layer further up, read at a layer on its way down.
 
     Parameters
     ----------
-    model, layer, device_ids, rules, **choices
+    model, device_ids, rules, **choices
         As for :class:`NeuronZFDeconv`.
+    layer : nn.Module, str, list of these, or None
+        As for :class:`NeuronZFDeconv`; a list gives the signals at each. None: the attribute `layer` is set later, as
+        Captum's TCAV does.
     """
+
+    @staticmethod
+    def _layers_of(layer: Any) -> Sequence[Any]:
+        return [] if layer is None else layer if isinstance(layer, list) else [layer]
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -180,8 +223,10 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
 
         Parameters
         ----------
-        inputs, additional_forward_args, internal_batch_size
-            As for :meth:`ZFDeconv.attribute`, which also lists the errors.
+        inputs
+            As for :meth:`ZFDeconv.attribute`, which also lists the errors; or tensors of integers, such as tokens.
+        additional_forward_args, internal_batch_size
+            As there.
         target
             Where the signal starts: as for :meth:`ZFDeconv.attribute`, or with `from_layer` as the
             ``neuron_selector`` of :meth:`NeuronZFDeconv.attribute`.
@@ -196,33 +241,75 @@ class LayerZFDeconv(_AtLayer, LayerAttribution):
         Returns
         -------
         Tensor or tuple of Tensor
-            Shaped as the layer's output (or input); a tuple of its tensors if that is not a single one.
+            Shaped as the layer's output (or input); a tuple of its tensors if that is not a single one. For a list of
+            layers, a list of these.
 
         Raises
         ------
         InputError
-            A layer does not run, or several times; the signal does not come by the layer.
+            A layer does not run, or several times; the signal does not come by the layer; no layer has been set.
         """
-        tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
+        tensors, others = check_inputs(inputs, self.model, integers=True), as_tuple(additional_forward_args)
         count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
-        reader = LayerReader(find_layer(self.model, self.layer), attribute_to_layer_input)
-        top = None
-        if from_layer is not None:
-            first = [of_examples(each, parts[0], count) for each in (tensors, others)]
-            reader = LayerReader(self._resolved(self.layer, *first), attribute_to_layer_input)
-            top = LayerReader(self._resolved(from_layer, *first), last=True)
-        if len(parts) > 1:
-            self._check_rows(reader.within(self.model), tensors, others)
-            if top is not None and not callable(target):
-                self._check_rows(top.until(self.model), tensors, others)
+        first = [of_examples(each, parts[0], count) for each in (tensors, others)]
+        top = None if from_layer is None else LayerReader(self._resolved(from_layer, *first), last=True)
+        if not self._layers_of(self.layer):
+            raise InputError(f"expected a layer to read the signal at, got {self.layer!r}: set the attribute 'layer'")
 
-        def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
-            leaves = leaves_of(of_examples(tensors, examples, count))
-            forward = reader.beside(self.model if top is None else top.until(self.model))
-            output = path.run(forward, leaves, of_examples(others, examples, count), whole=top is None)
-            theirs = target_of(target, examples, count, "target" if top is None else "neuron_selector")
-            scores = select_scores(output, theirs) if top is None else select_units(output, theirs, len(leaves[0]))
-            return reader.signals(path, scores, first_signal(scores, start, path.watches))
+        def read(layer: nn.Module | str) -> Tensor | tuple[Tensor, ...]:
+            found = find_layer(self.model, layer) if top is None else self._resolved(layer, *first)
+            reader = LayerReader(found, attribute_to_layer_input)
+            if len(parts) > 1:
+                self._check_rows(reader.within(self.model), tensors, others)
+                if top is not None and not callable(target):
+                    self._check_rows(top.until(self.model), tensors, others)
 
-        signals, _ = explain(self.model, self.rules, parts, descend, SINGLE_UNIT)
-        return signals[0] if reader.is_single else signals
+            def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
+                given, further = (of_examples(each, examples, count) for each in (tensors, others))
+                forward = reader.beside(self.model if top is None else top.until(self.model))
+                output = _run(path, forward, reader, given, further, whole=top is None)
+                theirs = target_of(target, examples, count, "target" if top is None else "neuron_selector")
+                if top is None:
+                    scores = select_scores(output, theirs, common_rows(given))
+                else:
+                    scores = select_units(output, theirs, len(given[0]))
+                return reader.signals(path, scores, first_signal(scores, start, path.watches))
+
+            signals, _ = explain(self.model, self.rules, parts, descend, SINGLE_UNIT, stacklevel=5)
+            return signals[0] if reader.is_single else signals
+
+        return [read(layer) for layer in self.layer] if isinstance(self.layer, list) else read(self.layer)
+
+
+def _run(
+    path: SignalPath,
+    forward: Callable[..., Any],
+    reader: LayerReader,
+    tensors: tuple[Tensor, ...],
+    others: tuple[Any, ...],
+    whole: bool,
+) -> Any:
+    """Run a forward function on some inputs; with integers among them the signals end at the reader's layer."""
+    numbers = [tensor for tensor in tensors if tensor.is_floating_point()]
+    if len(numbers) == len(tensors):
+        return path.run(forward, leaves_of(tensors), others, whole=whole)
+    # Nothing leads down to integers: the graph begins where it has an entry, and the layer joins it there.
+    leaves = leaves_of(numbers or [torch.zeros(1, device=tensors[0].device)])
+    integers = [tensor for tensor in tensors if not tensor.is_floating_point()]
+
+    def joined(*given: Any) -> Any:
+        reader.entry = given[0]
+        floats, rest = iter(given), iter(given[len(leaves) :])
+        own = [next(floats if tensor.is_floating_point() else rest) for tensor in tensors]
+        return forward(*own, *rest)
+
+    try:
+        return path.run(joined, leaves, (*integers, *others), whole=whole)
+    except RuntimeError as error:
+        if isinstance(error, DeconvError):
+            raise
+        position = next(position for position, tensor in enumerate(tensors) if not tensor.is_floating_point())
+        raise InputError(
+            f"expected {name_of(position, tensors)} in floating point, got {tensors[position].dtype}, which the model "
+            f"does not take ({reason(error)})"
+        ) from error

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
 from ..engine.coverage import Coverage
+from ..engine.determinism import draws_in, random_states
 from ..engine.diagnosis import arrival, faint_examples, first_few, where_signals_died
 from ..engine.signal_path import SignalPath
-from ..errors import DeadSignalWarning, TargetError
+from ..errors import DeadSignalWarning, RandomModelWarning, TargetError
 from ..rules.tables import Table
 from .batches import Gathered
 
@@ -50,8 +52,9 @@ def explain(
     *,
     traced: bool = False,
     pack: bool = True,
+    stacklevel: int = 4,
 ) -> tuple[tuple[Tensor, ...], Coverage]:
-    """Send the signals of all examples down a model, and warn where they did not arrive.
+    """Send the signals of all examples down a model, and warn where they did not arrive, or follow from chance.
 
     Parameters
     ----------
@@ -67,6 +70,8 @@ def explain(
         Whether the calls are asked for.
     pack : bool
         As for :class:`SignalPath`.
+    stacklevel : int
+        Of the user's call, for warnings.
 
     Returns
     -------
@@ -78,12 +83,15 @@ def explain(
     SignalError
         A signal is no finite number.
     """
-    count = parts[-1].stop
+    count, draws = parts[-1].stop, ""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     gathered, calls, dead, weak = Gathered(count), None, dict[str, list[int]](), list[int]()
     for examples in parts:
         path = SignalPath(model, rules, traced=traced and calls is None, pack=pack)
+        states = random_states(device)
         with path, path, _naming(examples, of_parts=len(parts)):
             signals = send(path, examples)
+        draws = draws or draws_in(model, states, device)
         rows = examples.stop - examples.start
         silent, finite = arrival(tuple(signal.detach() for signal in signals), rows)
         died = where_signals_died(model, rules, partial(_send_again, send, examples), silent, rows, finite)
@@ -94,9 +102,11 @@ def explain(
             weak += [examples.start + example for example in sorted(found)]
         gathered.add(signals, examples)
         calls = path.calls if calls is None else calls
+    if draws:
+        warnings.warn(draws, RandomModelWarning, stacklevel=stacklevel)
     notes = _notes(dead, weak, count, advice)
     for note in notes:
-        warnings.warn(note, DeadSignalWarning, stacklevel=4)
+        warnings.warn(note, DeadSignalWarning, stacklevel=stacklevel)
     return gathered.tensors, Coverage(calls or (), notes)
 
 

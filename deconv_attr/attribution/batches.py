@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import InputError, TargetError
 from ..rules.arguments import mapped
 
-__all__ = ["Gathered", "batches", "of_examples", "target_of"]
+__all__ = ["Gathered", "batches", "common_rows", "of_examples", "target_of"]
 
 
 def batches(model: nn.Module, tensors: Sequence[Tensor], size: int | None) -> list[slice]:
@@ -37,6 +37,12 @@ def batches(model: nn.Module, tensors: Sequence[Tensor], size: int | None) -> li
         )
     _refuse_batch_statistics(model, size)
     return [slice(first, min(first + size, count)) for first in range(0, count, int(size))]
+
+
+def common_rows(tensors: Sequence[Tensor]) -> int | None:
+    """Return the number of examples of some inputs (N, ...); None where they have not one number of rows."""
+    counts = {len(tensor) for tensor in tensors}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _refuse_batch_statistics(model: nn.Module, size: int) -> None:

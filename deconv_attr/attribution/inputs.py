@@ -10,8 +10,9 @@ from torch.nn.parameter import is_lazy
 
 from ..errors import InputError, ModelError
 
-__all__ = ["check_inputs", "check_model"]
+__all__ = ["check_inputs", "check_model", "name_of"]
 
+_TOKENS = (torch.int32, torch.int64)
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
@@ -24,7 +25,7 @@ def check_model(model: object) -> None:
         Not a Module, one with TorchScript in it, or a quantised one.
     """
     if not isinstance(model, nn.Module):
-        raise ModelError(f"expected the model as a torch.nn.Module, got {type(model).__name__}")
+        raise ModelError(f"expected the model as a torch.nn.Module, got {_kind_of(model)}")
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             where = f"module '{path}'" if path else "the model"
@@ -40,8 +41,29 @@ def check_model(model: object) -> None:
             raise ModelError(f"expected a model with all its weights, {where} has none yet: run the model once before")
 
 
-def check_inputs(inputs: Any, model: nn.Module) -> tuple[Tensor, ...]:
+def _kind_of(model: object) -> str:
+    """Return what is given in a model's place, and what is to be given instead."""
+    name = type(model).__name__
+    if hasattr(model, "graph_module"):
+        return f"{name}, an exported program: give its module, as program.module()"
+    if isinstance(getattr(model, "model", None), nn.Module):
+        return f"{name}, which has a Module as its attribute 'model': give that"
+    if callable(model):
+        return f"{name}: give the Module that it runs, as ScoredModel(module, forward_func=...)"
+    return name
+
+
+def check_inputs(inputs: Any, model: nn.Module, *, integers: bool = False) -> tuple[Tensor, ...]:
     """Return the inputs as a tuple of tensors.
+
+    Parameters
+    ----------
+    inputs : Tensor or tuple of Tensor
+        (N, ...).
+    model : nn.Module
+        What they are for.
+    integers : bool
+        Whether they may be of int32 or int64, to which no signal comes: tokens.
 
     Raises
     ------
@@ -53,8 +75,13 @@ def check_inputs(inputs: Any, model: nn.Module) -> tuple[Tensor, ...]:
         raise InputError("expected at least one input tensor, got an empty tuple")
     devices = _devices_of(model, tensors)
     for position, tensor in enumerate(tensors):
-        _check_tensor(tensor, f"input {position}" if len(tensors) > 1 else "the input", devices)
+        _check_tensor(tensor, name_of(position, tensors), devices, _TOKENS if integers else ())
     return tensors
+
+
+def name_of(position: int, tensors: tuple[Tensor, ...]) -> str:
+    """Return what an input is called in an error."""
+    return f"input {position}" if len(tensors) > 1 else "the input"
 
 
 def _devices_of(model: nn.Module, tensors: tuple[Any, ...]) -> set[torch.device]:
@@ -62,15 +89,18 @@ def _devices_of(model: nn.Module, tensors: tuple[Any, ...]) -> set[torch.device]
     first = next(model.parameters(), None)
     devices = set() if first is None else {first.device}
     if any(isinstance(tensor, Tensor) and tensor.device not in devices for tensor in tensors):  # it may be spread
-        return {tensor.device for tensor in [*model.parameters(), *model.buffers()]}
+        devices = {tensor.device for tensor in [*model.parameters(), *model.buffers()]}
+        if any(module._forward_pre_hooks or "forward" in vars(module) for module in model.modules()):
+            devices -= {torch.device("meta")}  # such a hook may bring the weights when a module runs, as accelerate's
     return devices
 
 
-def _check_tensor(tensor: Any, name: str, devices: set[torch.device]) -> None:
+def _check_tensor(tensor: Any, name: str, devices: set[torch.device], integers: tuple[torch.dtype, ...]) -> None:
     if not isinstance(tensor, Tensor):
         raise InputError(f"expected {name} as a tensor, got {type(tensor).__name__}")
-    if not tensor.is_floating_point():
-        raise InputError(f"expected {name} in floating point, got {tensor.dtype}: a signal is a real number")
+    if not tensor.is_floating_point() and tensor.dtype not in integers:
+        tokens = "; above tokens it can be read by LayerZFDeconv" if tensor.dtype in _TOKENS else ""
+        raise InputError(f"expected {name} in floating point, got {tensor.dtype}: a signal is a real number{tokens}")
     if tensor.dim() == 0 or tensor.numel() == 0:
         shape = tuple(tensor.shape)
         raise InputError(f"expected {name} as a batch (N, ...) with at least one example, got {shape}")

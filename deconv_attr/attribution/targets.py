@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, ModelError, TargetError
+from .scored_model import described, reading_of
 
 __all__ = ["Selector", "Target", "first_signal", "select_scores", "select_units"]
 
@@ -17,7 +18,7 @@ Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | No
 Selector = int | tuple[int | slice, ...] | list[int] | list[tuple[int, ...]] | Tensor | Callable[[Any], Tensor]
 
 
-def select_scores(output: Any, target: Target) -> Tensor:
+def select_scores(output: Any, target: Target, count: int | None = None) -> Tensor:
     """Pick one score an example, as Captum's ``target`` names it.
 
     Parameters
@@ -27,6 +28,8 @@ def select_scores(output: Any, target: Target) -> Tensor:
     target
         None: (N,) or (N, 1) is taken as it is. int or one-element tensor: that class of (N, C). tuple of int:
         that unit of (N, ...). list or 1-D tensor of int: a class for each example; list of tuple: a unit each.
+    count : int or None
+        N, where that is known.
 
     Returns
     -------
@@ -36,19 +39,23 @@ def select_scores(output: Any, target: Target) -> Tensor:
     Raises
     ------
     ModelError
-        The model did not return a tensor, or a single number.
+        The model did not return a tensor, or a single number, or another number of rows than there are examples.
     TargetError
         The target is missing, out of range, of the wrong length or type.
     """
     if not isinstance(output, Tensor):
-        what = f"a {type(output).__name__}"
-        if isinstance(output, Mapping):
-            what += f" with the keys {', '.join(map(repr, output))}"
         raise ModelError(
-            f"expected the model to return one tensor (N, ...), got {what}: wrap the model to return the scores"
+            f"expected the model to return one tensor (N, ...), got {described(output)}: say what the scores are, as "
+            f"ScoredModel(model, lambda output: {reading_of(output)})"
         )
     if output.dim() == 0:
         raise ModelError("expected the model to return one score an example (N, ...), got a single number")
+    if count is not None and len(output) != count:
+        alone = "; one example alone is x[None]" if output.dim() == 1 else ""
+        raise ModelError(
+            f"expected the model to return one row of scores for each of the {count} examples, got {len(output)} rows "
+            f"{_shape(output)}: say what the scores are, as ScoredModel(model, lambda output: ...){alone}"
+        )
     if target is None:
         if output[0].numel() != 1:
             raise TargetError(f"no target given, and the output {_shape(output)} has more than one score an example")
@@ -66,14 +73,14 @@ def select_units(output: Any, selector: Selector, count: int) -> Tensor:
     selector
         int: on a layer of feature maps (N, maps, ...) that map's strongest unit in each example; on one of vectors
         (N, C) that unit. tuple of int: that unit. tuple with slices: all the units that it covers. list or 1-D
-        tensor: one of these for each example. callable: ``selector(output)`` gives (N,).
+        tensor: one of these for each example. callable: ``selector(output)`` gives (N,), or one number for all.
     count : int
         N, of the inputs.
 
     Returns
     -------
     Tensor
-        (N,), or with slices (N, units).
+        (N,), or with slices (N, units); (1,) if a callable gives one number for all examples.
 
     Raises
     ------
@@ -103,11 +110,12 @@ def select_units(output: Any, selector: Selector, count: int) -> Tensor:
 
 
 def _checked_scores(scores: Any, count: int) -> Tensor:
-    if isinstance(scores, Tensor) and scores.shape == (count,):
-        return scores
+    if isinstance(scores, Tensor) and scores.is_floating_point() and (scores.shape == (count,) or scores.numel() == 1):
+        return scores.reshape(-1)
     found = _shape(scores) if isinstance(scores, Tensor) else type(scores).__name__
     raise TargetError(
-        f"expected the neuron_selector to return one number an example (N,) with N = {count}, got {found}"
+        f"expected the neuron_selector to return one number an example (N,) with N = {count}, or one for all, got "
+        f"{found}"
     )
 
 

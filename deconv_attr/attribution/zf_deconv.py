@@ -12,8 +12,9 @@ Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from captum.attr import GradientAttribution
@@ -21,16 +22,20 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from ..engine.coverage import Coverage
+from ..engine.determinism import draws_in, random_states
 from ..engine.diagnosis import arrival
 from ..engine.signal_path import SignalPath, send
-from ..errors import TargetError
+from ..errors import RandomModelWarning, TargetError
 from ..rules.tables import DECONVNET, Table, check_table, choose
 from .base import SINGLE_UNIT, CaptumAttribution, as_tuple, explain, leaves_of
-from .batches import batches, of_examples, target_of
+from .batches import batches, common_rows, of_examples, target_of
 from .inputs import check_inputs, check_model
 from .targets import Target, select_scores
 
-__all__ = ["ZFDeconv", "coverage"]
+__all__ = ["Inputs", "ZFDeconv", "coverage"]
+
+Inputs = TypeVar("Inputs", Tensor, tuple[Tensor, ...])
+"""A tensor, whose map is a tensor, or a tuple of them, whose maps are one."""
 
 
 class ZFDeconv(CaptumAttribution, GradientAttribution):
@@ -39,9 +44,10 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
     Parameters
     ----------
     model : nn.Module
-        The model; it is never changed.
+        The model; it is never changed. One that does not return a tensor of scores: as a :class:`ScoredModel`.
     rules : Table
-        Which rule serves which operation, by its kind or by its name, e.g. ``GUIDED_BACKPROP``.
+        Which rule serves which operation, by its kind or by its name, e.g. ``GUIDED_BACKPROP``; or by a module of the
+        model, its name or its type, which comes first: ``{**DECONVNET, "features.3": rule, nn.PReLU: rule}``.
     activations : {"error", "rectify", "gradient"}
         What to do at an activation that the paper has no rule for (LeakyReLU, GELU, ...).
     unknown : {"error", "gradient"}
@@ -73,8 +79,34 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
         check_model(model)
         super().__init__(model)
         self.model = model
-        self.rules = choose(rules, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
+        self.rules = choose(
+            rules, model, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap
+        )
         self.gradient_func: Callable[..., tuple[Tensor, ...]] = signal_to_inputs
+
+    @overload
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        return_coverage: Literal[False] = False,
+        create_graph: bool = False,
+    ) -> Inputs: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        return_coverage: Literal[True],
+        create_graph: bool = False,
+    ) -> tuple[Inputs, Coverage]: ...
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -125,8 +157,10 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
         Warns
         -----
         DeadSignalWarning
-            A map is zero everywhere because the signal was rectified away; or too weak for float16, in which a part of
-            the model ran.
+            A map is zero everywhere because the signal was rectified away, or the head is saturated; or too weak for
+            float16, in which a part of the model ran.
+        RandomModelWarning
+            The model draws random numbers, as dropout does in training mode.
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
         count, parts = len(tensors[0]), batches(self.model, tensors, internal_batch_size)
@@ -149,10 +183,10 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
 
     def attribute_targets(
         self,
-        inputs: Tensor | tuple[Tensor, ...],
+        inputs: Inputs,
         targets: Sequence[Target],
         additional_forward_args: Any = None,
-    ) -> Any:
+    ) -> Inputs:
         """Project several scores down to the inputs, each to a map of its own, from one forward pass.
 
         Parameters
@@ -171,11 +205,14 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
         if not isinstance(targets, (list, tuple)) or not targets:
             raise TargetError(f"expected a list of targets, got {targets!r}")
         path = SignalPath(self.model, self.rules, pack=False)  # packed tensors serve one signal at a time
+        states = random_states(tensors[0].device)
         with path, path:
             leaves = leaves_of(tensors)
             output = path.run(self.model, leaves, others)
-            scores = torch.stack([select_scores(output, target) for target in targets])
+            scores = torch.stack([select_scores(output, target, common_rows(tensors)) for target in targets])
             maps = _of_each(scores, leaves)
+        if draws := draws_in(self.model, states, tensors[0].device):
+            warnings.warn(draws, RandomModelWarning, stacklevel=2)
         count = len(tensors[0])
         for number, target in enumerate(targets):
             silent, finite = arrival(tuple(signals[number] for signals in maps), count)
@@ -192,7 +229,7 @@ def signal_to_inputs(
     **options: Any,
 ) -> tuple[Tensor, ...]:
     """Return what 1 on each score sends to the inputs; called as Captum's ``compute_gradients`` is."""
-    scores = select_scores(forward_fn(*inputs, *additional_forward_args), target_ind)
+    scores = select_scores(forward_fn(*inputs, *additional_forward_args), target_ind, common_rows(inputs))
     return send(scores, inputs, torch.ones_like(scores), **options)
 
 
@@ -230,7 +267,7 @@ def coverage(
         The calls in order; ``print`` shows a table, ``.switches`` what the max-pools recorded.
     """
     check_model(model)
-    check_table(rules)
+    check_table(rules, model)
     tensors = check_inputs(inputs, model)
     others = as_tuple(additional_forward_args)
     path = SignalPath(model, rules, strict=False, traced=True)

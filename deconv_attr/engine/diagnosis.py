@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ..errors import SignalError
 from ..rules.arguments import gathered
 from ..rules.tables import Table
-from .coverage import Call
 from .signal_path import SignalPath
 
 __all__ = ["arrival", "faint_examples", "first_few", "where_signals_died"]
@@ -99,11 +98,15 @@ def where_signals_died(
         raise SignalError(f"the signal is NaN or infinite {where}: look at the weights and activations there")
     found: dict[str, list[int]] = {}
     for example in dead:
-        found.setdefault(_last_seen(example, count, watched.rectified), []).append(example)
+        found.setdefault(_last_seen(example, count, watched), []).append(example)
     return found
 
 
-def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
+_HEADS = frozenset("sigmoid softmax log_softmax softmin logsigmoid tanh hardsigmoid".split())
+
+
+def _last_seen(example: int, count: int, watched: SignalPath) -> str:
+    rectified = watched.rectified
     unlike = [call for call in rectified if call.lowest is not None and len(call.lowest) != count]
     for call in reversed(rectified):  # from the pixels up: the first that a signal reached at all
         if call.lowest is None or call.highest is None or call in unlike:
@@ -112,7 +115,13 @@ def _last_seen(example: int, count: int, rectified: list[Call]) -> str:
             return f"it was last seen below {call.location}"
         if call.lowest[example] < 0:
             return f"it was rectified away at {call.location}"
-    return f"it was lost at or above {unlike[-1].location}" if unlike else "it reached no rectifier"
+    if unlike:
+        return f"it was lost at or above {unlike[-1].location}"
+    for call, lost in watched.silenced:
+        if len(lost) == count and lost[example]:
+            saturated = ", which is saturated: explain the scores below it, the logits" * (call.operation in _HEADS)
+            return f"it became 0 at {call.location}{saturated}"
+    return "it reached no rectifier"
 
 
 def first_few(numbers: list[int]) -> str:

@@ -30,12 +30,13 @@ from ..rules.identify import identify, identify_node, operation_name
 from ..rules.kinds import Kind, Operation
 from ..rules.operations import cached, row_of
 from ..rules.switches import Switches, switches_of
-from ..rules.tables import Table, rule_for
+from ..rules.tables import Table, is_of_module, rule_for
 from ..rules.torch_private import base_of, is_view
 from .call_site import running_module, source_line
 from .copy_on_write import CopyOnWrite, address
 from .coverage import Call
 from .module_hooks import ModuleHooks
+from .module_rules import ModuleRules, resolved
 from .nodes import Region, State, Way, in_cones, new_nodes, several_carriers
 from .saved_tensors import LARGE, SavedTensors
 from .tracer import Tracer
@@ -84,6 +85,8 @@ class ForwardPass(CopyOnWrite):
         Nodes at which nothing more is to be done.
     suspects : list of (Node, Tensor)
         Nodes that may be rectifiers written by hand, and whether they look so; (), bool.
+    modules : ModuleRules or None
+        Where the table has rules for modules.
     factors : list of (Node, Tensor, Tensor)
         When examined: nodes, the numbers they weigh and the factors.
     """
@@ -113,10 +116,14 @@ class ForwardPass(CopyOnWrite):
         self.suspects: list[tuple[Node, Tensor]] = []
         self.factors: list[tuple[Node, Tensor, Tensor]] = []
         self._rules = rules
+        entries = resolved(model, rules)
+        self.modules = ModuleRules(model, entries, self.way, entry) if entries else None
         self.pack, self._narrow, self._examined = pack, narrow, examined
-        self._keeping = {key for key, rule in rules.items() if rule.keep is not None and not rule.by_autograd}
+        keeping = {key for key, rule in rules.items() if rule.keep is not None and not rule.by_autograd}
+        self._keeping = {key for key in keeping if not is_of_module(key)}
         # Whether all calls are to be looked at.
         self._alerted = traced or any(rules[key].back is not scale for key in self._keeping)
+        self._alerted = self._alerted or keeping != self._keeping
         self._weighing = Kind.MASK not in rules
         self._folded = False
         self._aliases: dict[int, Tensor] = {}  # detached memory of the signal's tensors, by its address
@@ -130,7 +137,9 @@ class ForwardPass(CopyOnWrite):
                 self.replace(tensor, tensor.detach().clone())
 
     def hook(self, modules: Sequence[nn.Module], hooks: ModuleHooks) -> None:
-        """When traced, put hooks on all modules: they tell which module a call belongs to."""
+        """Put hooks on all modules, when traced or with rules for modules: they tell to which module a call belongs."""
+        if self.modules is not None:
+            self.modules.hook(modules, hooks)
         if self.tracer is None:
             return
         enter, leave = self.tracer.enter, self.tracer.leave
@@ -145,6 +154,8 @@ class ForwardPass(CopyOnWrite):
         for held in (self.noted, self.regions, self.covered, self.suspects):
             held.clear()
         self.factors.clear()
+        if self.modules is not None:
+            self.modules.clear()
         self.way.clear()
 
     # ------------------------------------------------------------------------ one call
@@ -247,25 +258,31 @@ class ForwardPass(CopyOnWrite):
         """Return the filters of a call whose signals, those of single units, fill cones; None of another call."""
         if not self._narrow or call.row.adjoint is None:
             return None
-        rule = rule_for(self._rules, Operation(call.name, Kind.LINEAR))
+        rule = self.rule_for(Operation(call.name, Kind.LINEAR))
         if rule is None or rule.back is not adjoint:
             return None
         alone = [id(tensor) for tensor in self._carriers(call)] == [id(call.arguments["input"])]
         return call.row.adjoint(call.name, call.arguments) if alone else None
 
     def _may_be_region(self, call: _Call) -> bool:
-        if not call.row.by_call and self._keeping.isdisjoint((call.name, *call.row.kinds)):
+        keeps = self.modules is not None and self.modules.rule is not None and self.modules.rule.keep is not None
+        if not (keeps or call.row.by_call) and self._keeping.isdisjoint((call.name, *call.row.kinds)):
             return False
         return call.name != "batch_norm" or not self._scales(call.arguments)
 
     def _rule_of_region(self, operation: Operation) -> Rule | None:
         """Return the rule of an operation if its body serves; None where autograd's own backward does."""
-        rule = rule_for(self._rules, operation)
+        rule = self.rule_for(operation)
         return None if rule is None or rule.by_autograd else rule
+
+    def rule_for(self, operation: Operation, node: Node | None = None) -> Rule | None:
+        """Return the rule of an operation: of the module in which it runs or has made a node, else the table's."""
+        of_module = None if self.modules is None else self.modules.of.get(node) if node else self.modules.rule
+        return of_module or rule_for(self._rules, operation)
 
     def _scales(self, given: Mapping[str, Any]) -> bool:
         """Whether a batch norm's own backward is the rule: in eval mode that is the scaling by its factor."""
-        rule = rule_for(self._rules, Operation("batch_norm", Kind.BATCH_NORM))
+        rule = self.rule_for(Operation("batch_norm", Kind.BATCH_NORM))
         return rule is not None and rule.back is scale and not of_batch(given)
 
     def _carriers(self, call: _Call) -> list[Tensor]:
@@ -327,7 +344,7 @@ class ForwardPass(CopyOnWrite):
         if type(output) is not Tensor or output.grad_fn is None:
             return
         operation = identify_node(output.grad_fn, 1)  # hardtanh may be a rectifier, or none
-        rule = rule_for(self._rules, operation) if isinstance(operation, Operation) else None
+        rule = self.rule_for(operation) if isinstance(operation, Operation) else None
         if self.saved.spare(output, rule, self.way):
             self.covered.add(output.grad_fn)
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..rules.arguments import tensors_in
+from ..rules.arguments import mapped, tensors_in
 from .attributes import modules_of, sharded
 from .layers import Layer
 from .module_hooks import ModuleHooks
+from .nodes import enter
 from .signal_path import SignalPath, send
 
 __all__ = ["LayerReached", "LayerReader"]
@@ -37,12 +38,19 @@ class LayerReader:
         Whether to keep its input.
     last : bool
         Whether the forward pass ends there; the layer's call must then be named.
+
+    Attributes
+    ----------
+    entry : Tensor or None
+        Where the graph of the signal begins. If it is set, what is at the layer is joined to it, so that a signal can
+        end there though nothing leads from there down to the inputs.
     """
 
     def __init__(self, layer: Layer, at_input: bool = False, last: bool = False) -> None:
         self._layer, self._at_input, self._last = layer, at_input, last
         self._runs = 0
         self._kept: Any = None
+        self.entry: Tensor | None = None
 
     def until(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Return a forward function that ends at the layer and returns what is there.
@@ -116,13 +124,23 @@ class LayerReader:
         return tuple(torch.zeros_like(t) if s is None else s for s, t in zip(signals, tensors, strict=True))
 
     def _keep_output(self, layer: nn.Module, args: Any, output: Any) -> Any:
+        output = self._joined(output)
         return _cloned(output) if self._keep(output) else None
 
     def _keep_input(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         if kwargs is None:
             return None
+        args, kwargs = self._joined((args, kwargs))
         given = (*args, *kwargs.values())
         return (_cloned(args), _cloned(kwargs)) if self._keep(given[0] if len(given) == 1 else given) else None
+
+    def _joined(self, value: Any) -> Any:
+        """Return what is at the layer, joined to the entry."""
+        tensors = [each for each in tensors_in(value) if each.is_floating_point()]
+        if self.entry is None or not tensors:
+            return value
+        stand_ins = dict(zip(map(id, tensors), enter([self.entry, *tensors])[1:], strict=True))
+        return mapped(lambda item: stand_ins.get(id(item), item), value)
 
     def _keep(self, value: Any) -> bool:
         """Count a run; whether it is the one to keep, and the pass goes on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from ..rules.filtering import Filters
 from ..rules.torch_private import is_view
 
 __all__ = [
+    "Edge",
+    "JumpOver",
     "Region",
     "Signals",
     "State",
@@ -192,6 +194,74 @@ class Region:
 
         self.last.register_prehook(take)
         self.first.register_hook(give)
+
+
+class Edge(NamedTuple):
+    """By which a signal goes on: the node below, and which of its outputs it is for."""
+
+    node: Node
+    number: int
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Edge:
+        """Return the edge at a tensor."""
+        assert tensor.grad_fn is not None
+        return cls(tensor.grad_fn, tensor.output_nr)
+
+    @classmethod
+    def below(cls, node: Node) -> list[Edge | None]:
+        """Return the edges below a node, in the order in which it sends its signals."""
+        return [None if to is None else cls(to, number) for to, number in node.next_functions]
+
+
+@dataclass(eq=False)
+class JumpOver:
+    """Nodes that a rule replaces as a whole: of all that they send on by one edge, the rule's signal is sent alone.
+
+    Parameters
+    ----------
+    rule : Rule
+        It has a body.
+    last : Edge
+        By which the signal comes to the nodes.
+    edge : Edge
+        By which it leaves them.
+    inside : sequence of Node
+        The nodes.
+    """
+
+    rule: Rule
+    last: Edge
+    edge: Edge
+    inside: Sequence[Node]
+
+    def put(self, state: State) -> None:
+        """Put the rule on the nodes."""
+        signal: list[Tensor | None] = [None]
+
+        def take(above: Signals) -> None:
+            signal[0] = above[self.last.number]
+
+        self.last.node.register_prehook(take)
+        for node in self.inside:
+            if self.edge in (edges := Edge.below(node)):
+                node.register_hook(self._giving(edges, signal, state))
+
+    def _giving(
+        self, edges: Sequence[Edge | None], held: list[Tensor | None], state: State
+    ) -> Callable[[Signals, Signals], Signals | None]:
+        def give(below: Signals, _: Signals) -> Signals | None:
+            if not state.open:
+                return None
+            sent = list(below)
+            for position, edge in enumerate(edges):
+                if edge == self.edge:
+                    signal, held[0] = held[0], None  # the first node to come sends it, the others nothing
+                    like = sent[position]
+                    sent[position] = None if signal is None else _sent(self.rule, signal, None, like)
+            return tuple(sent)
+
+        return give
 
 
 def put(node: Node, rule: Rule, state: State, kept: Any = None) -> None:

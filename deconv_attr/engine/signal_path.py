@@ -36,13 +36,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from ..errors import InputError, ModelError, RuleError, reason
+from ..errors import DeconvError, InputError, ModelError, RuleError, reason
 from ..rules.arguments import tensors_in
 from ..rules.backward import Rule, scale
 from ..rules.handwritten import is_function_of_sign
 from ..rules.identify import identify_node, tells_all
 from ..rules.kinds import Kind, Operation, Question
-from ..rules.tables import Table, rule_for
+from ..rules.tables import Table
 from ..rules.torch_private import saved, trains
 from .attributes import keep_attributes, modules_of, sharded
 from .coverage import NO_RULE, Call, Coverage
@@ -90,6 +90,8 @@ class SignalPath:
         When traced, what the signal goes through, in forward order.
     rectified : list of Call
         With `watch`, the calls that rectified the signal, in the order in which it came to them.
+    silenced : list of (Call, Tensor)
+        With `watch`, the calls at which signals became 0 that were not before, and of which examples, (N,) bool.
     culprit : Call or None
         With `watch`, the call at which the signal stopped being finite.
     in_float16 : bool
@@ -109,6 +111,7 @@ class SignalPath:
     ) -> None:
         self.calls: list[Call] = []
         self.rectified: list[Call] = []
+        self.silenced: list[tuple[Call, Tensor]] = []
         self.culprit: Call | None = None
         self.in_float16 = False
         self.watches = watch
@@ -231,10 +234,11 @@ class SignalPath:
     def _called(self, entered: Sequence[Tensor]) -> Any:
         try:
             return self._ran.stand_in(self._forward(*entered, *self._others))
-        except RuntimeError as error:
-            if self._ran.saved.asked_early:
+        except Exception as error:
+            if isinstance(error, RuntimeError) and self._ran.saved.asked_early:
                 return None
-            _refuse_unbatched(self._model, entered, error)
+            if not isinstance(error, DeconvError):
+                _refuse_unbatched(self._model, entered, error)
             raise
 
     # ------------------------------------------------------------------------ rules
@@ -244,12 +248,14 @@ class SignalPath:
         ran = self._ran
         ran.state.open = True
         ran.way.walk([tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None])
+        if ran.modules is not None:
+            ran.modules.end(outputs)
         known: dict[tuple[type, bool], tuple[Operation, Rule | None]] = {}  # of those whose type tells all
         questions = []
         for node, carriers in ran.way.nodes():
             noted = ran.noted.get(node)
             key = type(node), carriers > 1
-            if noted is None and key in known:
+            if noted is None and key in known and not (ran.modules and node in ran.modules.of):
                 self._given[node] = known[key]
                 continue
             operation = noted or identify_node(node, carriers)
@@ -258,19 +264,20 @@ class SignalPath:
                 operation = operation.no  # until it is answered
             if operation.name == "CheckpointFunctionBackward":
                 raise ModelError(_REENTRANT)
-            self._given[node] = operation, rule_for(self._rules, operation)
-            if noted is None and tells_all(node):
+            self._given[node] = operation, ran.rule_for(operation, node)
+            if noted is None and tells_all(node) and not (ran.modules and node in ran.modules.of):
                 known[key] = self._given[node]
         self._answer(questions)
 
     def _answer(self, questions: Sequence[tuple[Node, Question]]) -> None:
         """Read from the device, at once, what only values tell: of which operation nodes are, and who is suspect."""
         ran = self._ran
-        ran.suspects = [(node, flag) for node, flag in ran.suspects if ran.way.leads(node)]
+        ruled = {} if ran.modules is None else ran.modules.of  # by the caller, who knows what stands there
+        ran.suspects = [(node, flag) for node, flag in ran.suspects if ran.way.leads(node) and node not in ruled]
         answers = _read([*(question.answer for _, question in questions), *(flag for _, flag in ran.suspects)])
         for (node, question), answer in zip(questions, answers, strict=False):
             operation = question.yes if answer else question.no
-            self._given[node] = operation, rule_for(self._rules, operation)
+            self._given[node] = operation, ran.rule_for(operation, node)
         if not any(answers[len(questions) :]):
             ran.suspects = []
 
@@ -280,14 +287,18 @@ class SignalPath:
         if self.watches:  # before the rules change the signals
             for node, (_, rule) in given.items():
                 node.register_prehook(self._watching_above(node, rule))
+        jumps = [] if ran.modules is None else ran.modules.jumps
+        replaced = {node for jump in jumps for node in jump.inside}
         for node, (operation, rule) in given.items():
             if operation.name == "to":
                 node.register_hook(self._note_type)
-            elif rule is not None and node not in ran.covered:
+            elif rule is not None and node not in ran.covered and node not in replaced:
                 self._put_on(node, operation, rule)
         for region in ran.regions:
             if ran.way.leads(region.last):
                 region.put(ran.state)
+        for jump in jumps:
+            jump.put(ran.state)
         if self.watches:  # after them
             for node, (_, rule) in given.items():
                 node.register_hook(self._watching_below(node, rule))
@@ -337,10 +348,22 @@ class SignalPath:
                 if signal is not None:
                     call.highest = _each(Tensor.amax, signal)
                     self.rectified.append(call)
+            else:
+                self._note_silence(call, below, above)
             if self.culprit is None and _finite(above) and not _finite(below):
                 self.culprit = call
 
         return watch
+
+    def _note_silence(self, call: Call, below: Signals, above: Signals) -> None:
+        """Note the examples whose signal a call has made 0."""
+        came, went = ([signal for signal in signals if signal is not None] for signals in (above, below))
+        count = len(came[0]) if came and came[0].dim() else 0
+        if not went or not count or any(signal.dim() == 0 or len(signal) != count for signal in (*came, *went)):
+            return
+        had, has = (torch.stack([signal.reshape(count, -1).any(1) for signal in each]).any(0) for each in (came, went))
+        if (lost := had & ~has).any():
+            self.silenced.append((call, lost))
 
     # ------------------------------------------------------------------------ errors, which may take their time
 
@@ -407,6 +430,8 @@ class SignalPath:
         return (self._call_of(node) or Call("", operation.name, operation.kind, "")).location
 
     def _check(self, outputs: Sequence[Tensor], whole: bool) -> None:
+        if whole and self._ran.modules is not None:
+            self._ran.modules.check_calls()
         if not outputs:
             return  # of which the caller will complain
         if not any(map(self.carries, outputs)):
@@ -486,7 +511,7 @@ def _why_none(call: Call) -> str:
 
 
 def _refuse_unbatched(model: nn.Module, inputs: Sequence[Tensor], error: Exception) -> None:
-    """Raise for an image without a batch, which the model did not take, what is expected."""
+    """Raise, for an image without a batch, which the model did not take, what is expected."""
     axes = next(
         (
             d

@@ -179,10 +179,11 @@ class Comparison:
             columns.append(ReportColumn(method.label, drawn, notes, self._error(method.label)))
         names = chosen_checks(checks, self.masks)
         panels = [self._panel(name, axes) for name in names if (axes := CHECKS[name].axes)]
+        name = type(next(self.model.modules())).__name__  # of a ScoredModel, the model's own
         return write_report(
             path,
             "Comparison of attribution methods",
-            [("model", type(self.model).__name__), ("images", str(len(self))), ("seed", str(self.seed))],
+            [("model", name), ("images", str(len(self))), ("seed", str(self.seed))],
             self._verdict(table),
             self.notes,
             table.for_page(),

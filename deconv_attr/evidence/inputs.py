@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.inputs import check_inputs, check_model
+from ..attribution.scored_model import described
 from ..engine.copy_on_write import run_plainly
 from ..errors import InputError, ModelError, TargetError
 from .comparison import Comparison
@@ -28,7 +29,7 @@ __all__ = ["Comparison", "compare"]
 def compare(
     model: nn.Module,
     inputs: Tensor,
-    target: int | Sequence[int] | Tensor,
+    target: int | Sequence[int] | Tensor | None = None,
     methods: Mapping[str, Any] | Sequence[Any] | None = None,
     *,
     images: Tensor | None = None,
@@ -46,12 +47,12 @@ def compare(
     Parameters
     ----------
     model : nn.Module
-        Returns class scores (N, classes). Not for two threads at once: eval mode, and the hooks of other methods, are
-        on the model itself.
+        Returns class scores (N, classes), or is a :class:`ScoredModel`. Not for two threads at once: eval mode, and
+        the hooks of other methods, are on the model itself.
     inputs : Tensor
         (N, C, H, W); not touched.
-    target : int, sequence or Tensor
-        The class to explain, one for all images or one for each.
+    target : int, sequence, Tensor or None
+        The class to explain, one for all images or one for each; None for a model of one score.
     methods : sequence or mapping by label, optional
         :class:`Method`, Captum attributions of the model, or functions ``(model, inputs, target) -> maps``. By default
         those of :func:`default_methods`; :func:`rule_tables` returns those of the literature for one unit.
@@ -79,7 +80,7 @@ def compare(
     _check_arguments(inputs, images, labels, masks, batch_size, seed)
     with eval_mode(model):
         classes = _classes(model, inputs)
-        targets = _targets(target, inputs, classes, "target")
+        targets = _targets(0 if target is None and classes == 1 else target, inputs, classes, "target")
         others = None if other is None else _targets(other, inputs, classes, "other")
         _check_others(targets, others)
         chosen = default_methods(model, inputs) if methods is None else as_methods(methods)
@@ -92,8 +93,11 @@ def _classes(model: nn.Module, inputs: Tensor) -> int:
     """Return the number of classes that a model scores, by running one image."""
     scores = run_plainly(model, model, inputs[:1])
     if not isinstance(scores, Tensor) or scores.dim() != 2:
-        found = f"a tensor {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
-        raise ModelError(f"expected the model to return class scores (N, classes), got {found} for one image")
+        found = f"a tensor {tuple(scores.shape)}" if isinstance(scores, Tensor) else described(scores)
+        raise ModelError(
+            f"expected the model to return class scores (N, classes), got {found} for one image: say what the scores "
+            "are, as ScoredModel(model, lambda output: ...)"
+        )
     return scores.shape[1]
 
 

@@ -79,7 +79,7 @@ def writes_to(function: Callable[..., Any], name: str, args: Sequence[Any], kwar
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """Return the tensors in nested lists, tuples and dicts."""
+    """Return the tensors in nested lists, tuples, dicts and dataclasses."""
     found: list[Tensor] = []
     _collect((value,), found)
     return found
@@ -98,6 +98,8 @@ def _collect(values: Iterable[Any], found: list[Tensor]) -> None:
             _collect(value, found)
         elif isinstance(value, dict):
             _collect(list(value.values()), found)  # a list, for another thread may be writing
+        elif hasattr(value, "__dataclass_fields__"):
+            _collect([getattr(value, name) for name in value.__dataclass_fields__], found)
 
 
 def mapped(change: Callable[[Any], Any], value: Any) -> Any:

@@ -1,7 +1,9 @@
 """The tables that say which rule serves which operation.
 
 A table's keys are kinds of operations, or the names of operations as they stand in a coverage report, which come
-first: ``{**DECONVNET, "hardshrink": rule}``.
+first: ``{**DECONVNET, "hardshrink": rule}``. Before both come modules of the model, by their names, their types or
+themselves, the first that matches: ``{**DECONVNET, "features.3": rule, nn.PReLU: rule, model.head: rule}``. A name that
+is an operation's is the operation.
 
 Source: Zeiler and Fergus 2014, section 2.1; Mahendran and Vedaldi 2016; Springenberg et al. 2015.
 """
@@ -12,6 +14,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypedDict
 
+from torch import nn
 from typing_extensions import Unpack  # typing has it from Python 3.11 on
 
 from ..errors import InputError, nearest
@@ -30,10 +33,12 @@ __all__ = [
     "Table",
     "check_table",
     "choose",
+    "is_of_module",
     "rule_for",
 ]
 
-Table = Mapping[Kind | str, Rule]
+Key = Kind | str | type[nn.Module] | nn.Module
+Table = Mapping[Key, Rule]
 
 DECONVNET: Table = MappingProxyType(
     {
@@ -60,7 +65,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
 )
 """The tables by their names in the literature."""
 
-_CHOICES: dict[str, dict[str, dict[Kind | str, Rule]]] = {
+_CHOICES: dict[str, dict[str, dict[Key, Rule]]] = {
     "activations": {
         "error": {},
         "rectify": {Kind.ACTIVATION: RECTIFY},
@@ -90,31 +95,51 @@ def rule_for(table: Table, operation: Operation) -> Rule | None:
     return table.get(operation.name) or table.get(operation.kind)
 
 
-def check_table(table: object) -> None:
-    """Refuse what is no table of rules.
+def is_of_module(key: object) -> bool:
+    """Whether an entry of a table is for modules, not for operations."""
+    return not isinstance(key, Kind) and not is_listed(key)
+
+
+def check_table(table: object, model: nn.Module) -> None:
+    """Refuse what is no table of rules for a model.
 
     Raises
     ------
     InputError
-        An entry is of no kind of operation and of no known name, or is no rule.
+        An entry is of no kind of operation, of no known name, and of no module of the model; or is no rule.
     """
     if not isinstance(table, Mapping):
         raise InputError(f"expected the rules as a mapping of Kind to Rule, got {type(table).__name__}")
+    modules = dict(model.named_modules(remove_duplicate=False))
     for key, rule in table.items():
-        if not isinstance(key, Kind) and not is_listed(key):
-            offer = nearest(key, listed_names()) if isinstance(key, str) else ""
-            raise InputError(f"expected the rules' keys as Kind or names of operations, got {key!r}{offer}")
+        if is_of_module(key) and not _is_module_of(key, modules):
+            known = [*listed_names(), *filter(None, modules)]
+            offer = nearest(key, known) if isinstance(key, str) else ""
+            raise InputError(
+                "expected the rules' keys as Kind, names of operations, or modules of the model by name or type, got "
+                f"{key!r:.80}{offer}"
+            )
         if not isinstance(rule, Rule):
             raise InputError(f"expected a Rule for {key if isinstance(key, Kind) else repr(key)}, got {rule!r}")
 
 
-def choose(table: Table, **choices: Unpack[Choices]) -> Table:
+def _is_module_of(key: object, modules: Mapping[str, nn.Module]) -> bool:
+    if isinstance(key, str):
+        return bool(key) and key.split("#")[0] in modules
+    if isinstance(key, type):
+        return issubclass(key, nn.Module)
+    return any(module is key for module in modules.values())
+
+
+def choose(table: Table, model: nn.Module, **choices: Unpack[Choices]) -> Table:
     """Return a table with some rules replaced, by the names of the choices.
 
     Parameters
     ----------
     table : mapping of Kind to Rule
         The table to start from.
+    model : nn.Module
+        What it is for.
     **choices : Choices
         Those that are not given leave the table as it is.
 
@@ -123,7 +148,7 @@ def choose(table: Table, **choices: Unpack[Choices]) -> Table:
     InputError
         A choice that does not exist; what is no table of rules.
     """
-    check_table(table)
+    check_table(table, model)
     changed = dict(table)
     for argument, choice in choices.items():
         if argument not in _CHOICES:

@@ -163,7 +163,7 @@ def project(
     """
     check_model(model)
     found = find_layer(model, layer)
-    runner = LayerRunner(model, choose(rules, **choices), found, batch_size)
+    runner = LayerRunner(model, choose(rules, model, **choices), found, batch_size)
     source = ImageSource(images, next((parameter.device for parameter in model.parameters()), None))
     table = parse_units(units, len(source))
     first = int(table[0, 0]) if table.shape[1] > 1 else 0

@@ -13,7 +13,6 @@ from captum.attr import (
     GuidedGradCam,
     NeuronDeconvolution,
     NeuronGuidedBackprop,
-    NoiseTunnel,
     Saliency,
 )
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from ...engine.layers import find_layer
 from ...errors import DeconvError
 from ...rules.tables import GUIDED_BACKPROP, TABLES, Choices
 from .class_map import starting_layer
-from .method import Method
+from .method import Method, innermost
 
 __all__ = ["captum_misses", "controls", "default_methods", "rule_tables"]
 
@@ -112,7 +111,7 @@ def captum_misses(model: nn.Module, inputs: Tensor, methods: Sequence[Method]) -
     methods : sequence of Method
         The methods that are compared.
     """
-    labels = [method.label for method in methods if isinstance(_innermost(method.explain), _MODULES_ONLY)]
+    labels = [method.label for method in methods if isinstance(innermost(method.explain), _MODULES_ONLY)]
     report = _guided_coverage(model, inputs) if labels else None
     passed_over = [] if report is None else _missed(report)
     if report is None or not passed_over:
@@ -186,13 +185,6 @@ def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Choices) -> Meth
         return captums
     label = f"Guided backprop (our rules: Captum's misses {count} of {len(report.rectifiers)} ReLUs)"
     return Method(_deconvnet, label, "signed", {"rules": GUIDED_BACKPROP, **choices})
-
-
-def _innermost(explain: Any) -> Any:
-    """Return the method inside of a NoiseTunnel."""
-    while isinstance(explain, NoiseTunnel):
-        explain = explain.attribution_method
-    return explain
 
 
 def _guided_coverage(model: nn.Module, inputs: Tensor) -> Coverage | None:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from captum.attr import Attribution, LayerAttribution
+from captum.attr import Attribution, LayerAttribution, NoiseTunnel
 from torch import Tensor, nn
 
+from ...attribution.scored_model import ScoredModel
 from ...engine.restore import contained
 from ...errors import InputError
 
-__all__ = ["Explain", "Method", "as_method", "as_methods"]
+__all__ = ["Explain", "Method", "as_method", "as_methods", "innermost"]
 
 Explain = Callable[..., Tensor]
 """``explain(model, inputs, target, **arguments) -> maps``."""
@@ -28,7 +29,8 @@ class Method:
     ----------
     explain : Attribution or callable
         A Captum attribution of the model, or a function ``(model, inputs, target) -> maps``, with maps (N, C, H, W), or
-        (N, 1, H, W) for all channels. A layer's maps, such as Grad-CAM's, are interpolated to the size of the images.
+        (N, 1, H, W) for all channels. A layer's maps, such as Grad-CAM's, are interpolated to the size of the images;
+        a ``NoiseTunnel`` is treated as the attribution inside.
     label : str
         Its name in pictures and tables; by default that of the attribution or function.
     style : {"heat", "signed"}
@@ -91,13 +93,14 @@ class Method:
         return torch.cat(parts)
 
     def _maps(self, model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
+        inside = innermost(self.explain)
         if isinstance(self.explain, Attribution):
             _check_model_of(self.explain, model)
-            given = {"target": target, **self.arguments} if _takes_target(self.explain) else self.arguments
+            given = {"target": target, **self.arguments} if _takes_target(inside) else self.arguments
             maps = self.explain.attribute(inputs, **given)
         else:
             maps = self.explain(model, inputs, target, **self.arguments)
-        if isinstance(self.explain, LayerAttribution) and isinstance(maps, Tensor) and maps.dim() == 4:
+        if isinstance(inside, LayerAttribution) and isinstance(maps, Tensor) and maps.dim() == 4:
             maps = LayerAttribution.interpolate(maps, tuple(inputs.shape[2:]), "bilinear")
         return _checked(maps, inputs).detach()
 
@@ -130,6 +133,13 @@ def as_methods(methods: Mapping[str, Any] | Sequence[Any]) -> list[Method]:
     return found
 
 
+def innermost(explain: Any) -> Any:
+    """Return the method inside of a NoiseTunnel."""
+    while isinstance(explain, NoiseTunnel):
+        explain = explain.attribution_method
+    return explain
+
+
 def _own_name(explain: Any) -> str:
     if isinstance(explain, Attribution):
         return str(explain.get_name())
@@ -144,13 +154,15 @@ def _takes_target(explain: Attribution) -> bool:
 
 
 def _check_model_of(explain: Attribution, model: nn.Module) -> None:
-    """Raise InputError for an attribution of a model that shares no weights with ours, and so is another one."""
+    """Raise InputError for an attribution of another model: of other weights, or of another score."""
     theirs = getattr(explain, "forward_func", None)
     if not isinstance(theirs, nn.Module) or theirs is model:
         return
+    name, found = _own_name(explain), type(theirs).__name__
+    if ScoredModel in (type(model), type(theirs)):
+        raise InputError(f"expected {name} of the {type(model).__name__} that is compared, got that of another {found}")
     ours = {id(parameter) for parameter in model.parameters()}
     if ours and ours.isdisjoint(id(parameter) for parameter in theirs.parameters()):
-        name, found = _own_name(explain), type(theirs).__name__
         raise InputError(f"expected {name} of the model that is compared, got that of another {found}")
 
 
