@@ -597,7 +597,10 @@ def test_zfdeconv_refuses_by_name_and_changes_nothing(bad):
 
 
 # Signals that fail below the layer are not noticed at the layer; the last one, below the input, is no fault there.
-@pytest.mark.parametrize("bad", [bad for bad in BAD if bad.name != "NaN in conv1"], ids=lambda bad: bad.name)
+# Integers are none either where the model takes them, as this one takes those that it adds: they may be tokens.
+@pytest.mark.parametrize(
+    "bad", [bad for bad in BAD if bad.name not in ("NaN in conv1", "integers in the second")], ids=lambda bad: bad.name
+)
 def test_layerzfdeconv_refuses_by_name_and_changes_nothing(bad):
     refused(bad, lambda model: LayerZFDeconv(model, some_layer(model)))
 

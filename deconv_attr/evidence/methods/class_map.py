@@ -47,12 +47,13 @@ def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None)
     """
     image = inputs[:1]
     runs = dry_run(model, (image,), reach=True, or_run=True)
+    scores = run_plainly(model, model, image)
     if layer is not None:
-        return _chosen_start(model, image, runs, layer)
+        return _chosen_start(model, image, runs, layer, scores)
     runs = plainly_named(runs)
     rectified = _rectified(model, image, runs)
     for run in [*reversed(rectified), *reversed(runs)]:
-        if _has_maps(run) and _is_read(model, image, runs, run):
+        if _has_maps(run) and _is_read(model, image, run, scores):
             return StartingLayer(run.layer, True)
     if not rectified:
         raise InputError(
@@ -61,10 +62,12 @@ def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None)
     return StartingLayer(rectified[-1].layer, False)
 
 
-def _chosen_start(model: nn.Module, image: Tensor, runs: Sequence[LayerRun], layer: Layer) -> StartingLayer:
+def _chosen_start(
+    model: nn.Module, image: Tensor, runs: Sequence[LayerRun], layer: Layer, scores: Tensor
+) -> StartingLayer:
     own = [run for run in runs if run.layer.module is layer.module]
     run = own[(layer.resolve_call(len(own)).call or 1) - 1]
-    return StartingLayer(layer, _has_maps(run) and _is_read(model, image, runs, run))
+    return StartingLayer(layer, _has_maps(run) and _is_read(model, image, run, scores))
 
 
 def _rectified(model: nn.Module, image: Tensor, runs: list[LayerRun]) -> list[LayerRun]:
@@ -88,10 +91,10 @@ def _until(model: nn.Module, run: LayerRun) -> Callable[..., Any]:
     return LayerReader(replace(run.layer, call=run.layer.call or 1), last=True).until(model)
 
 
-def _is_read(model: nn.Module, image: Tensor, runs: Sequence[LayerRun], run: LayerRun) -> bool:
+def _is_read(model: nn.Module, image: Tensor, run: LayerRun, scores: Tensor) -> bool:
     """Whether the scores are the means or the maxima of the layer's maps, or the softmax of these."""
-    if not any(not whole.layer.name and whole.shape == (run.shape or ())[:2] for whole in runs):
+    if scores.shape != (run.shape or ())[:2]:
         return False
-    scores, output = run_plainly(model, model, image), run_plainly(model, _until(model, run), image)
+    output = run_plainly(model, _until(model, run), image)
     read = [output.mean((2, 3)), output.amax((2, 3))]
     return any(torch.allclose(scores, each, rtol=1e-3, atol=1e-5) for each in [*read, *(r.softmax(1) for r in read)])
