@@ -108,13 +108,13 @@ class ModuleRules:
             hooks.before(module, lambda module, args, kwargs=None: enter(module, (args, kwargs)), with_kwargs=True)
             hooks.after(module, lambda module, args, output: leave(module, output), prepend=True)
 
-    def end(self, output: Sequence[Tensor]) -> None:
-        """Note the last nodes of a pass, which may end inside of a module.
+    def check_end(self) -> None:
+        """Refuse a pass that has ended inside of a module.
 
         Raises
         ------
         RuleError
-            It does, and a rule is to replace that module as a whole.
+            A rule is to replace that module as a whole.
         """
         for frame in self._frames:
             if frame.replaces:
@@ -122,7 +122,6 @@ class ModuleRules:
                     f"the rule '{self._rule_at(frame).name}' replaces {self._name(frame)} as a whole, and the forward "
                     "pass ends inside of it: give the rule to modules further down"
                 )
-        self._meet(output)
 
     def check_calls(self) -> None:
         """Refuse a rule for a call of a module that has not run so often, in a pass of the whole model.

@@ -249,7 +249,7 @@ class SignalPath:
         ran.state.open = True
         ran.way.walk([tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None])
         if ran.modules is not None:
-            ran.modules.end(outputs)
+            ran.modules.check_end()
         known: dict[tuple[type, bool], tuple[Operation, Rule | None]] = {}  # of those whose type tells all
         questions = []
         for node, carriers in ran.way.nodes():
