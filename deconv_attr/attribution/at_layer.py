@@ -278,7 +278,7 @@ class LayerZFDeconv(_AtLayer, LayerAttribution, GradientAttribution):
             signals, _ = explain(self.model, self.rules, parts, descend, SINGLE_UNIT, stacklevel=5)
             return signals[0] if reader.is_single else signals
 
-        return [read(layer) for layer in self.layer] if isinstance(self.layer, list) else read(self.layer)
+        return list(map(read, self.layer)) if isinstance(self.layer, list) else read(self.layer)
 
 
 def _run(

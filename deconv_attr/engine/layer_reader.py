@@ -136,9 +136,12 @@ class LayerReader:
 
     def _joined(self, value: Any) -> Any:
         """Return what is at the layer, joined to the entry."""
-        tensors = [each for each in tensors_in(value) if each.is_floating_point()]
-        if self.entry is None or not tensors:
+        if self.entry is None:
             return value
+        tensors = [each for each in tensors_in(value) if each.is_floating_point()]
+        if not tensors:
+            found = ", ".join(sorted({str(each.dtype) for each in tensors_in(value)})) or "no tensor"
+            raise InputError(f"expected {self._layer} in floating point, got {found} there: choose a layer above")
         stand_ins = dict(zip(map(id, tensors), enter([self.entry, *tensors])[1:], strict=True))
         return mapped(lambda item: stand_ins.get(id(item), item), value)
 
