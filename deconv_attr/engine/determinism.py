@@ -10,7 +10,21 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 
-__all__ = ["nondeterministic", "repeatable"]
+__all__ = ["UNKNOWN_CALL", "RandomState", "check_eval_mode", "nondeterministic", "repeatable"]
+
+UNKNOWN_CALL = "an operation on the way"
+
+
+class RandomState:
+    """The random number generators of the CPU and of a device, as they were when this was made."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._before = device, _rng_states(device)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether random numbers have been drawn since."""
+        return not all(map(torch.equal, self._before, _rng_states(self._device)))
 
 
 @contextmanager
@@ -22,13 +36,24 @@ def repeatable(model: nn.Module, device: torch.device) -> Iterator[None]:
     ModelError
         A batch norm or dropout is in training mode, as far as modules show it, or random numbers were drawn.
     """
+    check_eval_mode(model)
+    before = RandomState(device)
+    yield
+    if before.has_changed:
+        raise nondeterministic(UNKNOWN_CALL)
+
+
+def check_eval_mode(model: nn.Module) -> None:
+    """Refuse a model with a batch norm or dropout in training mode, as far as modules show it.
+
+    Raises
+    ------
+    ModelError
+        There is one.
+    """
     for name, module in model.named_modules():
         if module.training and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
             raise nondeterministic(f"module '{name}'")
-    before = _rng_states(device)
-    yield
-    if not all(map(torch.equal, before, _rng_states(device))):
-        raise nondeterministic("an operation on the way")
 
 
 def _rng_states(device: torch.device) -> list[Tensor]:
