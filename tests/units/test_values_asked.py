@@ -293,3 +293,11 @@ def test_torchvisions_detectors_are_served_as_they_are(name):
     result = project(model, x, layer, [(number, best, *place)], **choices)
     assert float(result.activations[0]) == pytest.approx(value, rel=1e-5)
     assert wrong(result, whole(model, x[number], layer, [(best, *place)], **choices), 1e-5) == {}
+
+
+def test_batch_statistics_are_refused_where_the_layer_is_not_known():
+    x, asks_first = image(2, *SHAPE), Of(lambda x: x if x.mean() > 0 else -x)
+    model = nn.Sequential(asks_first, nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).train()
+    for ask in (lambda: project(model, x, "3", [(0, 1)]), lambda: strongest(model, x, "3")):
+        with pytest.raises(ModelError, match="expected the model in eval mode: module '2'"):
+            ask()
