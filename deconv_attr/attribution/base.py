@@ -13,7 +13,7 @@ from captum.attr import Attribution
 from torch import Tensor, nn
 
 from ..engine.coverage import Coverage
-from ..engine.determinism import draws_in, random_states
+from ..engine.determinism import RandomState, draws_in
 from ..engine.diagnosis import arrival, faint_examples, first_few, where_signals_died
 from ..engine.signal_path import SignalPath
 from ..errors import DeadSignalWarning, RandomModelWarning, TargetError
@@ -88,10 +88,10 @@ def explain(
     gathered, calls, dead, weak = Gathered(count), None, dict[str, list[int]](), list[int]()
     for examples in parts:
         path = SignalPath(model, rules, traced=traced and calls is None, pack=pack)
-        states = random_states(device)
+        state = RandomState(device)
         with path, path, _naming(examples, of_parts=len(parts)):
             signals = send(path, examples)
-        draws = draws or draws_in(model, states, device)
+        draws = draws or draws_in(model, state)
         rows = examples.stop - examples.start
         silent, finite = arrival(tuple(signal.detach() for signal in signals), rows)
         died = where_signals_died(model, rules, partial(_send_again, send, examples), silent, rows, finite)

@@ -22,7 +22,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from ..engine.coverage import Coverage
-from ..engine.determinism import draws_in, random_states
+from ..engine.determinism import RandomState, draws_in
 from ..engine.diagnosis import arrival
 from ..engine.signal_path import SignalPath, send
 from ..errors import RandomModelWarning, TargetError
@@ -205,13 +205,13 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
         if not isinstance(targets, (list, tuple)) or not targets:
             raise TargetError(f"expected a list of targets, got {targets!r}")
         path = SignalPath(self.model, self.rules, pack=False)  # packed tensors serve one signal at a time
-        states = random_states(tensors[0].device)
+        state = RandomState(tensors[0].device)
         with path, path:
             leaves = leaves_of(tensors)
             output = path.run(self.model, leaves, others)
             scores = torch.stack([select_scores(output, target, common_rows(tensors)) for target in targets])
             maps = _of_each(scores, leaves)
-        if draws := draws_in(self.model, states, tensors[0].device):
+        if draws := draws_in(self.model, state):
             warnings.warn(draws, RandomModelWarning, stacklevel=2)
         count = len(tensors[0])
         for number, target in enumerate(targets):

@@ -10,7 +10,21 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 
-__all__ = ["draws_in", "nondeterministic", "random_states", "repeatable"]
+__all__ = ["UNKNOWN_CALL", "RandomState", "check_eval_mode", "draws_in", "nondeterministic", "repeatable"]
+
+UNKNOWN_CALL = "an operation on the way"
+
+
+class RandomState:
+    """The random number generators of the CPU and of a device, as they were when this was made."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._before = device, _rng_states(device)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether random numbers have been drawn since."""
+        return not all(map(torch.equal, self._before, _rng_states(self._device)))
 
 
 @contextmanager
@@ -22,28 +36,37 @@ def repeatable(model: nn.Module, device: torch.device) -> Iterator[None]:
     ModelError
         A batch norm or dropout is in training mode, as far as modules show it, or random numbers were drawn.
     """
+    check_eval_mode(model)
+    before = RandomState(device)
+    yield
+    if before.has_changed:
+        raise nondeterministic(UNKNOWN_CALL)
+
+
+def check_eval_mode(model: nn.Module) -> None:
+    """Refuse a model with a batch norm or dropout in training mode, as far as modules show it.
+
+    Raises
+    ------
+    ModelError
+        There is one.
+    """
     for name, module in model.named_modules():
         if module.training and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
             raise nondeterministic(f"module '{name}'")
-    before = random_states(device)
-    yield
-    if _differ(before, random_states(device)):
-        raise nondeterministic("an operation on the way")
 
 
-def draws_in(model: nn.Module, before: list[Tensor], device: torch.device) -> str:
+def draws_in(model: nn.Module, before: RandomState) -> str:
     """Return a sentence if a model has drawn random numbers, that is, if the states are not what they were; else "".
 
     Parameters
     ----------
     model : nn.Module
         What has run.
-    before : list of Tensor
-        The states before, by :func:`random_states`.
-    device : torch.device
-        Where it ran.
+    before : RandomState
+        As it was then.
     """
-    if not _differ(before, random_states(device)):
+    if not before.has_changed:
         return ""
     training = [(name, module) for name, module in model.named_modules() if module.training]
     dropouts = [f"module '{name}' is" for name, module in training if isinstance(module, nn.modules.dropout._DropoutNd)]
@@ -52,12 +75,7 @@ def draws_in(model: nn.Module, before: list[Tensor], device: torch.device) -> st
     return f"the model draws random numbers{cause}, so that each call gives another map{remedy}"
 
 
-def _differ(before: list[Tensor], after: list[Tensor]) -> bool:
-    return not all(map(torch.equal, before, after))
-
-
-def random_states(device: torch.device) -> list[Tensor]:
-    """Return the states of torch's generators of random numbers, on the CPU and on a device."""
+def _rng_states(device: torch.device) -> list[Tensor]:
     states = [torch.get_rng_state()]
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 

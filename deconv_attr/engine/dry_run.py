@@ -1,6 +1,7 @@
 """How often the layers of a model run, the shapes they return, and which pixels they read.
 
-The pass runs dry, without values. A model that asks for values (``if x.mean() > 0``) does not run so.
+The pass runs dry, without values. A model that asks for values (``if x.mean() > 0``) runs so as far as there: what is
+known of the layers before, such as a detector's backbone, stays known.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import DeconvError, reason
 from .attributes import undisturbed
 from .copy_on_write import CopyOnWrite
+from .determinism import RandomState
 from .layer_reader import LayerReached
 from .layers import Layer
 from .meta_mode import LayerRun, MetaMode
@@ -27,7 +29,22 @@ _SIZES = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
 
 
 class DryRunError(DeconvError, RuntimeError):
-    """The model does not run without values; the text says why."""
+    """The model does not run without values; the text says why.
+
+    Parameters
+    ----------
+    text : str
+        The reason.
+    known : sequence of LayerRun
+        The runs of layers that had ended before, in their order: what is known of them holds.
+    asked : bool
+        Whether a call has asked for values; else the model may not take such inputs at all.
+    """
+
+    def __init__(self, text: str, known: Sequence[LayerRun] = (), asked: bool = False) -> None:
+        super().__init__(text)
+        self.known = list(known)
+        self.asked = asked
 
 
 def dry_run(
@@ -55,7 +72,7 @@ def dry_run(
     stop : bool
         Whether the run ends at the layer.
     or_run : bool
-        Whether a model that does not run dry is run by :func:`plain_run`.
+        Whether a model that does not run dry is run by :func:`plain_run`; what was known before stays known.
 
     Raises
     ------
@@ -65,21 +82,35 @@ def dry_run(
     """
     try:
         return _run(model, inputs, others, layer, reach, stop, dry=True)
-    except DryRunError:
+    except DryRunError as error:
         if not or_run:
             raise
-    return plain_run(model, inputs, others, layer)
+        known = error.known
+    return plain_run(model, inputs, others, layer, known)
 
 
 def plain_run(
-    model: nn.Module, inputs: Sequence[Tensor], others: Sequence[Any] = (), layer: Layer | None = None
+    model: nn.Module,
+    inputs: Sequence[Tensor],
+    others: Sequence[Any] = (),
+    layer: Layer | None = None,
+    known: Sequence[LayerRun] = (),
 ) -> list[LayerRun]:
     """Run a model as ever, with values and its own hooks, and return the runs of its layers.
 
-    Nothing is followed, as :attr:`LayerRun.dry` says. The arguments are those of :func:`dry_run`; what the model raises
-    is raised.
+    Nothing is followed but random numbers, as :attr:`LayerRun.dry` says. The arguments are those of :func:`dry_run`;
+    what the model raises is raised.
+
+    Parameters
+    ----------
+    model, inputs, others, layer
+        As for :func:`dry_run`.
+    known : sequence of LayerRun
+        What a dry run had found before the model asked for values: these take the place of the same runs here.
     """
-    return _run(model, inputs, others, layer, reach=False, stop=False, dry=False)
+    found = _run(model, inputs, others, layer, reach=False, stop=False, dry=False)
+    dry = {(run.layer.name, run.layer.call): run for run in known}
+    return [dry.get((run.layer.name, run.layer.call), run) for run in found]
 
 
 def _run(
@@ -105,15 +136,18 @@ def _run(
         mode = MetaMode(model, modules, others, layer, stop, device, dry)
         if reach:
             mode.begin(shapes[0])
+        state = None if dry else RandomState(device)
         for each in [layer] if layer else [Layer(name, module) for name, module in modules]:
-            hooks.after(each.module, mode.watcher(each))
+            hooks.after(each.module, mode.watcher(each, state))
         try:
             with mode if dry else CopyOnWrite(model, [*inputs, *others]), suppress(LayerReached):
                 model(*(shapes if dry else inputs), *others)
         except Exception as error:
             if not dry:
                 raise
-            raise DryRunError(reason(error)) from error
+            call = mode.asked_by(error)
+            why = f"{call} asks for values" if call else reason(error)
+            raise DryRunError(why, mode.found, asked=bool(call)) from error
     return mode.found
 
 

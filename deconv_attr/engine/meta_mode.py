@@ -6,6 +6,7 @@ without values stands for it. What each tensor reads of the image is followed, c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,6 +24,7 @@ from ..rules.torch_private import version_of
 from .call_site import running_module, source_line
 from .copy_on_write import CopyOnWrite
 from .coverage import NO_RULE, Call
+from .determinism import UNKNOWN_CALL, RandomState
 from .fingerprint import memory_of
 from .layer_reader import LayerReached
 from .layers import Layer
@@ -45,7 +47,8 @@ class LayerRun:
     elements : int
         How many numbers the model has computed so far.
     random : str
-        The first operation so far whose result is random, or depends on batch statistics, "" if none is.
+        The first operation so far whose result is random, or depends on batch statistics, "" if none is; where it
+        did not run dry, whether random numbers have been drawn so far, in words.
     mixed : str
         The first operation so far after which the rows of the first dimension may be no examples, or read others.
     calls : tuple
@@ -56,7 +59,7 @@ class LayerRun:
     rectified : bool
         Whether its output is what a rectifier returned, and no layer within it has returned the same before.
     dry : bool
-        Whether it ran without values, so that all this is known; else only layer, shape and type are.
+        Whether it ran without values, so that all this is known; else only layer, shape, type and random numbers are.
     """
 
     layer: Layer
@@ -100,6 +103,7 @@ class MetaMode(CopyOnWrite):
         self._lost_track_at = ""  # the call after which nothing is sure
         self._calls: list[Any] = []
         self._rectified: set[int] = set()  # by id, until a layer returns it
+        self._failed: tuple[int, str] = (0, "")  # the last error that a call raised, by id, and the call
 
     def begin(self, image: Tensor) -> None:
         """Follow what is read of this tensor."""
@@ -110,13 +114,23 @@ class MetaMode(CopyOnWrite):
             if tensor.is_meta:
                 self._learn(tensor, None)
 
-    def watcher(self, layer: Layer) -> Any:
-        """Return the forward hook that notes the runs of a layer."""
+    def watcher(self, layer: Layer, state: RandomState | None = None) -> Any:
+        """Return the forward hook that notes the runs of a layer.
+
+        Parameters
+        ----------
+        layer : Layer
+            The layer.
+        state : RandomState or None
+            Of a model that runs with values: the state of random numbers before it.
+        """
         calls = 0
 
         def note(module: nn.Module, args: Any, output: Any) -> None:
             nonlocal calls
             calls += 1
+            if state is not None and not self._random and state.has_changed:
+                self._random = UNKNOWN_CALL
             self.found.append(self._run_of(Layer(layer.name, module, calls), output))
             self._rectified.discard(id(output))
             if self._last is not None and calls == (self._last.call or 1):
@@ -142,8 +156,21 @@ class MetaMode(CopyOnWrite):
             self._dry,
         )
 
+    def asked_by(self, error: Exception) -> str:
+        """Return the call that has asked for values, and so ended the pass with an error; "" if none has."""
+        failed, call = self._failed
+        asked = isinstance(error, NotImplementedError) or re.search("meta (device type )?tensor", str(error), re.I)
+        return call if asked and failed == id(error) else ""
+
     def perform(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         """Run one call: on the meta device, if it touches what has been computed from the inputs."""
+        try:
+            return self._performed(func, name, args, kwargs)
+        except Exception as error:
+            self._failed = id(error), self._describe(name or "an attribute")
+            raise
+
+    def _performed(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         tensors = tensors_in((args, kwargs))
         touches = any(tensor.is_meta for tensor in tensors)
         if name is None:

@@ -29,7 +29,7 @@ from torch.utils.data import (
 
 from ..engine.fingerprint import memory_of, without_addresses
 from ..errors import InputError, reason
-from ..units.image_source import image_of
+from ..units.image_source import image_of, is_numbered
 from .images import Photographs
 
 __all__ = ["Group", "NumberedImages", "Unreadable"]
@@ -209,7 +209,7 @@ class NumberedImages:
 
 
 def _check_numbered(images: Any) -> None:
-    if isinstance(images, IterableDataset) or not all(hasattr(images, name) for name in ("__len__", "__getitem__")):
+    if isinstance(images, IterableDataset) or not is_numbered(images):
         raise InputError(
             "expected images that have numbers, as a folder, a tensor, a list, a Dataset or a DataLoader of one, "
             f"got a {type(images).__name__}"

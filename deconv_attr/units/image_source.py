@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-__all__ = ["ImageSource", "Images", "check_finite", "image_of"]
+__all__ = ["ImageSource", "Images", "check_finite", "image_of", "is_numbered"]
 
 
 class Images(Protocol):
@@ -24,7 +25,7 @@ class ImageSource:
     """The images, one at a time."""
 
     def __init__(self, images: Images, device: torch.device | None) -> None:
-        if not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
+        if not is_numbered(images):
             raise InputError(f"expected images as a tensor, a list or a data set, got a {type(images).__name__}")
         if len(images) == 0:
             raise InputError("expected at least one image, got none")
@@ -57,8 +58,15 @@ def image_of(item: Any, number: int) -> Tensor:
     image = item[0] if isinstance(item, (tuple, list)) and item else item
     if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() < 2 or not image.numel():
         found = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
-        raise InputError(f"expected image {number} as a tensor (C, H, W) in floating point, got {found}")
+        raise InputError(
+            f"expected image {number} as a tensor (C, H, W) in floating point, got {found}: a signal is a real number"
+        )
     return image
+
+
+def is_numbered(images: object) -> bool:
+    """Whether images can be read by number; those of a dict have names."""
+    return all(hasattr(images, name) for name in ("__len__", "__getitem__")) and not isinstance(images, Mapping)
 
 
 def check_finite(pixels: Tensor, number: int) -> Tensor:

@@ -26,6 +26,7 @@ from ..engine.diagnosis import first_few
 from ..engine.layers import find_layer
 from ..errors import DeadSignalWarning, InputError
 from ..rules.tables import DECONVNET, Choices, Table, choose
+from .acceptance import check_takes_images
 from .crops import index_of
 from .image_source import Images, ImageSource
 from .runner import LayerRunner
@@ -116,7 +117,8 @@ def project(
         The model, in eval mode; it is never changed.
     images : Tensor, list or data set
         Inputs of the model, (N, C, H, W); or anything with ``len`` whose items are (C, H, W), or tuples with
-        that in front. Each is read when it is needed. They may differ in size.
+        that in front. Each is read when it is needed. They may differ in size. A model of several inputs, or with
+        further arguments, is wrapped in a Module that takes the image, or is for :class:`NeuronZFDeconv`.
     layer : nn.Module or str
         A module or its dotted name; ``"relu#2"`` for its second call.
     units : int, sequence or Tensor
@@ -143,8 +145,8 @@ def project(
     ------
     InputError, TargetError, ModelError, RuleError, SignalError
         As for :class:`ZFDeconv`; units out of range, with the layer's shape; a layer that does not run or does not
-        return one tensor; images that the model cannot take; a model in training mode, or one whose values
-        change from run to run.
+        return one tensor; images that the model cannot take, or that are no floating-point numbers; a model that
+        needs more than an image, or calls no module; one in training mode, or one whose values change from run to run.
 
     Warns
     -----
@@ -163,6 +165,7 @@ def project(
     """
     check_model(model)
     found = find_layer(model, layer)
+    check_takes_images(model, [found])
     runner = LayerRunner(model, choose(rules, model, **choices), found, batch_size)
     source = ImageSource(images, next((parameter.device for parameter in model.parameters()), None))
     table = parse_units(units, len(source))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import index
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from ..engine.layers import Layer, find_layer
 from ..engine.meta_mode import LayerRun
 from ..errors import InputError, ModelError
 from ..rules.reads import Extent
+from .acceptance import check_takes_images
 
 __all__ = ["ReceptiveField", "field_of", "layer_fields", "receptive_field"]
 
@@ -137,7 +139,8 @@ def receptive_field(model: nn.Module, layer: nn.Module | str, input_shape: Seque
     Parameters
     ----------
     model : nn.Module
-        The model; it runs once, without values.
+        The model; it runs once, without values. One that asks for values, as a detector does which keeps boxes by
+        their score, is run once more, on an image of zeros, if the layer has run before: for how often it runs.
     layer : nn.Module or str
         A module or its dotted name; ``"relu#2"`` for its second call.
     input_shape : sequence of int
@@ -148,7 +151,7 @@ def receptive_field(model: nn.Module, layer: nn.Module | str, input_shape: Seque
     InputError
         No such layer, or it does not run; the output is not a tensor; the image is too small for the model.
     ModelError
-        The model does not run without values.
+        The model does not run without values as far as the layer; it needs more than an image.
     """
     check_model(model)
     found = find_layer(model, layer)
@@ -165,14 +168,15 @@ def layer_fields(
     Parameters
     ----------
     model, input_shape
-        As for :func:`receptive_field`. A model that does not run without values is run on an image of zeros.
+        As for :func:`receptive_field`. A model that does not run without values to its end is run on an image of
+        zeros.
 
     Returns
     -------
     list of tuple
         The name, with its call where a module runs several times; the module; the shape of one example's output,
-        and its receptive field. None for an output that is not one tensor or does not depend on the image, and
-        without receptive fields for a model that does not run without values.
+        and its receptive field. None for an output that is not one tensor or does not depend on the image; and
+        without receptive fields for the layers of a model from where on it does not run without values.
 
     Raises
     ------
@@ -219,21 +223,42 @@ def field_of(run: LayerRun, input_shape: Sequence[int]) -> ReceptiveField:
 def _layer_runs(
     model: nn.Module, input_shape: Sequence[int], layer: Layer | None = None, *, or_run: bool = False
 ) -> list[LayerRun]:
-    """Dry-run a model; one that does not run dry is run on zeros, if that will do."""
+    """Dry-run a model; one that does not run dry to its end is run on zeros, if the rest will do.
+
+    Parameters
+    ----------
+    model, input_shape, layer
+        The model, the shape of its input, and the layer to look at; None for all.
+    or_run : bool
+        Whether runs with values will do; else that of the layer has to be a dry one.
+    """
     check_model(model)
+    check_takes_images(model, None if layer is None else [layer])
     shape = _batch(input_shape)
     weight = next(model.parameters(), torch.empty(0))
     try:
         return dry_run(model, [torch.empty(shape, dtype=weight.dtype, device="meta")], layer=layer, reach=True)
     except DryRunError as error:
-        if or_run:
+        has_run = layer is not None and len(error.known) >= (layer.call or 1)
+        if or_run or has_run:
+            # also if it has run: how often it runs in all, and whether the model takes such an image, is not known
             with suppress(Exception):
-                return plain_run(model, [weight.new_zeros(shape)], layer=layer)
+                return plain_run(model, [weight.new_zeros(shape)], layer=layer, known=error.known)
+            if error.known and error.asked:  # it may be zeros that it does not take
+                return error.known
         raise ModelError(f"the model does not run on an input of shape {shape} without values: {error}") from error
 
 
 def _batch(input_shape: Sequence[int]) -> tuple[int, ...]:
-    return (1, *input_shape) if len(input_shape) < 4 else tuple(input_shape)
+    try:
+        shape = tuple(map(index, input_shape))
+    except TypeError as error:
+        raise InputError(
+            f"expected the shape of an input as whole numbers (C, H, W), got {input_shape!r:.60}"
+        ) from error
+    if min(shape, default=-1) < 0:
+        raise InputError(f"expected the shape of an input as (C, H, W), got {shape}")
+    return (1, *shape) if len(shape) < 4 else shape
 
 
 class _Line(NamedTuple):

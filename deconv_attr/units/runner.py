@@ -14,12 +14,14 @@ from ..engine.attributes import modules_of, sharded
 from ..engine.copy_on_write import run_plainly
 from ..engine.determinism import nondeterministic, repeatable
 from ..engine.diagnosis import arrival, where_signals_died
-from ..engine.dry_run import DryRunError, dry_run, untaken_size
+from ..engine.dry_run import DryRunError, dry_run, plain_run, untaken_size
 from ..engine.layer_reader import LayerReader
 from ..engine.layers import Layer
+from ..engine.meta_mode import LayerRun
 from ..engine.signal_path import SignalPath, send
-from ..errors import DeconvError, InputError, ModelError, reason
+from ..errors import DeconvError, InputError, ModelError
 from ..rules.tables import Table
+from .acceptance import check_batched, not_taken
 from .crops import Crops
 from .image_source import ImageSource, check_finite
 from .receptive_fields import ReceptiveField, field_of
@@ -43,7 +45,7 @@ class LayerGeometry:
     elements : int
         How many numbers the model computes up to there.
     field : ReceptiveField or None
-        None if the model does not run without values.
+        None if the model does not run without values as far as the layer.
     crops : Crops or None
         None if only the whole image will do.
     calls : tuple
@@ -273,16 +275,18 @@ class LayerRunner:
         except DeconvError:
             raise
         except RuntimeError as error:
-            shape = tuple(batch.shape[1:])
-            raise InputError(f"the model does not take an image of shape {shape}: {reason(error)}") from error
+            raise not_taken(batch.shape[1:], error) from error
         return check_output(output, len(batch), self._layer)
 
     def _surveyed(self, image: Tensor) -> LayerGeometry:
         batch, self._dtype = image.expand(self._rows, *image.shape), image.dtype
         try:
             runs = dry_run(self._model, [batch], layer=self._layer, reach=True)
-        except DryRunError:
-            return self._run_once(image[None])
+        except DryRunError as error:
+            check_batched(self._model, image)
+            if len(error.known) < (self._layer.call or 1):
+                return self._run_once(image[None])
+            runs = self._completed(error.known, image[None])
         layer = self._layer.resolve_call(len(runs))
         run = runs[(layer.call or 1) - 1]
         if run.random:
@@ -290,6 +294,15 @@ class LayerRunner:
         field = field_of(replace(run, layer=self._layer), batch.shape)
         crops = None if field.obstacle else Crops(field)
         return LayerGeometry(layer, field.shape, run.elements // self._rows, field, crops, run.calls, bool(run.mixed))
+
+    def _completed(self, known: Sequence[LayerRun], batch: Tensor) -> list[LayerRun]:
+        """Return what is known of the layer, and its runs from where on the model does not run dry."""
+        try:
+            return plain_run(self._model, [batch], layer=self._layer, known=known)
+        except DeconvError:
+            raise
+        except RuntimeError as error:
+            raise not_taken(batch.shape[1:], error) from error
 
     def _run_once(self, batch: Tensor) -> LayerGeometry:
         """Learn from one image what can be learnt of a model that does not run dry."""

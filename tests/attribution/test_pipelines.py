@@ -198,9 +198,7 @@ def test_a_layer_may_be_set_later_and_until_then_there_is_a_named_error():
     before = snapshot(model, x)
     for layer in (None, []):
         method.layer = layer
-        with pytest.raises(
-            InputError, match=r"a layer to read the signal at, got .*set the attribute 'layer'"
-        ):
+        with pytest.raises(InputError, match=r"a layer to read the signal at, got .*set the attribute 'layer'"):
             method.attribute(x, 1)
     assert snapshot(model, x) == before
     for layer in (model[0], "0"):

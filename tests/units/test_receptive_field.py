@@ -333,7 +333,8 @@ def test_a_model_that_does_not_run_dry_is_listed_from_a_run_and_one_that_must_no
     asks = nn.Sequential(conv(), Of(lambda x: x if x.mean() > 0 else -x))
     listed = layer_fields(asks, SHAPE)
     shape = tuple(asks[0](torch.zeros(1, *SHAPE)).shape[1:])
-    assert [(name, *rest) for name, _, *rest in listed] == [("0", shape, None), ("1", shape, None)]
+    assert [(name, shape) for name, _, shape, _ in listed] == [("0", shape), ("1", shape)]
+    assert (listed[0][3].size, listed[1][3]) == ((3, 3), None)
     lazy = nn.Sequential(nn.LazyConv2d(2, 3))
     with pytest.raises(ModelError, match="module '0' has none yet"):
         layer_fields(lazy, SHAPE)

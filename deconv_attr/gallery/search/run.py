@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ...attribution.inputs import check_model
 from ...engine.layers import Layer, find_layer
 from ...errors import InputError, SearchError, SkippedImagesWarning
+from ...units.acceptance import check_takes_images
 from ..dataset import NumberedImages, Unreadable
 from .checkpoints import Checkpoints
 from .distributed import ProcessGroup, joined
@@ -60,7 +61,8 @@ def strongest(
         get the usual preprocessing (:class:`Photographs` takes another). Of a DataLoader the data set, the sampler's
         choice, workers and ``collate_fn`` are used. They may differ in size.
     layers : nn.Module, str or sequence of these, optional
-        Modules or dotted names, ``"relu#2"`` for a second call. By default all that return rectified feature maps.
+        Modules or dotted names, ``"relu#2"`` for a second call. By default all that return rectified feature maps,
+        as far as the model runs without values: of a detector those of its backbone.
     k : int
         The number of activations of each map.
     images : iterable of int, optional
@@ -89,10 +91,11 @@ def strongest(
     Raises
     ------
     InputError
-        No image; a layer that does not exist, run, or return one tensor of units; an image that the model does not
-        accept; a file of another search, or a checkpoint without `resume`; a transform that is random.
+        No image; a layer that does not exist, run, or return one tensor of units; no layer is known, and why; an
+        image that the model does not accept; a file of another search, or a checkpoint without `resume`; a transform
+        that is random.
     ModelError
-        No Module; TorchScript; values that change from run to run.
+        No Module; TorchScript; a forward that needs more than an image; values that change from run to run.
     SignalError
         Activations that are NaN or infinite.
     SearchError
@@ -106,6 +109,7 @@ def strongest(
     check_model(model)
     _check_numbers(k, checkpoint_every)
     chosen = None if layers is None else _chosen(model, layers)
+    check_takes_images(model, chosen)
     source = NumberedImages.of(data, workers)
     numbers = _numbers(source.numbers if images is None else images, len(source))
     with joined() as group:

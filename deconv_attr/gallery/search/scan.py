@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.overrides import handle_torch_function
 
 from ...engine.copy_on_write import run_plainly
-from ...engine.determinism import nondeterministic, repeatable
+from ...engine.determinism import check_eval_mode, nondeterministic
 from ...engine.dry_run import DryRunError, dry_run, plain_run, plainly_named, rectified_maps, untaken_size
 from ...engine.layer_reader import LayerReached
 from ...engine.layers import Layer
 from ...engine.meta_mode import LayerRun
 from ...engine.module_hooks import ModuleHooks
-from ...errors import DeconvError, InputError, SignalError, reason
+from ...errors import DeconvError, InputError, SignalError
+from ...units.acceptance import check_batched, not_taken
 from ...units.image_source import check_finite
 from ...units.selection import check_output
 from ..dataset import Group
@@ -70,8 +71,8 @@ class Scan:
     def __init__(self, model: nn.Module, layers: Sequence[Layer] | None, k: int, image: Tensor) -> None:
         self._model, self._k = model, k
         self._dtype, self._device = image.dtype, image.device
-        runs = _layer_runs(model, image)
-        chosen = _rectified(runs) if layers is None else [_run_of(layer, runs) for layer in layers]
+        runs, cause = _layer_runs(model, image)
+        chosen = _rectified(runs, cause) if layers is None else [_run_of(layer, runs) for layer in layers]
         self.block = _block(model, runs, chosen, image)
         self._calls = {run.layer.label: run.layer for run in chosen}
         self.shapes = {run.layer.label: _shape(run) for run in chosen}
@@ -121,8 +122,7 @@ class Scan:
         except DeconvError:
             raise
         except RuntimeError as error:
-            shape = tuple(images.shape[1:])
-            raise InputError(f"the model does not take images of shape {shape}: {reason(error)}") from error
+            raise not_taken(images.shape[1:], error) from error
 
     def _offer(self, name: str, output: Any, numbers: NDArray[np.int64]) -> None:
         output = check_output(output, len(numbers), self._calls[name])
@@ -157,33 +157,43 @@ def _taker(name: str, call: int, take: Any) -> Any:
     return hook
 
 
-def _layer_runs(model: nn.Module, image: Tensor) -> list[LayerRun]:
-    """Return the runs of all layers on an image; of a model that does not run dry, what one run tells."""
-    with suppress(DryRunError):
-        return dry_run(model, [image.expand(untaken_size(model), *image.shape)], reach=True)
+def _layer_runs(model: nn.Module, image: Tensor) -> tuple[list[LayerRun], str]:
+    """Return the runs of all layers on an image, and why the model does not run dry to its end, "" if it does.
+
+    From there on they are known by what one run with values tells.
+    """
     try:
-        with repeatable(model, image.device):
-            return plain_run(model, [image[None]])
+        return dry_run(model, [image.expand(untaken_size(model), *image.shape)], reach=True), ""
+    except DryRunError as error:
+        known, cause = error.known, str(error)
+    check_batched(model, image)
+    try:
+        return plain_run(model, [image[None]], known=known), cause
+    except DeconvError:
+        raise
     except RuntimeError as error:
-        raise InputError(f"the model does not take an image of shape {tuple(image.shape)}: {reason(error)}") from error
+        raise not_taken(image.shape, error) from error
 
 
 def _block(model: nn.Module, runs: Sequence[LayerRun], chosen: Sequence[LayerRun], image: Tensor) -> int:
     """Return how many images may run together: a power of two; one if the model mixes them or has not run dry."""
-    last = max(chosen, key=lambda run: run.elements)
-    if last.random:
-        raise nondeterministic(last.random)
-    if last.mixed or not last.dry:
+    if not all(run.dry for run in chosen):
+        check_eval_mode(model)  # random numbers are noticed, batch statistics are not
+    random = next((run.random for run in chosen if run.random), "")
+    if random:
+        raise nondeterministic(random)
+    if any(run.mixed or not run.dry for run in chosen):
         return 1
-    whole = runs[-1].elements // untaken_size(model) * image.element_size()  # whichever layers are chosen
+    whole = max(run.elements for run in runs) // untaken_size(model) * image.element_size()  # of all, chosen or not
     fitting = min(max(_MEMORY // (whole + 1), 1), _LARGEST.get(image.device.type, 64))
     return int(2 ** (fitting.bit_length() - 1))
 
 
-def _rectified(runs: Sequence[LayerRun]) -> list[LayerRun]:
+def _rectified(runs: Sequence[LayerRun], cause: str) -> list[LayerRun]:
     chosen = rectified_maps(plainly_named(list(runs)))
     if not chosen:
-        raise InputError("the model has no layer known to return rectified feature maps: name the layers")
+        why = f" (it does not run without values: {cause})" if cause else ""
+        raise InputError(f"the model has no layer known to return rectified feature maps: name the layers{why}")
     return chosen
 
 
