@@ -40,7 +40,7 @@ from deconv_attr import (
     compare,
 )
 from deconv_attr.errors import InputError
-from deconv_attr.rules.backward import RECTIFY
+from deconv_attr.rules import RECTIFY
 
 
 def chain(seed: int = 0) -> nn.Sequential:

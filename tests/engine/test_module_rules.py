@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from deconv_attr import DECONVNET, GRADIENT, Kind, LayerZFDeconv, NeuronZFDeconv, Rule, ZFDeconv, coverage, project
 from deconv_attr.errors import InputError, RuleError
-from deconv_attr.rules.backward import GRADIENT_RULE, GUIDE, PASS_THROUGH, RECTIFY, unpooling
+from deconv_attr.rules import GRADIENT_RULE, GUIDE, PASS_THROUGH, RECTIFY, unpooling
 
 
 class Swish(nn.Module):
