@@ -143,7 +143,7 @@ ZOO: dict[str, Case] = dict(
         of_timm("nf_seresnet26"),
         of_timm("mixnet_s", activations="gradient"),
         of_timm("mobilenetv3_small_050", activations="gradient"),
-        of_timm("efficientvit_m0"),
+        of_timm("efficientvit_m0", side=224),
         of_timm("efficientnet_b0", activations="rectify"),
         of_timm("eca_nfnet_l0", activations="rectify"),
         of_timm("tresnet_m", activations="rectify"),
