@@ -186,13 +186,15 @@ class ForwardPass(CopyOnWrite):
 
     def _adding(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """Run linear arithmetic in place, as at the end of a residual block."""
-        if args and not self._folded and args[0].grad_fn is not None and torch.is_grad_enabled():
+        plain = args and not self._folded and not self._in_numpy
+        if plain and args[0].grad_fn is not None and torch.is_grad_enabled():
             return func(*args, **kwargs)
         return self.perform(func, name, args, kwargs)
 
     def _is_seen(self, target: Any) -> bool:
-        """Whether autograd sees what is written into a call's first argument."""
-        return target.grad_fn is not None and torch.is_grad_enabled() and not is_view(target)
+        """Whether autograd sees what is written into a call's first argument, and nobody looks at that in numpy."""
+        seen = target.grad_fn is not None and torch.is_grad_enabled() and not is_view(target)
+        return seen and not self._in_numpy
 
     def _alert(self, func: Any, name: str | None, args: Any, kwargs: Any) -> Any:
         """Run a call while all are looked at."""
@@ -205,7 +207,8 @@ class ForwardPass(CopyOnWrite):
         tensor = args[0]
         if access.__name__ == "__set__" and isinstance(tensor, Tensor) and tensor.grad_fn is not None:
             raise RuleError(f"{self._location(Operation('data', Kind.UNKNOWN))} exchanges {_UNSEEN}")
-        return self._noting_alias(super().attribute(access, args), tensor)
+        result = super().attribute(access, args)
+        return self._noting_alias(result, tensor) if isinstance(result, Tensor) else result
 
     def protect(self, name: str, written: Sequence[Tensor]) -> None:
         """Refuse what autograd does not see, and copy what is the caller's."""
@@ -214,6 +217,17 @@ class ForwardPass(CopyOnWrite):
 
     def run_call(self, func: Any, name: str, args: Any, kwargs: Any, written: Sequence[Tensor]) -> Any:
         """Run a call that is looked at."""
+        addresses = {address(tensor) for tensor in written} if self._in_numpy else ()
+        if not addresses:
+            return self._run_call(func, name, args, kwargs, written)
+        self.check_numpy()  # first: from now on the call's own numbers stand there
+        result = self._run_call(func, name, args, kwargs, written)
+        self._in_numpy = [
+            (tensor, tensor.clone() if address(tensor) in addresses else before) for tensor, before in self._in_numpy
+        ]
+        return result
+
+    def _run_call(self, func: Any, name: str, args: Any, kwargs: Any, written: Sequence[Tensor]) -> Any:
         statistics = name in ("batch_norm", "instance_norm")  # which carry no signal
         target = self.current(written[0]) if written and not statistics else None
         call = _Call(func, name, args, kwargs, target)

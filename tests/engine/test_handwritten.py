@@ -184,7 +184,54 @@ def test_what_is_written_into_the_signal_unseen_by_autograd_is_refused(write):
     assert snapshot(net, x) == before
 
 
+def _numpy_before_a_rectifier_in_place(x):
+    array = x.detach().numpy()
+    array[array < 0.1] = 0
+    x.relu_()
+
+
+def _numpy_after_a_rectifier_in_place(x):
+    array = x.detach().numpy()
+    x.relu_()
+    array[array < 0.1] = 0
+
+
+@pytest.mark.parametrize("write", [_numpy_before_a_rectifier_in_place, _numpy_after_a_rectifier_in_place])
+def test_numpys_writes_are_refused_beside_those_that_autograd_sees(write):
+    net, x = build(hidden(write))
+    with pytest.raises(RuleError, match="with numpy"):
+        ZFDeconv(net).attribute(x, target=1)
+
+
 # ------------------------------------------------------------------------------ what is none
+
+
+LOOKS = {
+    "numpy": lambda x: x.detach().numpy(),
+    "a copy in numpy": lambda x: x.detach().cpu().numpy().copy(),
+    "data": lambda x: x.data.numpy(),
+    "a copy": lambda x: x.detach().clone(),
+    "a shape": lambda x: x.detach().shape,
+}
+IN_PLACE = {
+    "relu_": lambda x: x.relu_(),
+    "nn.ReLU": nn.ReLU(inplace=True),
+    "nn.ReLU6": nn.ReLU6(inplace=True),
+    "add_": lambda x: x.add_(x.flip(1)).relu_(),
+    "of a view": lambda x: (x[:, :4].relu_(), x[:, 4:].relu_(), x)[-1],
+}
+
+
+@pytest.mark.parametrize("rectify", IN_PLACE.values(), ids=IN_PLACE)
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_a_hook_that_looks_at_what_is_then_rectified_in_place_changes_nothing(look, rectify):
+    net, x = build(rectify)
+    expected = ZFDeconv(net).attribute(x, target=1)
+    seen = []
+    net.a.register_forward_hook(lambda module, args, output: seen.append(look(output)))
+    assert torch.equal(ZFDeconv(net).attribute(x, target=1), expected)
+    assert seen
+    assert coverage(net, x).uncovered == []
 
 
 def _asserts(x):
