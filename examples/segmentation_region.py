@@ -22,7 +22,7 @@ SCENE = (3, 8)  # numbers of two generated images that stand side by side
 
 
 class Features(nn.Module):
-    """The embedded network's rectified maps, 8 pixels apart, under the name by which torchvision's heads ask for them."""
+    """The embedded network's rectified maps, 8 pixels apart, by the name by which torchvision's FCN asks for them."""
 
     def __init__(self) -> None:
         super().__init__()

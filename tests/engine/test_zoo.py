@@ -26,29 +26,13 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-class Scored(nn.Module):
-    """A model that returns a score of another's output."""
-
-    def __init__(self, model, score):
-        super().__init__()
-        self.model, self.score = model, score
-
-    def forward(self, *inputs):
-        return self.score(self.model(*inputs))
-
-
-def explained(model, score):
-    """The one line in which a model that returns no scores is made one that does."""
-    return Scored(model, score)
-
-
 @pytest.mark.parametrize("name", ZOO)
 def test_a_map_is_that_of_autograd_with_rectified_signals(name):
     case = ZOO[name]
     model, x = make(case)
     (expected,) = project_score(model, case.score, (x,), case.activations == "rectify")
     assert expected.any()
-    method = ZFDeconv(explained(model, case.score), activations=case.activations)
+    method = ZFDeconv(ScoredModel(model, case.score), activations=case.activations)
     assert relative_error(method.attribute(x), expected) < 1e-10
 
 
@@ -70,7 +54,7 @@ def test_the_signal_at_a_layer_is_that_of_autograd(name):
     case = LAYERS[name]
     model, x = make(case)
     layer = model.get_submodule(case.layer)
-    found = LayerZFDeconv(explained(model, case.score), layer).attribute(x)
+    found = LayerZFDeconv(ScoredModel(model, case.score), layer).attribute(x)
 
     seen = []
 
@@ -89,7 +73,7 @@ def test_a_units_map_is_that_of_autograd(name):
     case = LAYERS[name]
     model, x = make(case)
     layer = model.get_submodule(case.layer)
-    found = NeuronZFDeconv(explained(model, case.score), layer).attribute(x, 1)
+    found = NeuronZFDeconv(ScoredModel(model, case.score), layer).attribute(x, 1)
     (expected,) = project_score(UpTo(model, layer), lambda outputs: outputs[1][:, 1].flatten(1).amax(1), (x,))
     assert expected.any()
     assert relative_error(found, expected) < 1e-10
@@ -99,7 +83,7 @@ def test_a_units_map_is_that_of_autograd(name):
 def test_the_gradients_of_a_model_without_rectifiers_are_no_deconvnet(name):
     model, x = make(ZOO[name])
     with pytest.raises(ModelError, match="ran no rectifier"):
-        ZFDeconv(explained(model, ZOO[name].score), activations="gradient").attribute(x)
+        ZFDeconv(ScoredModel(model, ZOO[name].score), activations="gradient").attribute(x)
 
 
 # ------------------------------------------------------------------------------ what they are compared with, by hand
