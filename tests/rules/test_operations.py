@@ -29,11 +29,19 @@ from deconv_attr.rules.operations import OPERATIONS, listed_names, row_of
 from deconv_attr.rules.reads import pointwise, reads_all
 from deconv_attr.rules.tables import choose
 
-pytestmark = pytest.mark.filterwarnings("ignore:torch.chain_matmul is deprecated", "ignore:There is a performance drop")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:torch.chain_matmul is deprecated", "ignore:There is a performance drop", "ignore:index_reduce"
+)
 
-HELPERS = {"abs", "flatten", "flip", "view_as_complex", "zeros_like"}  # that make of the input what a call takes
+HELPERS = {"abs", "add", "coalesce", "div", "flatten", "flip", "matmul", "select", "to_sparse", "view_as_complex"}
+HELPERS |= {"zeros_like", "getitem", "T", "float", "sign"}  # that make of the input, or of constants, what a call takes
 BY_VALUES = {"masked_select"}  # the shape of the output depends on the values
-NOT_DRY = {"gru, packed", "gru, packed, dropout", "cpu"}  # which torch does not run on the meta device
+NOT_DRY = {  # which torch does not run on the meta device
+    *("gru, packed", "gru, packed, dropout", "cpu", "pack_padded_sequence", "pad_packed_sequence"),
+    *("sparse_mm", "sparse_mm, the largest", "sparse_addmm", "mm, sparse", "mv, sparse", "sparse_sum", "to_dense"),
+    *("istft", "gaussian_nll_loss", "ctc_loss", "lstsq", "cov", "corrcoef"),
+}
+PROBABILITIES = {"binary_cross_entropy", "gaussian_nll_loss"}  # which their arguments are, or variances
 OVERWRITES = {"scatter"}  # of whose first argument nothing is left in these examples
 OTHERWISE_NAMED = {"where", "copy", "getitem", "setitem"}  # by torch's functions, or not taken by name
 FRESH = {"empty_like", "new_empty"}  # whose values are whatever stood in memory
@@ -41,6 +49,7 @@ WIDER = {  # why a box may be larger than what is read
     "min, over a dimension": "the least of many is seldom the one at the end",
     "cumsum": "all of a dimension is taken for read",
     **dict.fromkeys(("where", "masked_fill", "pad", "constant_pad_nd"), "a constant in its place reads nothing"),
+    **dict.fromkeys(("conj", "angle, gate"), "parts of a complex number read all"),
     **dict.fromkeys(("cat", "stack"), "joined maps read the union, whichever is asked for"),
     "view_as": "rows and columns are one dimension then",
     "interpolate, bicubic": "some of its weights are 0",
@@ -206,12 +215,13 @@ def numbers(results):
 # ---------------------------------------------------------------------------------- kind: the signal
 
 
-def sent(key, x, rules=DECONVNET, unit=False, **options):
+def sent(key, x, rules=DECONVNET, unit=False, function=None, **options):
     """A signal for an example's output, and what becomes of it at the input."""
-    path, leaves = SignalPath(Of(EXAMPLES[key]), rules, **options), leaves_of([x])
+    net = Of(function or EXAMPLES[key])
+    path, leaves = SignalPath(net, rules, **options), leaves_of([x])
     torch.manual_seed(1)
     with path, path:
-        output = path.run(Of(EXAMPLES[key]), leaves, whole=False)
+        output = path.run(net, leaves, whole=False)
         signal = uniform_like(output, unit)
         return signal, send(output, leaves, signal)[0]
 
@@ -298,6 +308,16 @@ def test_a_gate_is_not_linear(key):
     assert not torch.allclose(parts[0] + parts[1], parts[2] + parts[3])
 
 
+@of_kind(Kind.STEP)
+def test_a_step_sends_zeros_and_the_report_says_so(key):
+    x = uniform(key, 0.1, 0.9)
+    net = Of(lambda x: x + EXAMPLES[key](x.clone()))
+    signal, below = sent(key, x, function=net)
+    assert torch.equal(below, signal)
+    found = [(call.kind, call.rule) for call in coverage(net, x) if call.operation == name_of(key)]
+    assert found == [(Kind.STEP, "zero gradient")]
+
+
 @of_kind(Kind.ACTIVATION, Kind.UNKNOWN)
 def test_what_the_paper_has_no_rule_for_is_refused_by_name(key):
     with pytest.raises(RuleError, match=rf"^no rule for '{name_of(key)}' in the model itself"):
@@ -366,7 +386,7 @@ def reported(extent, shape):
 DIFFERENTIABLE = [
     key
     for key in EXAMPLES
-    if calls_of(key)[-1][0].kind not in (Kind.MASK, Kind.CONSTANT) and key not in {*BY_VALUES, *NOT_DRY}
+    if calls_of(key)[-1][0].kind not in (Kind.MASK, Kind.CONSTANT, Kind.STEP) and key not in {*BY_VALUES, *NOT_DRY}
 ]
 
 
@@ -401,7 +421,8 @@ def reads_other_rows(read, shape):
 
 @every_example
 def test_values_are_whose_values_a_call_reads(key):
-    is_constant = calls_of(key)[-1][0].kind is Kind.CONSTANT  # many of whose arguments are probabilities
+    # Many arguments of constants are probabilities.
+    is_constant = calls_of(key)[-1][0].kind is Kind.CONSTANT or key in PROBABILITIES
     function, args, kwargs = last_call(key, uniform(key, 0.1, 0.9) if is_constant else uniform(key))
     name, tensors = name_of(key), tensors_in((args, kwargs))
     said = {"all": tensors, "first": tensors[:1], "rest": tensors[1:]}[row_of(name).values]
@@ -416,7 +437,7 @@ def test_values_are_whose_values_a_call_reads(key):
         args_, kwargs_ = mapped(lambda v: value(v) if isinstance(v, torch.Tensor) else v, (args, kwargs))
         return [result.nan_to_num() for result in tensors_in(function(*args_, **kwargs_))]
 
-    for tensor in filter(torch.is_floating_point, tensors):
+    for tensor in [each for each in tensors if each.is_floating_point() and each.layout is torch.strided]:
         reads = not all(map(torch.equal, results(), results(tensor)))
         is_said = any(tensor is each for each in said)
         assert reads == is_said or is_in_place(function) or name in {*FRESH, *OVERWRITES}
