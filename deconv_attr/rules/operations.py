@@ -311,6 +311,7 @@ OPERATIONS: list[Row] = [
     row("huber_loss l1_loss mse_loss smooth_l1_loss", GATE, folds=True),
     row("binary_cross_entropy binary_cross_entropy_with_logits cross_entropy ctc_loss", GATE),
     row("gaussian_nll_loss poisson_nll_loss soft_margin_loss", GATE),
+    row("multilabel_soft_margin_loss", GATE, by_call=True),
     row("cumprod log_softmax logsumexp prod softmax softmin", GATE, along(dims_at(1))),
     row("logcumsumexp", GATE, along(dims_at(1))),
     row("amax amin cummax cummin", GATE, along(dims_at(1)), weighs=handwritten.largest()),

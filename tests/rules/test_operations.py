@@ -24,13 +24,17 @@ from deconv_attr.errors import InputError, ModelError, RuleError
 from deconv_attr.rules import operations
 from deconv_attr.rules.arguments import is_in_place, mapped, named_arguments, tensors_in
 from deconv_attr.rules.backward import Rule
+from deconv_attr.rules.handwritten import factors_of
 from deconv_attr.rules.identify import identify, operation_name
 from deconv_attr.rules.operations import OPERATIONS, listed_names, row_of
 from deconv_attr.rules.reads import pointwise, reads_all
 from deconv_attr.rules.tables import choose
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:torch.chain_matmul is deprecated", "ignore:There is a performance drop", "ignore:index_reduce"
+    "ignore:torch.chain_matmul is deprecated",
+    "ignore:There is a performance drop",
+    "ignore:index_reduce",
+    "ignore:Sparse",
 )
 
 HELPERS = {"abs", "add", "coalesce", "div", "flatten", "flip", "matmul", "select", "to_sparse", "view_as_complex"}
@@ -457,6 +461,65 @@ def test_what_is_random_changes_from_run_to_run_and_what_is_not_does_not(key):
     assert all(torch.equal(first, each) for each in others) != (random is not None and random(args, kwargs))
 
 
+# ---------------------------------------------------------------------------------- weighs, sparse results
+
+
+@pytest.mark.parametrize("key", [key for key in EXAMPLES if row_of(name_of(key)).weighs is not None])
+def test_what_a_call_weighs_is_found_however_its_arguments_are_given(key):
+    function, args, kwargs = last_call(key, uniform(key).requires_grad_().clone())
+    given = named_arguments(function, name_of(key), args, kwargs)
+    named = {"self" if name == "input" and "aten" in repr(function) else name: given[name] for name in given}
+    for each in (
+        (args, kwargs),
+        (args[:1], {k: v for k, v in named.items() if k not in ("input", "self")}),
+        ((), named),
+    ):
+        found = factors_of(row_of(name_of(key)).weighs, *each, whole=False)
+        assert all(x.shape == factor.shape for x, factor in found)
+
+
+ADJACENCY = torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0], [0.5, 0.0, 3.0]], dtype=torch.float64)
+SPARSE = {  # whose results are sparse: the call, and the same of dense tensors
+    "to_sparse": (lambda x: x.to_sparse().to_dense(), lambda x: 1 * x),
+    "coalesce": (lambda x: x.to_sparse().coalesce().to_dense(), lambda x: 1 * x),
+    "values": (lambda x: x.to_sparse().values().view(3, 3), lambda x: 1 * x),
+    "a sparse product of both": (
+        lambda x: torch.sparse.mm(ADJACENCY.to_sparse(), x.to_sparse()).to_dense(),
+        ADJACENCY.mm,
+    ),
+    "sampled": (
+        lambda x: torch.sparse.sampled_addmm(ADJACENCY.to_sparse_csr(), x, ADJACENCY, beta=0.0).to_dense(),
+        lambda x: (x @ ADJACENCY) * (ADJACENCY != 0),
+    ),
+    "sparse_coo_tensor": (
+        lambda x: torch.sparse_coo_tensor(torch.tensor([[2, 0, 2]]), x, (3, 3)).to_dense(),
+        lambda x: torch.zeros_like(x).index_add(0, torch.tensor([2, 0, 2]), x),
+    ),
+    "softmax": (lambda x: torch.sparse.softmax(x.to_sparse(), 1).to_dense(), lambda x: x.softmax(1)),
+    "log_softmax": (lambda x: torch.sparse.log_softmax(x.to_sparse(), 1).to_dense(), lambda x: x.log_softmax(1)),
+}
+
+
+@pytest.mark.parametrize(("sparse", "dense"), SPARSE.values(), ids=SPARSE)
+def test_a_sparse_result_sends_what_the_dense_one_sends(sparse, dense):
+    x = torch.randn(3, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    found, expected = (sent("relu", x, function=each)[1] for each in (sparse, dense))
+    assert expected.any()
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_norms_that_torch_export_writes_are_given_the_rules_of_the_modules():
+    torch.manual_seed(0)
+    norms = nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.LayerNorm(6), nn.InstanceNorm2d(4)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), *norms, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 5))
+    net[2].running_var.uniform_(0.5, 1.5)
+    net, x = net.double().eval(), torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    exported = torch.export.export(net, (x,)).run_decompositions().module()
+    torch.testing.assert_close(ZFDeconv(exported).attribute(x, target=1), ZFDeconv(net).attribute(x, target=1))
+    kinds = {call.operation: call.rule for call in coverage(exported, x)}
+    assert [kinds[f"{name}_norm"] for name in ("batch", "group", "layer", "instance")] == ["scale", *["gradient"] * 3]
+
+
 # ---------------------------------------------------------------------------------- spellings
 
 X = torch.tensor([[[[-1.0, 2.0], [7.0, 0.5]]]])
@@ -468,6 +531,12 @@ SPELLINGS = {
     "add": [lambda x: x + 1, lambda x: torch.add(x, 1), lambda x: x.clone().add_(1), lambda x: 1 + x],
     "sigmoid": [torch.sigmoid, torch.special.expit, lambda x: x.sigmoid()],
     "cat": [lambda x: torch.cat([x]), lambda x: torch.concat([x]), lambda x: torch.concatenate([x])],
+    "abs": [torch.abs, torch.absolute, abs],
+    "atan": [torch.atan, torch.arctan],
+    "i0e": [torch.special.i0e, torch.ops.aten.special_i0e],
+    "inv": [lambda x: torch.linalg.inv(x), torch.inverse, lambda x: torch.linalg.inv_ex(x)[0]],
+    "remainder": [lambda x: x % 3, lambda x: torch.remainder(x, 3), lambda x: x.clone().remainder_(3)],
+    "trunc": [torch.trunc, torch.fix, lambda x: x.clone().fix_()],
     "eq": [lambda x: x * x.eq(x.abs()), lambda x: x * (x == x.abs())],
 }
 
