@@ -126,6 +126,7 @@ class ForwardPass(CopyOnWrite):
         self._alerted = self._alerted or keeping != self._keeping
         self._weighing = Kind.MASK not in rules
         self._folded = False
+        self._beside_steps: Way | None = None  # after a step: what leads to the entry past all steps
         self._aliases: dict[int, Tensor] = {}  # detached memory of the signal's tensors, by its address
         self._in_numpy: list[tuple[Tensor, Tensor]] = []  # such memory, and what stood in it
 
@@ -157,6 +158,7 @@ class ForwardPass(CopyOnWrite):
         if self.modules is not None:
             self.modules.clear()
         self.way.clear()
+        self._beside_steps = None
 
     # ------------------------------------------------------------------------ one call
 
@@ -169,7 +171,7 @@ class ForwardPass(CopyOnWrite):
             kwargs = {}
         if look is not None:
             return look(self, func, name, args, kwargs)
-        return self.perform(func, name, args, kwargs) if kwargs and _writes(kwargs) else func(*args, **kwargs)
+        return self.perform(func, name, args, kwargs) if kwargs and _is_special(kwargs) else func(*args, **kwargs)
 
     def _sparing(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """Run a call of which autograd may keep much."""
@@ -369,7 +371,20 @@ class ForwardPass(CopyOnWrite):
         if not self._weighing or (call.row.weighs is handwritten.total and not self._folded):
             return []
         self._folded = self._folded or call.row.folds
-        return [] if call.row.weighs is None else factors_of(call.row.weighs, call.args, call.kwargs, self._examined)
+        if self._beside_steps is None and (call.row.kind is Kind.STEP or "rounding_mode" in call.kwargs):
+            self._beside_steps = Way(self.way.entry, _is_step)
+        if call.row.weighs is None:
+            return []
+        args, kwargs = call.args, call.kwargs
+        if self._beside_steps is not None:
+            args, kwargs = mapped(self._without_steps, (args, kwargs))
+        return factors_of(call.row.weighs, args, kwargs, self._examined)
+
+    def _without_steps(self, value: Any) -> Any:
+        """Return a tensor that depends on the inputs by steps only, through which no signal comes, as a constant."""
+        if self._beside_steps is None or not isinstance(value, Tensor) or not self.way.carries(value):
+            return value
+        return value if self._beside_steps.carries(value) else value.detach()
 
     def _suspect(self, result: Any, pairs: list[tuple[Tensor, Tensor]]) -> None:
         node = next((tensor.grad_fn for tensor in tensors_in(result)), None)
@@ -439,6 +454,8 @@ class _Call:
 
     def __post_init__(self) -> None:
         self.row = row_of(self.name)
+        if self.name == "floor_divide":  # of which autograd has no gradient, though it has of this
+            self.func, self.kwargs = _floored, {**self.kwargs, "call": self.func}
         self.tensors = tensors_in((self.args, self.kwargs))
 
     @property
@@ -457,6 +474,12 @@ def _is_hidden(call: _Call, kind: Kind) -> bool:
     return call.target is not None and is_view(call.target) and kind not in _SEEN_THROUGH
 
 
+def _is_step(node: Node) -> bool:
+    """Whether a node is of a step, as far as it tells itself."""
+    operation = identify_node(node, 1)
+    return isinstance(operation, Operation) and operation.kind is Kind.STEP
+
+
 @cached
 def _known(func: Callable[..., Any]) -> tuple[str | None, Callable[..., Any] | None]:
     """Return what a function is called, and what is to be done at its calls; None: nothing."""
@@ -469,6 +492,7 @@ def _known(func: Callable[..., Any]) -> tuple[str | None, Callable[..., Any] | N
     if row.weighs is handwritten.total and in_place:
         return name, ForwardPass._adding
     seen = in_place or row.spares or row.by_call or row.folds or row.weighs is not None or name in _ALIASING
+    seen = seen or row.kind is Kind.STEP
     return name, ForwardPass.perform if seen else None
 
 
@@ -477,8 +501,18 @@ def _is_watched_attribute(access: Callable[..., Any]) -> bool:
     return access.__name__ == "__set__" or getattr(getattr(access, "__self__", None), "__name__", "") == "data"
 
 
-def _writes(kwargs: Mapping[str, Any]) -> bool:
-    return bool(kwargs.get("inplace")) or kwargs.get("out") is not None or kwargs.get("max_norm") is not None
+def _is_special(kwargs: Mapping[str, Any]) -> bool:
+    """Whether the keywords of a call make it write, or round."""
+    writes = bool(kwargs.get("inplace")) or kwargs.get("out") is not None or kwargs.get("max_norm") is not None
+    return writes or kwargs.get("rounding_mode") is not None
+
+
+def _floored(input: Any, other: Any, *, call: Callable[..., Any], **kwargs: Any) -> Tensor:
+    """Divide as a call of ``floor_divide`` would."""
+    if call.__name__ == "__rfloordiv__":
+        input, other = torch.as_tensor(other), input
+    divide: Callable[..., Tensor] = Tensor.div_ if is_in_place(call) else torch.div
+    return divide(input, other, rounding_mode="floor", **kwargs)
 
 
 def _functional(func: Callable[..., Any]) -> Callable[..., Any]:

@@ -344,13 +344,18 @@ class MetaMode(CopyOnWrite):
 def _meta_call(func: Any, name: str, args: Any, kwargs: Any, written: Sequence[Tensor] = ()) -> Any:
     """Run a call on the meta device; where the table knows the shape, and torch takes long, only make the output."""
     known = row_of(name).shape
-    if known == "same" and args and isinstance(args[0], Tensor) and args[0].is_meta:
+    if known == "same" and args and isinstance(args[0], Tensor) and args[0].is_meta and not _returns_several(func):
         # In place it stays the same tensor: each element reads what it has read before, also through another view.
         return args[0] if any(tensor is args[0] for tensor in written) else _empty_like(args[0])
     shape = known(args, kwargs) if callable(known) else None
     if shape is None:
         return func(*mapped(_to_meta, args), **mapped(_to_meta, kwargs))
     return tensors_in(args)[0].new_empty(shape, device="meta")
+
+
+def _returns_several(func: Any) -> bool:
+    """Whether a function is one of torch.export's batch norms, which return statistics, too."""
+    return "native_" in getattr(func, "__name__", "")
 
 
 def _empty_like(tensor: Tensor) -> Tensor:

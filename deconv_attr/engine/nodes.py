@@ -99,16 +99,25 @@ class Way:
     """The nodes from which a signal comes down to one node, the entry, found as they are asked for.
 
     A node never changes its inputs, so what is known of it stays true.
+
+    Parameters
+    ----------
+    entry : Node
+        Where the signal ends.
+    stops : callable
+        ``stops(node)``: whether nothing comes down from a node.
     """
 
-    def __init__(self, entry: Node) -> None:
-        self._entry = entry
+    def __init__(self, entry: Node, stops: Callable[[Node], bool] = lambda node: False) -> None:
+        self.entry, self._stops = entry, stops
+        self._strayed = False  # whether nodes were asked for before the end
         self._carriers = {entry: 1}  # how many of a node's inputs lead down to the entry, which leads to itself
 
     def carries(self, tensor: Tensor) -> bool:
         """Whether a tensor carries the signal: whether its graph leads down to the entry."""
         if tensor.grad_fn is None:
             return False
+        self._strayed = True
         self.walk([tensor.grad_fn])
         return self.leads(tensor.grad_fn)
 
@@ -125,7 +134,8 @@ class Way:
                 stack.pop()
                 continue
             if node not in below:  # first those below it
-                below[node] = [to for to, _ in node.next_functions if to is not None and type(to) is not _LEAF]
+                nodes = () if self._stops(node) else node.next_functions
+                below[node] = [to for to, _ in nodes if to is not None and type(to) is not _LEAF]
                 unknown = [to for to in below[node] if to not in self._carriers]
                 if unknown:
                     stack += unknown
@@ -133,9 +143,19 @@ class Way:
             self._carriers[node] = sum([self._carriers[to] > 0 for to in below[node]])
             stack.pop()
 
-    def nodes(self) -> list[tuple[Node, int]]:
-        """Return the nodes found to lead to the entry, each after those below it, with their :meth:`carriers`."""
-        return [(node, carriers) for node, carriers in self._carriers.items() if carriers and node is not self._entry]
+    def nodes(self, roots: Iterable[Node]) -> list[tuple[Node, int]]:
+        """Return the nodes by which some roots lead to the entry, each after those below it, with :meth:`carriers`."""
+        self.walk(roots)
+        found = [(node, carriers) for node, carriers in self._carriers.items() if carriers and node is not self.entry]
+        if not self._strayed:
+            return found
+        below, stack = set[Node](), [*roots]
+        while stack:
+            node = stack.pop()
+            if node not in below and self.leads(node):
+                below.add(node)
+                stack += [to for to, _ in node.next_functions if to is not None]
+        return [(node, carriers) for node, carriers in found if node in below]
 
     def leads(self, node: Node) -> bool:
         """Whether a node has been found to lead to the entry."""

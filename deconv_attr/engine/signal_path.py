@@ -247,12 +247,12 @@ class SignalPath:
         """Find the operation and the rule of each node that the signal will come to, from the inputs up."""
         ran = self._ran
         ran.state.open = True
-        ran.way.walk([tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None])
         if ran.modules is not None:
             ran.modules.check_end()
+        roots = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
         known: dict[tuple[type, bool], tuple[Operation, Rule | None]] = {}  # of those whose type tells all
         questions = []
-        for node, carriers in ran.way.nodes():
+        for node, carriers in ran.way.nodes(roots):
             noted = ran.noted.get(node)
             key = type(node), carriers > 1
             if noted is None and key in known and not (ran.modules and node in ran.modules.of):
@@ -273,7 +273,7 @@ class SignalPath:
         """Read from the device, at once, what only values tell: of which operation nodes are, and who is suspect."""
         ran = self._ran
         ruled = {} if ran.modules is None else ran.modules.of  # by the caller, who knows what stands there
-        ran.suspects = [(node, flag) for node, flag in ran.suspects if ran.way.leads(node) and node not in ruled]
+        ran.suspects = [(node, flag) for node, flag in ran.suspects if node in self._given and node not in ruled]
         answers = _read([*(question.answer for _, question in questions), *(flag for _, flag in ran.suspects)])
         for (node, question), answer in zip(questions, answers, strict=False):
             operation = question.yes if answer else question.no
@@ -402,7 +402,7 @@ class SignalPath:
         return [
             (call, x, factor)
             for node, x, factor in ran.factors
-            if (call := self._call_of(node)) is not None and ran.way.leads(node)
+            if (call := self._call_of(node)) is not None and node in self._given
         ]
 
     def _lacking(self, lacking: Operation | None) -> list[Call]:

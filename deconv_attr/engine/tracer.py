@@ -26,7 +26,7 @@ __all__ = ["Tracer"]
 
 # Which of a call's several nodes speaks for it: the one that is most in need of a rule.
 _PRECEDENCE = [Kind.UNKNOWN, Kind.CONSTANT, Kind.MASK, Kind.ACTIVATION, Kind.RECTIFIER, Kind.MAX_POOL]
-_PRECEDENCE += [Kind.CONTRAST_NORM, Kind.BATCH_NORM, Kind.GATE, Kind.LINEAR]
+_PRECEDENCE += [Kind.CONTRAST_NORM, Kind.BATCH_NORM, Kind.STEP, Kind.GATE, Kind.LINEAR]
 # Nodes that autograd itself makes when the base of a view has changed, or for a module's backward hook.
 _ITS_OWN = frozenset(
     """view slice select as_strided getitem alias expand permute t transpose split squeeze unsqueeze unbind diagonal

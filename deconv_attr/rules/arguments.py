@@ -12,7 +12,16 @@ from torch import Tensor
 
 from .torch_private import parameter_names
 
-__all__ = ["ARGUMENTS", "gathered", "is_in_place", "mapped", "named_arguments", "tensors_in", "writes_to"]
+__all__ = [
+    "ARGUMENTS",
+    "gathered",
+    "is_in_place",
+    "is_training",
+    "mapped",
+    "named_arguments",
+    "tensors_in",
+    "writes_to",
+]
 
 _ORDERS = {  # what a call's arguments are by their order
     "input weight bias stride padding dilation groups": "conv1d conv2d conv3d",
@@ -26,6 +35,7 @@ _ORDERS = {  # what a call's arguments are by their order
 }
 ARGUMENTS = {name: tuple(order.split()) for order, names in _ORDERS.items() for name in names.split()}
 _TORCH_BATCH_NORM = tuple("input weight bias running_mean running_var training momentum eps cudnn_enabled".split())
+_BATCH_NORM_TO_EXPLAIN = tuple("input weight bias running_mean running_var momentum eps".split())  # torch.export's
 
 
 def named_arguments(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -37,7 +47,7 @@ def named_arguments(function: Callable[..., Any], name: str, args: Sequence[Any]
 def _order(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     """Return the names of a function's parameters, by their order."""
     if name == "batch_norm" and function is not F.batch_norm:  # torch.batch_norm has another order
-        return _TORCH_BATCH_NORM
+        return _BATCH_NORM_TO_EXPLAIN if "no_training" in function.__name__ else _TORCH_BATCH_NORM
     if name in ARGUMENTS:
         return ARGUMENTS[name]
     try:
@@ -69,13 +79,17 @@ def writes_to(function: Callable[..., Any], name: str, args: Sequence[Any], kwar
         targets.append(args[0] if args else kwargs.get("input"))
     if kwargs.get("max_norm") is not None:  # an embedding renormalises its table
         targets.append(args[1])
-    if name in ("batch_norm", "instance_norm"):
-        flag = kwargs.get("training", kwargs.get("use_input_stats", name == "instance_norm"))
-        if args[5] if len(args) > 5 else flag:
-            # F.batch_norm has the statistics at 1 and 2, torch.batch_norm at 3 and 4: weight and bias beside
-            # them are never written, so copying all four is safe.
-            targets += [*args[1:5], kwargs.get("running_mean"), kwargs.get("running_var")]
+    if name in ("batch_norm", "instance_norm") and is_training(args, kwargs, default=name == "instance_norm"):
+        # F.batch_norm has the statistics at 1 and 2, torch.batch_norm at 3 and 4: weight and bias beside
+        # them are never written, so copying all four is safe.
+        targets += [*args[1:5], kwargs.get("running_mean"), kwargs.get("running_var")]
     return tensors_in((targets, kwargs.get("out")))
+
+
+def is_training(args: Sequence[Any], kwargs: Mapping[str, Any], default: bool = False) -> bool:
+    """Whether a batch norm, or an instance norm, by its sixth argument, writes into its running statistics."""
+    flag = args[5] if len(args) > 5 else kwargs.get("training", kwargs.get("use_input_stats", default))
+    return bool(flag) and not isinstance(flag, float)  # of torch.export's batch norm in eval mode that is the momentum
 
 
 def tensors_in(value: Any) -> list[Tensor]:

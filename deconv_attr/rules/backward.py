@@ -13,6 +13,7 @@ pass through   r                                        nothing
 scale          r * gamma / sqrt(var + eps)              one factor a channel
 adjoint        the transposed linear operation          the filters
 gradient       the local gradient times r               what autograd keeps
+zero gradient  0                                        nothing
 =============  =======================================  ====================================
 
 Autograd's own backward of a pool *is* unpooling, that of a convolution *is* filtering with the transposed filters. Such
@@ -43,6 +44,7 @@ __all__ = [
     "PASS_THROUGH",
     "RECTIFY",
     "SCALE",
+    "ZERO_GRADIENT",
     "Forward",
     "Rule",
     "adjoint",
@@ -187,3 +189,4 @@ PASS_THROUGH = Rule("pass through", pass_through)
 SCALE = Rule("scale", scale, factor_of)
 ADJOINT = Rule("adjoint", adjoint, adjoint_of, by_autograd=True)
 GRADIENT_RULE = Rule("gradient")  # autograd's own backward
+ZERO_GRADIENT = Rule("zero gradient")  # the same, of a step

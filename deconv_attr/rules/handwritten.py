@@ -53,7 +53,7 @@ def factors_of(weighs: Weighs, args: Sequence[Any], kwargs: Mapping[str, Any], w
     """
     with torch.no_grad():
         operands = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        pairs = weighs(operands, args, kwargs)
+        pairs = [(_dense(x), _dense(factor)) for x, factor in weighs(operands, args, kwargs)]
         pairs = [(x, factor) for x, factor in pairs if x.shape == factor.shape and x.dtype.is_floating_point]
         return [(_seen(x, whole), _seen(factor, whole).to(x.dtype)) for x, factor in pairs]
 
@@ -84,6 +84,10 @@ def is_function_of_sign(x: Tensor, factor: Tensor) -> Tensor:
     expected = 2 * ordered.var() / span.clamp(min=torch.finfo(x.dtype).tiny) * (x.numel() - 1)
     by_value = (span > 0) & (ordered.diff().abs().sum() < 0.35 * expected) & (x.amax() > x.amin()) & negative.any()
     return by_sign | by_value
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    return tensor if tensor.layout == torch.strided else tensor.detach().to_dense()
 
 
 def _seen(tensor: Tensor, whole: bool) -> Tensor:
@@ -127,19 +131,52 @@ def index(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
 def extreme(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
     """Return what the larger or smaller of two signals weighs: each, by which it is; a constant is for the table."""
     if len(operands) != 2 or operands[0].shape != operands[1].shape:
-        return largest(operands, args, kwargs)
+        return largest()(operands, args, kwargs)
     one, other = operands
     return [(x, one > other) for x in operands] if one.requires_grad and other.requires_grad else []
 
 
-def largest(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
-    """Return what an extreme over a short dimension weighs: which is larger may follow from one of them alone."""
-    x = operands[0]
-    dim = kwargs.get("dim", next((value for value in args[1:] if isinstance(value, (int, tuple, list))), None))
-    if dim is None or not isinstance(dim, int) or x.dim() < 2 or x.shape[dim] > 4:
+def largest(position: int = 1, default: int | None = None) -> Weighs:
+    """Return what extremes over a short dimension weigh: which is larger may follow from one of them alone.
+
+    Parameters
+    ----------
+    position : int
+        Of the argument that names the dimension; of ``topk`` and ``kthvalue`` another number comes before it.
+    default : int or None
+        The dimension where none is named; None for all together.
+    """
+
+    def weighs(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+        x = operands[0]
+        dim = args[position] if len(args) > position else kwargs.get("dim", default)
+        dim = dim[0] if isinstance(dim, (tuple, list)) and len(dim) == 1 else dim
+        if not isinstance(dim, int) or not -x.dim() <= dim < x.dim() or x.dim() < 2 or x.shape[dim] > 4:
+            return []
+        slabs = x.unbind(dim)
+        return [(one, one > other) for one in slabs for other in slabs if one is not other]
+
+    return weighs
+
+
+def scattered(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:
+    """Return what is reduced into the numbers of another tensor: each, by which of the two is larger."""
+    named = dict(zip(("input", "dim", "index", "src", "reduce", "include_self"), args, strict=False)) | kwargs
+    into = named.get("input", named.get("self"))
+    source = named.get("src", named.get("source"))
+    dim, index = named.get("dim"), named.get("index")
+    if named.get("reduce") in ("sum", "mean") or named.get("include_self") is False:
         return []
-    slabs = x.unbind(dim)
-    return [(one, one > other) for one in slabs for other in slabs if one is not other]
+    if not isinstance(dim, int) or not (into.dim() and source.dim()):
+        return []
+    carry = source.requires_grad, into.requires_grad
+    if index.dim() == source.dim() > 1 or into.dim() == 1:
+        source = source[tuple(map(slice, index.shape))]
+        there = into[tuple(slice(n if at != dim % into.dim() else None) for at, n in enumerate(index.shape))]
+        there = there.gather(dim, index)
+    else:
+        there = into.index_select(dim, index)
+    return [(x, source > there) for x, carries in zip((source, there), carry, strict=True) if carries]
 
 
 def total(operands: list[Tensor], args: Any, kwargs: Any) -> Pairs:

@@ -31,28 +31,40 @@ def _by_alias(text: str) -> dict[str, str]:
 _ALIASES = _by_alias("""
     clamp: clip | cat: concat concatenate | div: divide true_divide truediv | mul: multiply | sub: subtract |
     neg: negative | gt: greater | ge: greater_equal | lt: less | le: less_equal | ne: not_equal | abs: absolute |
-    sigmoid: special_expit | softmax: special_softmax | log_softmax: special_log_softmax |
-    vector_norm: linalg_vector_norm | matrix_norm: linalg_matrix_norm |
-    norm: linalg_norm | logsigmoid: log_sigmoid | threshold: _threshold |
-    convolution: _convolution
+    acos: arccos | acosh: arccosh | asin: arcsin | asinh: arcsinh | atan: arctan | atan2: arctan2 | atanh: arctanh |
+    trunc: fix | floor_divide: floordiv | remainder: mod | sigmoid: expit | digamma: psi | lgamma: gammaln |
+    mvlgamma: multigammaln | logsigmoid: log_sigmoid | batch_norm: batch_norm_legit batch_norm_legit_no_training |
+    conj: conj_physical | to_sparse: to_sparse_bsc to_sparse_bsr to_sparse_csc to_sparse_csr | eig: eigvals |
+    eigh: eigvalsh | svd: svdvals | cholesky: cholesky_ex | inv: inv_ex inverse | lu_factor: lu_factor_ex |
+    pinv: pinverse | solve: solve_ex |
+    fake_quantize_per_tensor_affine: fake_quantize_learnable_per_tensor_affine |
+    fake_quantize_per_channel_affine: fake_quantize_learnable_per_channel_affine
 """)
 _NODE_ALIASES = _by_alias("""
     convolution: conv_depthwise2d conv_depthwise3d conv3d conv_dilated2d conv_dilated3d conv2d
         nnpack_spatial_convolution convolution_overrideable convolution_transpose depthwise_convolution |
-    batch_norm: batch_norm_legit batch_norm_legit_no_training batch_norm_with_update batch_norm_no_update |
+    batch_norm: batch_norm_with_update batch_norm_no_update |
     pad: reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d |
     grid_sample: grid_sampler grid_sampler2d grid_sampler3d grid_sampler2d_cpu_fallback |
-    copy: copy_slices copy lazy_clone | getitem: slice unsafe_index unsafe_masked_index |
+    copy: copy_slices copy lazy_clone | getitem: slice slice_inverse unsafe_index unsafe_masked_index |
     reshape: reshape_alias reshape_copy | dropout: fused_dropout | lstm: rnn_layer lstm_mps |
     scaled_dot_product_attention: flash_attention efficient_attention cudnn_attention |
     softmax: masked_softmax safe_softmax | rrelu: rrelu_with_noise rrelu_with_noise_functional |
     prelu: prelu_kernel | logsigmoid: log_sigmoid_forward | affine_grid: affine_grid_generator |
-    view: unsafe_view | split: unsafe_split_with_sizes | index_put: unsafe_index_put | to: to_copy |
-    alias: lift_fresh | col2im: col2_im | im2col: im2_col | bilinear: trilinear |
+    view: unsafe_view | split: unsafe_split_with_sizes | to: to_copy | alias: lift lift_fresh |
+    index_put: unsafe_index_put index_put_impl unsafe_masked_index_put_accumulate | narrow: narrow_copy |
+    col2im: col2_im | im2col: im2_col | bilinear: trilinear |
     cdist: cdist_forward euclidean_dist | pairwise_distance: pdist_forward | rms_norm: fused_rms_norm |
-    lstm_cell: fused_lstm_cell | gru_cell: fused_gru_cell | local_response_norm: cross_map_lrn2d
+    lstm_cell: fused_lstm_cell | gru_cell: fused_gru_cell | local_response_norm: cross_map_lrn2d |
+    deg2rad: deg2_rad | rad2deg: rad2_deg | xlog1py: xlog1_py | nll_loss: nll_loss2d |
+    sparse_mm: sparse_mm_reduce_impl | weight_norm: weight_norm_interface |
+    sparse_coo_tensor: sparse_coo_tensor_with_dims_and_tensors sparse_compressed_tensor |
+    fake_quantize_per_tensor_affine: fake_quantize_per_tensor_affine_cachemask
+        fake_quantize_per_tensor_affine_cachemask_tensor_qparams |
+    fake_quantize_per_channel_affine: fake_quantize_per_channel_affine_cachemask
 """)  # of nodes, without "Backward0", in lower case, without the libraries' prefixes
 _PREFIXES = ("native_", "cudnn_", "miopen_", "mkldnn_", "linalg_", "slow_", "thnn_", "special_", "mps_")
+_SPACES = ("special_", "linalg_", "native_", "_")  # of calls: torch.special.i0e is special_i0e, its node i0e
 _TENSOR_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag"})  # those that add a node to the graph
 
 _OWN_OR_TORCHS = (__name__.split(".")[0], "torch")
@@ -77,6 +89,8 @@ def operation_name(function: Callable[..., Any]) -> str | None:
     if name in ("__get__", "__set__"):  # an attribute: only those that return a tensor of the graph matter
         attribute = getattr(getattr(function, "__self__", None), "__name__", "")
         return attribute if attribute in _TENSOR_ATTRIBUTES else None
+    if name.endswith(".no_stats"):  # a batch norm without statistics: an instance norm, as torch.export writes it
+        return "instance_norm"
     name = name.split(".")[0]  # torch.ops: "relu.default"
     space = _namespace(function)
     if space not in ("", "aten"):
@@ -85,8 +99,22 @@ def operation_name(function: Callable[..., Any]) -> str | None:
         name = name.strip("_")
         if name[0] in "ri" and (is_listed(name[1:]) or name[1:] in _ALIASES):
             name = name[1:]  # __radd__, __iadd__
-    name = name.rstrip("_").removesuffix("_with_indices")
-    return _ALIASES.get(name, name)
+    return _of_its_node(name.rstrip("_").removesuffix("_with_indices"))
+
+
+def _of_its_node(name: str) -> str:
+    """Return the canonical name of a call, without the space in which torch has it and without ``_copy``.
+
+    >>> _of_its_node("linalg_inv_ex"), _of_its_node("_softmax"), _of_its_node("view_copy"), _of_its_node("index_copy")
+    ('inv', 'softmax', 'view', 'index_copy')
+    """
+    known = _ALIASES.get(name, name)
+    if is_listed(known):
+        return known
+    space = next((space for space in _SPACES if name.startswith(space)), "")
+    short = name.removeprefix(space) if space else name.removesuffix("_copy")
+    found = short if short == name else _of_its_node(short)
+    return found if is_listed(found) else name
 
 
 def _namespace(function: Callable[..., Any]) -> str:
@@ -151,7 +179,7 @@ def _canonical(node_name: str) -> str:
     name = node_name.split("::")[-1]
     if name != "CrossMapLRN2dBackward" and not re.search(r"Backwards?\d|^CopySlices$|^CopyBackwards$", name):
         return _CUSTOM.get(name, name)  # a custom Function: what it is called says nothing of what it does
-    name = re.sub(r"Backwards?\d*$", "", name)
+    name = re.sub(r"Backwards?\d*(_copy)?$", "", name)
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
     name = re.sub(r"(?<=\d)_(?=[a-z](_|$))", "", name).removesuffix("_with_indices").strip("_")
     while True:

@@ -19,6 +19,7 @@ class Kind(enum.Enum):
     BATCH_NORM = "batch norm"
     LINEAR = "linear"  # linear in the signal's tensor; biases, masks and dropout included
     GATE = "gate or head"  # smooth, or a product or a choice of two signals
+    STEP = "step"  # piecewise constant, as rounding: its gradient is 0 wherever it has one
     ACTIVATION = "activation"  # stands where a rectifier stands, but is none
     MASK = "mask"  # the sign of activations as a factor, or another way to write a rectifier by hand
     CONSTANT = "constant"  # its result carries no signal

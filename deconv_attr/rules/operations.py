@@ -39,7 +39,7 @@ from typing import Any, Literal
 
 from ..errors import InputError
 from . import handwritten
-from .arguments import ARGUMENTS
+from .arguments import ARGUMENTS, is_training
 from .filtering import Filters
 from .handwritten import Weighs
 from .kinds import Kind
@@ -52,6 +52,7 @@ from .reads import (
     extremes,
     first_alone,
     interpolated,
+    its_own_statistics,
     joined,
     last_dim,
     matrices,
@@ -67,7 +68,7 @@ from .reads import (
     transposed,
     window,
 )
-from .rectifiers import BOUNDS, MAXIMUM, MINIMUM, Decision
+from .rectifiers import ANGLE, BOUNDS, DIVISION, MAXIMUM, MINIMUM, QUANTISED, REDUCED, Decision
 
 __all__ = ["OPERATIONS", "Row", "cached", "is_listed", "listed_names", "register_operation", "row_of"]
 
@@ -157,26 +158,34 @@ def row(names: str, kind: Kind, reads: Reads = reads_all, **known: Any) -> Row:
 
 
 RECTIFIER, MAX_POOL, BATCH_NORM, LINEAR = Kind.RECTIFIER, Kind.MAX_POOL, Kind.BATCH_NORM, Kind.LINEAR
-GATE, ACTIVATION, MASK, CONSTANT = Kind.GATE, Kind.ACTIVATION, Kind.MASK, Kind.CONSTANT
+GATE, STEP, ACTIVATION, MASK, CONSTANT = Kind.GATE, Kind.STEP, Kind.ACTIVATION, Kind.MASK, Kind.CONSTANT
 AVG_POOL, LP_POOL = ("input kernel_size stride padding".split(), "input norm_type kernel_size stride".split())
 
 OPERATIONS: list[Row] = [
     # ---- rectifiers, and what is used instead
     row("relu", RECTIFIER, pointwise, spares=True, shape="same"),
     row("relu6", RECTIFIER, pointwise, decision=BOUNDS, spares=True),
-    row("clamp clamp_min", ACTIVATION, pointwise, decision=BOUNDS),
+    row("clamp clamp_max clamp_min", ACTIVATION, pointwise, decision=BOUNDS),
     row("hardtanh", ACTIVATION, pointwise, decision=BOUNDS, spares=True),
     row("threshold", ACTIVATION, pointwise, decision=BOUNDS, by_call=True),
     row("maximum fmax", GATE, pointwise, decision=MAXIMUM, weighs=handwritten.extreme, folds=True),
     row("minimum fmin", GATE, pointwise, decision=MINIMUM, weighs=handwritten.extreme),
     row("max", GATE, extremes, decision=MAXIMUM, weighs=handwritten.extreme, folds=True),
     row("min", GATE, extremes, decision=MINIMUM, weighs=handwritten.extreme),
-    row("celu clamp_max elu gelu hardshrink hardswish leaky_relu logsigmoid mish", ACTIVATION, pointwise),
+    row("celu elu gelu hardshrink hardswish leaky_relu logsigmoid mish", ACTIVATION, pointwise),
     row("selu silu softplus softshrink", ACTIVATION, pointwise),
     row("softsign tanhshrink", ACTIVATION, pointwise, by_call=True),
     row("rrelu", ACTIVATION, pointwise, random=when(3, "training", False)),
     row("prelu", ACTIVATION, per_channel),
     row("eq ge gt heaviside le lt ne sgn sign signbit", MASK, pointwise),
+    row(
+        "fake_quantize_per_channel_affine fake_quantize_per_tensor_affine",
+        ACTIVATION,
+        per_channel,
+        decision=QUANTISED,
+        by_call=True,
+        shape="same",
+    ),
     # ---- pools and normalisations
     row("max_pool1d max_pool2d max_pool3d", MAX_POOL, window(ARGUMENTS["max_pool2d"]), spares=True),
     row("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", MAX_POOL, adaptive, spares=True),
@@ -185,11 +194,13 @@ OPERATIONS: list[Row] = [
     row("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", LINEAR, adaptive, spares=True),
     row("lp_pool1d lp_pool2d lp_pool3d", GATE, window(LP_POOL), by_call=True),
     row("max_unpool1d max_unpool2d max_unpool3d", LINEAR),
-    row("batch_norm", BATCH_NORM, per_channel, random=when(5, "training", False), spares=True, shape="same"),
+    row("torchvision::ps_roi_align torchvision::ps_roi_pool torchvision::roi_align", LINEAR, either=True, by_call=True),
+    row("torchvision::roi_pool", GATE, by_call=True),  # a maximum, and the boxes are rounded
+    row("batch_norm", BATCH_NORM, per_channel, random=is_training, spares=True, shape="same"),
     row("local_response_norm", Kind.CONTRAST_NORM, per_channel, by_call=True),
     row("layer_norm rms_norm", GATE, along(normalized_dims)),
     row("group_norm", GATE, along(all_but_batch)),
-    row("instance_norm", GATE, along(all_but_batch), by_call=True),
+    row("instance_norm", GATE, along(its_own_statistics), by_call=True),
     row("normalize", GATE, along(dims_at(2, default=1)), by_call=True),
     # ---- filters and products
     row(
@@ -206,17 +217,28 @@ OPERATIONS: list[Row] = [
     row("linear", LINEAR, along(last_dim), either=True, spares=True),
     row("matmul mm", LINEAR, matrices, either=True),
     row("addbmm addmm addmv baddbmm bilinear bmm chain_matmul conv_tbc dot grid_sample", LINEAR, either=True),
-    row("inner kron mv outer tensordot", LINEAR, either=True),
+    row("addr cross grouped_mm inner kron multi_dot mv outer tensordot vdot vecdot", LINEAR, either=True),
+    row("sparse_addmm sparse_sampled_addmm sparse_sparse_matmul", LINEAR, either=True),
+    row("sparse_mm", LINEAR, decision=REDUCED),
+    row("torchvision::deform_conv2d", LINEAR, either=True, by_call=True),
     row("einsum", LINEAR, either=True, weighs=handwritten.product),
     row("mul", LINEAR, pointwise, either=True, weighs=handwritten.product, folds=True),
     row("addcmul", LINEAR, pointwise, either=True, weighs=handwritten.product),
-    row("div lerp", LINEAR, pointwise, either=True),
-    row("affine_grid embedding_bag", LINEAR),
+    row("div", LINEAR, pointwise, either=True, decision=DIVISION),
+    row("ldexp lerp", LINEAR, pointwise, either=True),
+    row("affine_grid embedding embedding_bag", LINEAR),
+    row("fft_fft fft_fft2 fft_fftn fft_hfft fft_hfft2 fft_hfftn fft_ifft fft_ifft2 fft_ifftn", LINEAR),
+    row("fft_ihfft fft_ihfft2 fft_ihfftn fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2 fft_rfftn", LINEAR),
+    row("fft_c2c fft_c2r fft_r2c istft lu_unpack", LINEAR),
+    row("stft", LINEAR, either=True),
     # ---- sums
     row("add rsub sub", LINEAR, pointwise, weighs=handwritten.total),
     row("neg positive", LINEAR, pointwise),
     row("cumsum mean nanmean nansum sum", LINEAR, along(dims_at(1))),
-    row("diff trace trapezoid", LINEAR),
+    row("cumulative_trapezoid diff gradient sparse_sum sum_to_size trace trapezoid trapz", LINEAR),
+    row("nll_loss", LINEAR),
+    row("kl_div", LINEAR, pointwise, either=True),
+    row("index_reduce scatter_reduce", LINEAR, decision=REDUCED, weighs=handwritten.scattered),
     # ---- dropout
     row("dropout", LINEAR, pointwise, random=when(2, "training train", True, unless_zero=(1, "p", 0.5)), shape="same"),
     row(
@@ -231,12 +253,14 @@ OPERATIONS: list[Row] = [
         pointwise,
         random=when(2, "training train", False, unless_zero=(1, "p", 0.5)),
     ),
+    row("native_dropout", LINEAR, pointwise, random=when(2, "train", True, unless_zero=(1, "p", 0.5))),
     # ---- choices, and constants instead of some elements
     row("where", LINEAR, pointwise, weighs=handwritten.choice, folds=True),
     row("masked_fill", LINEAR, pointwise, weighs=handwritten.fill),
     row("masked_select", LINEAR, weighs=handwritten.fill),
     row("index_put setitem", LINEAR, weighs=handwritten.index),
     row("copy fill index_add index_copy index_fill masked_scatter scatter scatter_add tril triu zero", LINEAR),
+    row("diagonal_scatter put select_scatter slice_scatter", LINEAR),
     # ---- other positions
     row("cat", LINEAR, joined, shape=in_channels),
     row("stack", LINEAR, joined),
@@ -262,22 +286,49 @@ OPERATIONS: list[Row] = [
     row("H as_strided atleast_1d atleast_2d atleast_3d broadcast_tensors col2im diag diag_embed", LINEAR),
     row("diagonal dsplit fold gather hsplit im2col imag index mH real take take_along_dim unfold", LINEAR),
     row("view_as_complex view_as_real vsplit", LINEAR),
+    row("cartesian_prod combinations diagflat fft_fftshift fft_ifftshift meshgrid unfold_backward", LINEAR),
+    row("pack_padded_sequence pad_packed_sequence", LINEAR),
     # ---- the same numbers
     row("alias bfloat16 clone contiguous cpu cuda double float half type", LINEAR, pointwise),
     row("to type_as", LINEAR, first_alone, values="first"),
     row("pin_memory", LINEAR),
+    row("cdouble cfloat chalf complex conj deg2rad nan_to_num neg_view rad2deg", LINEAR, pointwise),
+    row("resolve_conj resolve_neg", LINEAR, pointwise),
+    row("coalesce sparse_coo_tensor to_dense to_mkldnn to_sparse values", LINEAR),
+    # ---- steps
+    row("ceil floor floor_divide round trunc", STEP, pointwise),
+    row("angle", STEP, pointwise, decision=ANGLE),
     # ---- smooth functions, gates and heads
     row("addcdiv atan cos cosh erf erfc exp exp2 expm1 hardsigmoid log log10 log1p log2", GATE, pointwise),
     row("logaddexp reciprocal rsqrt sigmoid sin sinh tan tanh", GATE, pointwise),
+    row("acos acosh asin asinh atan2 atanh digamma entr erfcx erfinv i0 i0e i1 i1e igamma igammac", GATE, pointwise),
+    row("lgamma log_ndtr logaddexp2 logit mvlgamma ndtr ndtri polar polygamma sinc", GATE, pointwise),
+    row("xlog1py xlogy zeta", GATE, pointwise),
+    row("fmod frac frexp remainder", GATE, pointwise),  # what a step leaves over
+    row("copysign", GATE, pointwise, folds=True),
     row("abs float_power hypot pow sqrt square", GATE, pointwise, folds=True),
-    row("norm vector_norm", GATE, folds=True),
+    row("dist norm svd vector_norm", GATE, folds=True),
+    row("huber_loss l1_loss mse_loss smooth_l1_loss", GATE, folds=True),
+    row("binary_cross_entropy binary_cross_entropy_with_logits cross_entropy ctc_loss", GATE),
+    row("gaussian_nll_loss poisson_nll_loss soft_margin_loss", GATE),
+    row("multilabel_soft_margin_loss", GATE, by_call=True),
     row("cumprod log_softmax logsumexp prod softmax softmin", GATE, along(dims_at(1))),
-    row("amax amin", GATE, along(dims_at(1)), weighs=handwritten.largest),
-    row("aminmax kthvalue sort topk", GATE, weighs=handwritten.largest),
+    row("logcumsumexp", GATE, along(dims_at(1))),
+    row("amax amin cummax cummin", GATE, along(dims_at(1)), weighs=handwritten.largest()),
+    row("aminmax median nanmedian mode", GATE, weighs=handwritten.largest()),
+    row("kthvalue topk", GATE, weighs=handwritten.largest(2, -1)),
+    row("msort", GATE, weighs=handwritten.largest(1, 0)),
+    row("nanquantile quantile", GATE, weighs=handwritten.largest(2)),
+    row("sort", GATE, weighs=handwritten.largest(1, -1)),
     row("glu", GATE, along(dims_at(1, default=-1))),
     row("gumbel_softmax", GATE, random=always, by_call=True),
-    row("cosine_similarity pairwise_distance", GATE, by_call=True),
-    row("cdist matrix_norm median nanmedian std std_mean var var_mean", GATE),
+    row("corrcoef cosine_similarity pairwise_distance", GATE, by_call=True),
+    row("cdist cov matrix_norm pdist renorm std std_mean var var_mean weight_norm", GATE),
+    row("sparse_log_softmax sparse_softmax tensorinv tensorsolve triangular_solve vander", GATE),
+    row("cholesky cholesky_inverse cholesky_solve cond det eig eigh householder_product inv ldl_solve", GATE),
+    row("logdet lstsq lu lu_factor lu_solve matrix_exp matrix_power matrix_sqrth ormqr", GATE),
+    row("linalg_polar pinv qr slogdet solve solve_triangular", GATE),
+    row("standard_gamma", GATE, pointwise, random=always),
     row("scaled_dot_product_attention", GATE, random=when(4, "dropout_p", 0.0)),
     row("multi_head_attention_forward", GATE, random=when(13, "training", True, unless_zero=(10, "dropout_p", 0.0))),
     row("gru gru_cell lstm lstm_cell rnn_tanh rnn_tanh_cell", GATE),

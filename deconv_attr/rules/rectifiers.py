@@ -1,4 +1,4 @@
-"""Calls that are rectifiers or none, by their arguments: clippings, and maxima with a constant.
+"""Calls whose arguments tell what they are: clippings, maxima with a constant, and a few more.
 
 Each decision is made twice: of a call, by its arguments, and of the node that it leaves in autograd's graph, by what
 that has saved. A node that has saved a tensor is a :class:`Question` until its values are read.
@@ -17,7 +17,7 @@ from torch.autograd.graph import Node
 from .kinds import Kind, Operation, Question
 from .torch_private import saved
 
-__all__ = ["BOUNDS", "MAXIMUM", "MINIMUM", "Decision"]
+__all__ = ["ANGLE", "BOUNDS", "DIVISION", "MAXIMUM", "MINIMUM", "QUANTISED", "REDUCED", "Decision"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def _bounded_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], car
         floor, ceiling = argument(1, "min_val", default=-1), argument(2, "max_val", default=1)
     elif name == "threshold":
         floor = argument(1, "threshold") if _equals(argument(2, "value"), 0) else None
+    elif name == "clamp_max":
+        floor = None
     elif name != "relu6":
         floor = argument(1, "min", "min_val")
         ceiling = argument(2, "max", "max_val") if name == "clamp" else None
@@ -66,16 +68,32 @@ def _bounded_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], car
 
 def _bounded_node(node: Node, name: str, carriers: int) -> Operation | Question:
     floor, ceiling = _bounds(node, name)
-    if carriers > 1 or floor is None or (isinstance(ceiling, Tensor) and ceiling.numel() > 1):
+    if carriers == 1 and floor is None:
+        return _unless_it_clips(node, name, floor, ceiling)
+    if carriers > 1 or (isinstance(ceiling, Tensor) and ceiling.numel() > 1):
         return _activation(name)
     devices = [bound.device for bound in (floor, ceiling) if isinstance(bound, Tensor)]
     if not devices:  # numbers
-        return _rectifier(name) if floor == 0 and (ceiling is None or ceiling > 0) else _activation(name)
+        rectifies = floor == 0 and (ceiling is None or ceiling > 0)
+        return _rectifier(name) if rectifies else _unless_it_clips(node, name, floor, ceiling)
     device = devices[0]
     rectifies = (torch.as_tensor(floor, device=device).detach() == 0).all()
     if ceiling is not None:
         rectifies = rectifies & (torch.as_tensor(ceiling, device=device) > 0).all()
     return Question(rectifies, _rectifier(name), _activation(name))
+
+
+def _unless_it_clips(node: Node, name: str, floor: Any, ceiling: Any) -> Operation | Question:
+    """Return what a clamp is: a safeguard that no number reaches changes none, and is no activation function."""
+    if not name.startswith("clamp") or isinstance(ceiling, Tensor):
+        return _activation(name)
+    try:
+        x = saved(node, "self").detach()
+    except RuntimeError:  # it has been overwritten
+        return _activation(name)
+    inside = torch.ones_like(x, dtype=torch.bool) if floor is None else x >= floor
+    inside = inside if ceiling is None else inside & (x <= ceiling)
+    return Question(inside.all(), Operation(name, Kind.GATE), _activation(name))
 
 
 def _bounds(node: Node, name: str) -> tuple[Any, Any]:
@@ -84,7 +102,10 @@ def _bounds(node: Node, name: str) -> tuple[Any, Any]:
         return saved(node, "threshold"), None
     if name == "hardtanh":
         return saved(node, "min_val"), saved(node, "max_val")
-    return saved(node, "min"), saved(node, "max") if name == "clamp" else None
+    return (
+        None if name == "clamp_max" else saved(node, "min"),
+        None if name == "clamp_min" else saved(node, "max"),
+    )
 
 
 # ---------------------------------------------------------------------------------- max(x, zeros)
@@ -108,6 +129,67 @@ def _extreme_node(node: Node, name: str, carriers: int) -> Operation | Question:
     return Question(zero[0] | zero[1], _rectifier(name), _activation(name))
 
 
+# ---------------------------------------------------------------------------------- by a word, a type, a range
+
+
+def _reduced_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:
+    """Return the operation of a reduction that is named by an argument: sums and means are linear."""
+    position = 2 if name == "sparse_mm" else 4
+    word = args[position] if len(args) > position else kwargs.get("reduce", "sum")
+    return _reduction(name, word, len(carriers))
+
+
+def _reduced_node(node: Node, name: str, carriers: int) -> Operation:
+    return _reduction(name, saved(node, "reduce"), carriers)
+
+
+def _reduction(name: str, word: str, carriers: int) -> Operation:
+    is_product = name == "sparse_mm" and carriers > 1
+    return Operation(name, Kind.LINEAR if word in ("sum", "mean") and not is_product else Kind.GATE)
+
+
+def _angle_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:
+    """Return the operation of an angle: that of a real number is 0 or pi."""
+    return Operation(name, Kind.GATE if any(map(torch.is_complex, carriers)) else Kind.STEP)
+
+
+def _angle_node(node: Node, name: str, carriers: int) -> Operation:
+    return Operation(name, Kind.GATE if saved(node, "self").is_complex() else Kind.STEP)
+
+
+def _division_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:
+    """Return the operation of a division, which may round its result."""
+    return _division(name, kwargs.get("rounding_mode"), len(carriers))
+
+
+def _division_node(node: Node, name: str, carriers: int) -> Operation:
+    return _division(name, getattr(node, "_saved_rounding_mode", None), carriers)  # most overloads have none
+
+
+def _division(name: str, rounding: str | None, carriers: int) -> Operation:
+    if rounding is not None:
+        return Operation(name, Kind.STEP)
+    return Operation(name, Kind.GATE if carriers > 1 else Kind.LINEAR)
+
+
+def _quantised_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], carriers: Sequence[Tensor]) -> Operation:
+    """Return the operation of a rounding that lets the signal pass: a rectifier if its range begins at 0."""
+    by_channel = "channel" in name
+
+    def argument(position: int, key: str) -> Any:
+        return args[position] if len(args) > position else kwargs[key]
+
+    scale, zero = argument(1, "scale"), argument(2, "zero_point")
+    floor = (argument(4 if by_channel else 3, "quant_min") - torch.as_tensor(zero)) * torch.as_tensor(scale)
+    if len(carriers) == 1 and bool((floor == 0).all()):
+        return _rectifier(name)
+    return Operation(name, Kind.GATE) if bool((floor < 0).all()) else _activation(name)  # of some channels
+
+
+def _quantised_node(node: Node, name: str, carriers: int) -> Operation:
+    return Operation(name, Kind.UNKNOWN)  # it has saved no range: its call must tell
+
+
 def _rectifier(name: str) -> Operation:
     return Operation(name, Kind.RECTIFIER)
 
@@ -129,3 +211,7 @@ def _is_positive_number(value: Any) -> bool:
 BOUNDS = Decision((Kind.RECTIFIER, Kind.ACTIVATION), _bounded_call, _bounded_node)
 MAXIMUM = Decision((Kind.GATE, Kind.RECTIFIER, Kind.ACTIVATION), _extreme_call, _extreme_node)
 MINIMUM = Decision((Kind.GATE, Kind.ACTIVATION), _extreme_call, _extreme_node)
+REDUCED = Decision((Kind.LINEAR, Kind.GATE), _reduced_call, _reduced_node)
+DIVISION = Decision((Kind.LINEAR, Kind.STEP), _division_call, _division_node)
+ANGLE = Decision((Kind.STEP, Kind.GATE), _angle_call, _angle_node)
+QUANTISED = Decision((Kind.RECTIFIER, Kind.GATE, Kind.ACTIVATION), _quantised_call, _quantised_node)

@@ -18,7 +18,7 @@ from torch import nn
 from typing_extensions import Unpack  # typing has it from Python 3.11 on
 
 from ..errors import InputError, nearest
-from .backward import ADJOINT, GRADIENT_RULE, GUIDE, PASS_THROUGH, RECTIFY, SCALE, Rule, unpooling
+from .backward import ADJOINT, GRADIENT_RULE, GUIDE, PASS_THROUGH, RECTIFY, SCALE, ZERO_GRADIENT, Rule, unpooling
 from .kinds import Kind, Operation
 from .operations import is_listed, listed_names
 from .switches import OVERLAPS
@@ -48,12 +48,15 @@ DECONVNET: Table = MappingProxyType(
         Kind.BATCH_NORM: SCALE,
         Kind.LINEAR: ADJOINT,  # the paper's filtering
         Kind.GATE: GRADIENT_RULE,
+        Kind.STEP: ZERO_GRADIENT,
         # ACTIVATION, MASK, CONSTANT, UNKNOWN: no rule. The paper has rectifiers only.
     }
 )
 DESALINET: Table = MappingProxyType({**DECONVNET, Kind.RECTIFIER: GUIDE})
 GUIDED_BACKPROP: Table = MappingProxyType({**DESALINET, Kind.CONTRAST_NORM: GRADIENT_RULE})
-GRADIENT: Table = MappingProxyType({**dict.fromkeys(Kind, GRADIENT_RULE), Kind.LINEAR: ADJOINT})
+GRADIENT: Table = MappingProxyType(
+    {**dict.fromkeys(Kind, GRADIENT_RULE), Kind.LINEAR: ADJOINT, Kind.STEP: ZERO_GRADIENT}
+)
 
 TABLES: Mapping[str, Table] = MappingProxyType(
     {

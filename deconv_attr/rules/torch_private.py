@@ -53,7 +53,7 @@ def saved_tensor(node: Node, name: str) -> Any:
 
 def trains(node: Node) -> bool:
     """Whether a batch norm used the batch's own statistics; True where torch does not tell: then its call must."""
-    return bool(getattr(node, "_saved_training", True))
+    return bool(getattr(node, "_saved_training", "NoTraining" not in node.name()))
 
 
 def is_view(tensor: Tensor) -> bool:
@@ -98,7 +98,7 @@ def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
 
     () where torch does not tell: then an argument that is given by its position has no name.
     """
-    overloads = _overloads(function.__name__.rstrip("_"))
+    overloads = _overloads(function.__name__.split(".")[0].rstrip("_"))
     found: list[str] = []
     for at in range(max(map(len, overloads), default=0)):
         name, *others = {names[at] for names in overloads if len(names) > at}

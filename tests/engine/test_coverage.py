@@ -153,7 +153,11 @@ ZEROS, ONES, X = torch.zeros(3), torch.ones(3), torch.randn(3, requires_grad=Tru
         (torch.ops.aten.relu.default, (X,), {}, Kind.RECTIFIER),
         (F.max_pool2d, (X, 2), {}, Kind.MAX_POOL),
         (F.max_pool2d_with_indices, (X, 2), {}, Kind.MAX_POOL),
-        (torch.fft.fft, (X,), {}, Kind.UNKNOWN),
+        (torch.Tensor.clamp_max, (X, 1), {}, Kind.ACTIVATION),
+        (torch.fft.fft, (X,), {}, Kind.LINEAR),
+        (torch.special.i0e, (X,), {}, Kind.GATE),
+        (torch.Tensor.fix_, (X,), {}, Kind.STEP),
+        (F.multi_margin_loss, (X,), {}, Kind.UNKNOWN),
     ],
 )
 def test_a_call_is_of_its_kind(function, args, kwargs, kind):

@@ -13,6 +13,7 @@ from torch.nn.utils import prune
 from deconv_attr import DeconvError, ZFDeconv, coverage
 from deconv_attr.errors import RuleError
 
+pytestmark = pytest.mark.filterwarnings("ignore:index_reduce")
 ZERO = torch.zeros((), dtype=torch.float64)
 
 
@@ -89,6 +90,23 @@ BY_HAND = {
     "threshold elsewhere": lambda x: x * (x.detach() > 0.1),
     "by a detached sigmoid": lambda x: x * x.detach().sigmoid(),
     "clamp(max=0)": lambda x: x - x.clamp(max=0),
+    "clamp_max": lambda x: x - x.clamp_max(1e-3),
+    "ceil": lambda x: x * x.tanh().ceil(),
+    "trunc": lambda x: x * (x.sigmoid() + 0.5).trunc(),
+    "ceil, through linear operations": lambda x: x * (2 * x.tanh().ceil().flip(3).flip(3) - 1).add(1).div(2),
+    "a rounded division": lambda x: x * (1 + x.div(1e9, rounding_mode="floor")),
+    "angle": lambda x: x * (1 - x.angle() / torch.pi),
+    "scatter_reduce": lambda x: torch.zeros_like(x).scatter_reduce(3, torch.arange(14).expand(x.shape), x, "amax"),
+    "scatter_reduce of zeros": lambda x: x.scatter_reduce(3, torch.arange(14).expand(x.shape), 0 * x.detach(), "amax"),
+    "index_reduce": lambda x: torch.zeros_like(x).index_reduce(3, torch.arange(14), x, "amax"),
+    "sort": lambda x: torch.stack([x, torch.zeros_like(x)], -1).sort()[0][..., 1],
+    "msort": lambda x: torch.stack([x, torch.zeros_like(x)]).msort()[1],
+    "kthvalue": lambda x: torch.stack([x, torch.zeros_like(x)], 1).kthvalue(2, 1)[0],
+    "cummax": lambda x: torch.stack([torch.zeros_like(x), x]).cummax(0)[0][1],
+    "median": lambda x: torch.stack([x, torch.zeros_like(x), torch.full_like(x, 1e9)]).median(0)[0],
+    "quantile": lambda x: torch.stack([x, torch.zeros_like(x)]).quantile(1.0, 0),
+    "|x| as a loss": lambda x: (x + F.l1_loss(x, torch.zeros_like(x), reduction="none")) / 2,
+    "|x| by copysign": lambda x: (x + x.copysign(torch.ones_like(x))) / 2,
 }
 
 
@@ -120,6 +138,15 @@ def test_a_rectifier_written_by_hand_is_an_error_with_its_line(between):
     signal = torch.autograd.grad(net.b(net.between(net.a(leaf))).clamp(min=0).mean((2, 3)).sum(), leaf)[0]
     assert signal.any()
     assert ZFDeconv(net, activations="gradient").attribute(x, target=1).shape == x.shape
+
+
+def test_a_division_that_autograd_does_not_know_is_a_step_as_one_that_it_knows():
+    net, x = build(lambda x: x * (1 + x // 1e9))
+    with pytest.raises(RuleError, match=r"'mul' .*written by hand"):
+        ZFDeconv(net).attribute(x, target=1)
+    net, x = build(lambda x: x + 2 // (x + 9) + x // 2)
+    assert relative_error(ZFDeconv(net).attribute(x, target=1), ZFDeconv(build(torch.positive)[0]).attribute(x, 1)) == 0
+    assert [call.rule for call in coverage(net, x) if call.operation == "floor_divide"] == ["zero gradient"] * 2
 
 
 @pytest.mark.parametrize("between", [BY_HAND["x * (x.detach() > 0)"], BY_HAND["amax"]])
@@ -289,7 +316,30 @@ def _attention(x):
     return (masked.softmax(-1) @ tokens).transpose(1, 2).reshape(x.shape)
 
 
+def _beside(x):
+    F.normalize(F.gelu(x * x.clamp(max=0)))  # as the boxes of a detector, of which only the scores are looked at
+    return x
+
+
+def _strongest_of_those_kept(x):
+    kept = x[x.amax((1, 2, 3)) > -1e9]
+    return kept.gather(3, kept.topk(14)[1].sort(3)[0])
+
+
 NONE = {
+    "beside the way": _beside,
+    "the strongest of those kept": _strongest_of_those_kept,
+    "the strongest, by position": lambda x: x.topk(14, 3)[0],
+    "rounded": lambda x: x + (4 * x).floor(),
+    "rounded, and weighed": lambda x: x * (4 * x.mean((2, 3), keepdim=True)).round(),
+    "a straight-through rounding": lambda x: x + (x.round() - x).detach(),
+    "a ceiling that is not reached": lambda x: x.clamp_max(1e3) + x.clamp(-1e3, 1e3) + x.clamp(min=-1e3),
+    "scattered": lambda x: torch.zeros_like(x).scatter_reduce(3, torch.arange(14).expand(x.shape), x, "sum"),
+    "reduced to the largest of some": lambda x: x.scatter_reduce(
+        3, torch.arange(14).expand(x.shape), x.flip(1), "amax", include_self=False
+    ),
+    "times a sparse matrix": lambda x: torch.sparse.mm(REGION.to_sparse(), x.flatten(0, 2).T).T.reshape(x.shape),
+    "Fourier": lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * 2),
     "assert": _asserts,
     "if": _if,
     "rows": _rows,

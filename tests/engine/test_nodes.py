@@ -96,8 +96,8 @@ CALLS = {
     "max_pool3d": lambda h: F.max_pool3d(h, 2),
     "hardtanh": lambda h: F.hardtanh(h, -1, 1),
     "relu6": F.relu6,
-    "clamp_max": lambda h: h.clamp_max(6),
-    "clamp(max=)": lambda h: h.clamp(max=6),
+    "clamp_max": lambda h: h.clamp_max(0.5),  # which some numbers reach
+    "clamp(max=)": lambda h: h.clamp(max=0.5),
     "clamp, tensors": lambda h: torch.clamp(h, torch.zeros_like(h), torch.ones_like(h)),
     "maximum with zeros": lambda h: torch.maximum(h, torch.zeros(6, dtype=h.dtype)),
     "maximum with ones": lambda h: torch.maximum(torch.ones_like(h), h),
@@ -170,7 +170,7 @@ def test_most_nodes_of_autograd_have_a_kind_and_the_others_are_refused():
     print(f"{len(known)} nodes are known, {len(unknown)} are not: {' '.join(unknown)}")
     assert {operation.name for name, operation in names.items() if name in known} <= {*listed_names()}
     assert len(known) > 200
-    for name in ("FftC2CBackward0", "LinalgEighBackward0", "CtcLossBackward0"):
+    for name in ("GeqrfBackward0", "MultiMarginLossBackward0", "SparseMaskBackward0"):
         assert name in unknown
 
 
@@ -187,7 +187,7 @@ class Named:
 
 
 def _asks_for_more(name):
-    return any(word in name for word in ("Clamp", "Hardtanh", "Threshold"))
+    return any(word in name for word in ("Angle", "Clamp", "Hardtanh", "Reduce", "Threshold"))
 
 
 class Lookalike(torch.autograd.Function):

@@ -11,7 +11,7 @@ from rectifying import project_score
 from torch import nn
 from zoo_nets import ZOO, make
 
-from deconv_attr import LayerZFDeconv, NeuronZFDeconv, ZFDeconv
+from deconv_attr import LayerZFDeconv, NeuronZFDeconv, ScoredModel, ZFDeconv
 from deconv_attr.errors import ModelError
 
 LAYERS = {name: case for name, case in ZOO.items() if case.layer}

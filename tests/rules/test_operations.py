@@ -24,16 +24,28 @@ from deconv_attr.errors import InputError, ModelError, RuleError
 from deconv_attr.rules import operations
 from deconv_attr.rules.arguments import is_in_place, mapped, named_arguments, tensors_in
 from deconv_attr.rules.backward import Rule
+from deconv_attr.rules.handwritten import factors_of
 from deconv_attr.rules.identify import identify, operation_name
 from deconv_attr.rules.operations import OPERATIONS, listed_names, row_of
 from deconv_attr.rules.reads import pointwise, reads_all
 from deconv_attr.rules.tables import choose
 
-pytestmark = pytest.mark.filterwarnings("ignore:torch.chain_matmul is deprecated", "ignore:There is a performance drop")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:torch.chain_matmul is deprecated",
+    "ignore:There is a performance drop",
+    "ignore:index_reduce",
+    "ignore:Sparse",
+)
 
-HELPERS = {"abs", "flatten", "flip", "view_as_complex", "zeros_like"}  # that make of the input what a call takes
+HELPERS = {"abs", "add", "coalesce", "div", "flatten", "flip", "matmul", "select", "to_sparse", "view_as_complex"}
+HELPERS |= {"zeros_like", "getitem", "T", "float", "sign"}  # that make of the input, or of constants, what a call takes
 BY_VALUES = {"masked_select"}  # the shape of the output depends on the values
-NOT_DRY = {"gru, packed", "gru, packed, dropout", "cpu"}  # which torch does not run on the meta device
+NOT_DRY = {  # which torch does not run on the meta device
+    *("gru, packed", "gru, packed, dropout", "cpu", "pack_padded_sequence", "pad_packed_sequence"),
+    *("sparse_mm", "sparse_mm, the largest", "sparse_addmm", "mm, sparse", "mv, sparse", "sparse_sum", "to_dense"),
+    *("istft", "gaussian_nll_loss", "ctc_loss", "lstsq", "cov", "corrcoef"),
+}
+PROBABILITIES = {"binary_cross_entropy", "gaussian_nll_loss"}  # which their arguments are, or variances
 OVERWRITES = {"scatter"}  # of whose first argument nothing is left in these examples
 OTHERWISE_NAMED = {"where", "copy", "getitem", "setitem"}  # by torch's functions, or not taken by name
 FRESH = {"empty_like", "new_empty"}  # whose values are whatever stood in memory
@@ -41,6 +53,7 @@ WIDER = {  # why a box may be larger than what is read
     "min, over a dimension": "the least of many is seldom the one at the end",
     "cumsum": "all of a dimension is taken for read",
     **dict.fromkeys(("where", "masked_fill", "pad", "constant_pad_nd"), "a constant in its place reads nothing"),
+    **dict.fromkeys(("conj", "angle, gate"), "parts of a complex number read all"),
     **dict.fromkeys(("cat", "stack"), "joined maps read the union, whichever is asked for"),
     "view_as": "rows and columns are one dimension then",
     "interpolate, bicubic": "some of its weights are 0",
@@ -206,12 +219,13 @@ def numbers(results):
 # ---------------------------------------------------------------------------------- kind: the signal
 
 
-def sent(key, x, rules=DECONVNET, unit=False, **options):
+def sent(key, x, rules=DECONVNET, unit=False, function=None, **options):
     """A signal for an example's output, and what becomes of it at the input."""
-    path, leaves = SignalPath(Of(EXAMPLES[key]), rules, **options), leaves_of([x])
+    net = Of(function or EXAMPLES[key])
+    path, leaves = SignalPath(net, rules, **options), leaves_of([x])
     torch.manual_seed(1)
     with path, path:
-        output = path.run(Of(EXAMPLES[key]), leaves, whole=False)
+        output = path.run(net, leaves, whole=False)
         signal = uniform_like(output, unit)
         return signal, send(output, leaves, signal)[0]
 
@@ -298,6 +312,16 @@ def test_a_gate_is_not_linear(key):
     assert not torch.allclose(parts[0] + parts[1], parts[2] + parts[3])
 
 
+@of_kind(Kind.STEP)
+def test_a_step_sends_zeros_and_the_report_says_so(key):
+    x = uniform(key, 0.1, 0.9)
+    net = Of(lambda x: x + EXAMPLES[key](x.clone()))
+    signal, below = sent(key, x, function=net)
+    assert torch.equal(below, signal)
+    found = [(call.kind, call.rule) for call in coverage(net, x) if call.operation == name_of(key)]
+    assert found == [(Kind.STEP, "zero gradient")]
+
+
 @of_kind(Kind.ACTIVATION, Kind.UNKNOWN)
 def test_what_the_paper_has_no_rule_for_is_refused_by_name(key):
     with pytest.raises(RuleError, match=rf"^no rule for '{name_of(key)}' in the model itself"):
@@ -366,7 +390,7 @@ def reported(extent, shape):
 DIFFERENTIABLE = [
     key
     for key in EXAMPLES
-    if calls_of(key)[-1][0].kind not in (Kind.MASK, Kind.CONSTANT) and key not in {*BY_VALUES, *NOT_DRY}
+    if calls_of(key)[-1][0].kind not in (Kind.MASK, Kind.CONSTANT, Kind.STEP) and key not in {*BY_VALUES, *NOT_DRY}
 ]
 
 
@@ -401,7 +425,8 @@ def reads_other_rows(read, shape):
 
 @every_example
 def test_values_are_whose_values_a_call_reads(key):
-    is_constant = calls_of(key)[-1][0].kind is Kind.CONSTANT  # many of whose arguments are probabilities
+    # Many arguments of constants are probabilities.
+    is_constant = calls_of(key)[-1][0].kind is Kind.CONSTANT or key in PROBABILITIES
     function, args, kwargs = last_call(key, uniform(key, 0.1, 0.9) if is_constant else uniform(key))
     name, tensors = name_of(key), tensors_in((args, kwargs))
     said = {"all": tensors, "first": tensors[:1], "rest": tensors[1:]}[row_of(name).values]
@@ -416,7 +441,7 @@ def test_values_are_whose_values_a_call_reads(key):
         args_, kwargs_ = mapped(lambda v: value(v) if isinstance(v, torch.Tensor) else v, (args, kwargs))
         return [result.nan_to_num() for result in tensors_in(function(*args_, **kwargs_))]
 
-    for tensor in filter(torch.is_floating_point, tensors):
+    for tensor in [each for each in tensors if each.is_floating_point() and each.layout is torch.strided]:
         reads = not all(map(torch.equal, results(), results(tensor)))
         is_said = any(tensor is each for each in said)
         assert reads == is_said or is_in_place(function) or name in {*FRESH, *OVERWRITES}
@@ -436,6 +461,65 @@ def test_what_is_random_changes_from_run_to_run_and_what_is_not_does_not(key):
     assert all(torch.equal(first, each) for each in others) != (random is not None and random(args, kwargs))
 
 
+# ---------------------------------------------------------------------------------- weighs, sparse results
+
+
+@pytest.mark.parametrize("key", [key for key in EXAMPLES if row_of(name_of(key)).weighs is not None])
+def test_what_a_call_weighs_is_found_however_its_arguments_are_given(key):
+    function, args, kwargs = last_call(key, uniform(key).requires_grad_().clone())
+    given = named_arguments(function, name_of(key), args, kwargs)
+    named = {"self" if name == "input" and "aten" in repr(function) else name: given[name] for name in given}
+    for each in (
+        (args, kwargs),
+        (args[:1], {k: v for k, v in named.items() if k not in ("input", "self")}),
+        ((), named),
+    ):
+        found = factors_of(row_of(name_of(key)).weighs, *each, whole=False)
+        assert all(x.shape == factor.shape for x, factor in found)
+
+
+ADJACENCY = torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0], [0.5, 0.0, 3.0]], dtype=torch.float64)
+SPARSE = {  # whose results are sparse: the call, and the same of dense tensors
+    "to_sparse": (lambda x: x.to_sparse().to_dense(), lambda x: 1 * x),
+    "coalesce": (lambda x: x.to_sparse().coalesce().to_dense(), lambda x: 1 * x),
+    "values": (lambda x: x.to_sparse().values().view(3, 3), lambda x: 1 * x),
+    "a sparse product of both": (
+        lambda x: torch.sparse.mm(ADJACENCY.to_sparse(), x.to_sparse()).to_dense(),
+        ADJACENCY.mm,
+    ),
+    "sampled": (
+        lambda x: torch.sparse.sampled_addmm(ADJACENCY.to_sparse_csr(), x, ADJACENCY, beta=0.0).to_dense(),
+        lambda x: (x @ ADJACENCY) * (ADJACENCY != 0),
+    ),
+    "sparse_coo_tensor": (
+        lambda x: torch.sparse_coo_tensor(torch.tensor([[2, 0, 2]]), x, (3, 3)).to_dense(),
+        lambda x: torch.zeros_like(x).index_add(0, torch.tensor([2, 0, 2]), x),
+    ),
+    "softmax": (lambda x: torch.sparse.softmax(x.to_sparse(), 1).to_dense(), lambda x: x.softmax(1)),
+    "log_softmax": (lambda x: torch.sparse.log_softmax(x.to_sparse(), 1).to_dense(), lambda x: x.log_softmax(1)),
+}
+
+
+@pytest.mark.parametrize(("sparse", "dense"), SPARSE.values(), ids=SPARSE)
+def test_a_sparse_result_sends_what_the_dense_one_sends(sparse, dense):
+    x = torch.randn(3, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    found, expected = (sent("relu", x, function=each)[1] for each in (sparse, dense))
+    assert expected.any()
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_norms_that_torch_export_writes_are_given_the_rules_of_the_modules():
+    torch.manual_seed(0)
+    norms = nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.LayerNorm(6), nn.InstanceNorm2d(4)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), *norms, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 5))
+    net[2].running_var.uniform_(0.5, 1.5)
+    net, x = net.double().eval(), torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    exported = torch.export.export(net, (x,)).run_decompositions().module()
+    torch.testing.assert_close(ZFDeconv(exported).attribute(x, target=1), ZFDeconv(net).attribute(x, target=1))
+    kinds = {call.operation: call.rule for call in coverage(exported, x)}
+    assert [kinds[f"{name}_norm"] for name in ("batch", "group", "layer", "instance")] == ["scale", *["gradient"] * 3]
+
+
 # ---------------------------------------------------------------------------------- spellings
 
 X = torch.tensor([[[[-1.0, 2.0], [7.0, 0.5]]]])
@@ -447,6 +531,12 @@ SPELLINGS = {
     "add": [lambda x: x + 1, lambda x: torch.add(x, 1), lambda x: x.clone().add_(1), lambda x: 1 + x],
     "sigmoid": [torch.sigmoid, torch.special.expit, lambda x: x.sigmoid()],
     "cat": [lambda x: torch.cat([x]), lambda x: torch.concat([x]), lambda x: torch.concatenate([x])],
+    "abs": [torch.abs, torch.absolute, abs],
+    "atan": [torch.atan, torch.arctan],
+    "i0e": [torch.special.i0e, torch.ops.aten.special_i0e],
+    "inv": [lambda x: torch.linalg.inv(x), torch.inverse, lambda x: torch.linalg.inv_ex(x)[0]],
+    "remainder": [lambda x: x % 3, lambda x: torch.remainder(x, 3), lambda x: x.clone().remainder_(3)],
+    "trunc": [torch.trunc, torch.fix, lambda x: x.clone().fix_()],
     "eq": [lambda x: x * x.eq(x.abs()), lambda x: x * (x == x.abs())],
 }
 

@@ -6,6 +6,7 @@ made here, for the making of one inside of the call would be a call, too.
 
 import torch
 import torch.nn.functional as F
+import torchvision
 
 _GENERATOR = torch.Generator().manual_seed(0)
 INPUT = (2, 2, 6, 6)  # unless SHAPES, or the digit in the name, say otherwise
@@ -19,14 +20,48 @@ def c(*shape):
 
 def every(names, *args, **kwargs):
     """The same call for many names; of the functional ones, torch's and a tensor's, the first that there is."""
-    places = (F, torch, torch.Tensor)
-    found = {name: next(filter(callable, [getattr(place, name, None) for place in places])) for name in names.split()}
-    return {name: lambda x, call=call: call(x, *args, **kwargs) for name, call in found.items()}
+    calls = called((F, torch, torch.Tensor), names)
+    return {name: lambda x, call=call: call(x, *args, **kwargs) for name, call in calls.items()}
+
+
+def of(place, names, *args):
+    """The same call for many names of one place, of which the first result counts."""
+    calls = called((place,), names)
+    return {name: lambda x, call=call: first(call(x, *args)) for name, call in calls.items()}
+
+
+def called(places, names):
+    """Functions by their names, from the first place that has one; LACKING are those that none has."""
+    found = {
+        name: next(filter(callable, [getattr(place, name, None) for place in places]), None) for name in names.split()
+    }
+    LACKING.update(name for name, call in found.items() if call is None)
+    return {name: call for name, call in found.items() if call is not None}
+
+
+def fourier(names):
+    return {f"fft_{name}": call for name, call in of(torch.fft, names).items()}
+
+
+def of_boxes(names, *args):
+    return {f"torchvision::{name}": call for name, call in of(torchvision.ops, names, BOXES, *args).items()}
+
+
+def first(result):
+    return result if isinstance(result, torch.Tensor) else result[0]
+
+
+LACKING: set[str] = set()  # what this version of torch has not
 
 
 aten = torch.ops.aten
 LINE, SQUARE, SQUARES, MAPS, PAIR = c(6), c(6, 6), c(2, 6, 6), c(*INPUT), c(2)
 K1, K2, K3, K_TBC, GRID = c(2, 2, 3), c(2, 2, 3, 3), c(2, 2, 2, 2, 2), c(3, 2, 2), c(2, 3, 3, 2)
+BOXES = [torch.tensor([[0.0, 0.5, 4.0, 4.5]], dtype=torch.float64)] * 2
+OFFSETS, MASKS, EYE = c(2, 18, 4, 4), c(2, 9, 4, 4), torch.eye(6, dtype=torch.float64)
+SPARSE, WHOLE = c(6, 6).where(c(6, 6) > 0.5, 0).to_sparse(), torch.tensor([2, 5]).int()
+TARGETS = torch.tensor([3, 1])
+PAIRS, PIVOTS = [PAIR] * 4, torch.tensor([3, 2, 3, 4, 6, 6]).int()
 ZEROS, MASK, NUMBERS = torch.zeros(6), MAPS > 0.5, torch.tensor([4, 0, 2])
 BACKWARDS = torch.arange(6).flip(0).expand(INPUT)
 SWITCHES = {
@@ -58,6 +93,9 @@ def attention(dropout, training):
     return call
 
 
+ONES = torch.ones(2)
+quantize, quantize_channels = torch.fake_quantize_per_tensor_affine, torch.fake_quantize_per_channel_affine
+
 EXAMPLES = {
     # ---- rectifiers, and what stands in their place
     **every("relu relu6 celu elu gelu hardshrink hardswish leaky_relu logsigmoid mish selu silu softplus softshrink"),
@@ -68,6 +106,11 @@ EXAMPLES = {
     "clamp_min": lambda x: x.clamp_min(0.1),
     "clamp_min, rectifier": lambda x: x.clamp_min(0),
     "clamp_max": lambda x: x.clamp_max(0.5),
+    "fake_quantize_per_tensor_affine, rectifier": lambda x: quantize(x.float(), 0.25, 3, 3, 99),
+    "fake_quantize_per_tensor_affine, gate": lambda x: quantize(x.float(), 0.25, 0, -9, 9),
+    "fake_quantize_per_channel_affine": lambda x: quantize_channels(x.float(), 0.25 * ONES, WHOLE, 1, 2, 99),
+    "fake_quantize_per_channel_affine, rectifier": lambda x: quantize_channels(x.float(), ONES, 0 * WHOLE, 1, 0, 99),
+    "fake_quantize_per_channel_affine, gate": lambda x: quantize_channels(x.float(), 0.25 * ONES, WHOLE, 1, -9, 9),
     "threshold": lambda x: F.threshold(x, 0.5, 0.25),
     "threshold, another value": lambda x: F.threshold(x, 0, 0.25),
     "threshold, rectifier": lambda x: F.threshold(x, 0, 0),
@@ -102,6 +145,12 @@ EXAMPLES = {
     **every("layer_norm rms_norm", (6,)),
     **every("group_norm", 1),
     **every("instance_norm normalize"),
+    "batch_norm, torch.export's": lambda x: aten._native_batch_norm_legit_no_training(x, *PAIRS, 0.1, 1e-5)[0],
+    "instance_norm, torch.export's": lambda x: aten._native_batch_norm_legit.no_stats(x, *PAIRS[:2], True, 0.1, 0.1)[0],
+    "layer_norm, aten's": lambda x: aten.native_layer_norm(x, (6,), None, None, 1e-5)[0],
+    "group_norm, aten's": lambda x: aten.native_group_norm(x, None, None, 2, 2, 36, 1, 1e-5)[0],
+    **of_boxes("roi_align roi_pool", 2),
+    **of_boxes("ps_roi_align ps_roi_pool", 1),
     # ---- filters and products
     "conv1d": lambda x: F.conv1d(x, K1, None, 2, 1),
     "conv2d": lambda x: F.conv2d(x, K2, None, 2, 1),
@@ -138,8 +187,39 @@ EXAMPLES = {
     "affine_grid": lambda x: F.affine_grid(x, (2, 1, 3, 3), align_corners=False),
     "conv_tbc": lambda x: torch.conv_tbc(x, K_TBC, PAIR),
     "embedding_bag": lambda x: F.embedding_bag(NUMBERS[None] // 4, x),
+    "addr": lambda x: torch.addr(SQUARE, x, LINE),
+    "cross": lambda x: torch.linalg.cross(x, MAPS[..., :3]),
+    "multi_dot": lambda x: torch.linalg.multi_dot([SQUARE, x, SQUARE]),
+    **every("vdot", LINE),
+    "vecdot": lambda x: torch.linalg.vecdot(x, MAPS),
+    "sparse_mm": lambda x: torch.sparse.mm(SPARSE, x),
+    "sparse_mm, the largest": lambda x: torch.sparse.mm(SPARSE.to_sparse_csr(), x, "amax"),
+    "sparse_addmm": lambda x: torch.sparse.addmm(SQUARE, SPARSE, x),
+    "mm, sparse": lambda x: SPARSE.mm(x[0]),
+    "mv, sparse": lambda x: SPARSE.mv(x),
+    "torchvision::deform_conv2d": lambda x: torchvision.ops.deform_conv2d(x, OFFSETS, K2, mask=MASKS),
+    **every("ldexp", NUMBERS.repeat(2) / 2),
+    "embedding": lambda x: F.embedding(NUMBERS // 4, x),
+    **fourier("fft fft2 fftn hfft hfft2 hfftn ifft ifft2 ifftn"),
+    **fourier("ihfft ihfft2 ihfftn irfft irfft2 irfftn rfft rfft2 rfftn"),
+    "fft_r2c": lambda x: aten._fft_r2c(x, [3], 0, True),
+    "fft_c2c": lambda x: aten._fft_c2c(torch.view_as_complex(x), [2], 0, True),
+    "fft_c2r": lambda x: aten._fft_c2r(torch.view_as_complex(x), [2], 0, 10),
+    "stft": lambda x: torch.stft(x, 4, window=LINE[:4], return_complex=True),
+    "lu_unpack": lambda x: torch.lu_unpack(x, PIVOTS)[1],
+    "istft": lambda x: torch.istft(torch.view_as_complex(x), 4),
     # ---- sums
     **every("add sub", LINE),
+    **every("cumulative_trapezoid trapz"),
+    "gradient": lambda x: torch.gradient(x, dim=2)[0],
+    "sparse_sum": lambda x: torch.sparse.sum(x.to_sparse(), (0, 1, 2, 3)),
+    "sum_to_size": lambda x: x.sum_to_size(1, 2, 6, 6),
+    "nll_loss": lambda x: F.nll_loss(x, TARGETS, reduction="none"),
+    "kl_div": lambda x: F.kl_div(x, MAPS, reduction="none"),
+    "index_reduce": lambda x: x.index_reduce(3, NUMBERS, MAPS[..., :3], "mean"),
+    "index_reduce, the largest": lambda x: x.index_reduce(3, NUMBERS, MAPS[..., :3] - 0.5, "amax"),
+    "scatter_reduce": lambda x: MAPS.scatter_reduce(3, BACKWARDS, x, "sum"),
+    "scatter_reduce, the largest": lambda x: MAPS.scatter_reduce(3, BACKWARDS, x, "amax"),
     "rsub": lambda x: torch.rsub(x, 1),
     **every("neg positive trace"),
     **every("cumsum", 3),
@@ -159,6 +239,7 @@ EXAMPLES = {
     "alpha_dropout, torch's": lambda x: torch.alpha_dropout(x, p=0.5, train=True),
     **every("alpha_dropout feature_alpha_dropout", training=True),
     "feature_dropout": lambda x: torch.feature_dropout(x, 0.5, True),
+    "native_dropout": lambda x: torch.native_dropout(x, 0.5, True)[0],
     # ---- choices, and constants in the place of some elements
     "where": lambda x: torch.where(MASK, x, LINE),
     "masked_fill": lambda x: x.masked_fill(MASK, 0.5),
@@ -171,6 +252,10 @@ EXAMPLES = {
     "index_add": lambda x: x.index_add(3, NUMBERS, MAPS[..., :3]),
     "index_copy": lambda x: x.index_copy(3, NUMBERS, MAPS[..., :3]),
     "index_fill": lambda x: x.index_fill(3, NUMBERS, 0.5),
+    "diagonal_scatter": lambda x: x.diagonal_scatter(MAPS[0, 0, 0].expand(2, 2, 6), 0, 2, 3),
+    "put": lambda x: x.put(NUMBERS, LINE[:3]),
+    "select_scatter": lambda x: x.select_scatter(MAPS[..., 0], 3, 1),
+    "slice_scatter": lambda x: x.slice_scatter(MAPS[..., :2], 3, 1, 3),
     "masked_scatter": lambda x: x.masked_scatter(MASK, MAPS),
     **every("scatter scatter_add", 3, BACKWARDS, MAPS),
     "scatter, as source": lambda x: MAPS.scatter(3, BACKWARDS, x),
@@ -256,6 +341,27 @@ EXAMPLES = {
     "imag": lambda x: torch.view_as_complex(x).imag,
     "view_as_complex": torch.view_as_complex,
     "view_as_real": lambda x: torch.view_as_real(torch.view_as_complex(x)),
+    **every("cartesian_prod", LINE),
+    **every("combinations diagflat"),
+    **fourier("fftshift ifftshift"),
+    "meshgrid": lambda x: torch.meshgrid(x, LINE, indexing="ij")[0],
+    "unfold_backward": lambda x: aten.unfold_backward(x, (2, 2, 6, 7), 3, 2, 1),
+    "pack_padded_sequence": lambda x: torch._pack_padded_sequence(x, PACKED, False)[0],
+    "pad_packed_sequence": lambda x: torch._pad_packed_sequence(x, PACKED, False, 0.0, 2)[0],
+    # ---- the same numbers
+    "complex": lambda x: torch.complex(x, MAPS),
+    **every("cdouble cfloat deg2rad nan_to_num rad2deg resolve_conj resolve_neg"),
+    "conj": lambda x: torch.view_as_complex(x).conj(),
+    "neg_view": torch._neg_view,
+    "to_dense": lambda x: x.to_sparse().to_dense(),
+    # ---- steps
+    **every("ceil floor round trunc"),
+    "floor_divide": lambda x: x // 0.25,
+    "floor_divide, reversed": lambda x: 3 // x,
+    "floor_divide, in place": lambda x: x.floor_divide_(0.25),
+    "div, rounded": lambda x: x.div(0.25, rounding_mode="floor"),
+    "angle": torch.angle,
+    "angle, gate": lambda x: torch.view_as_complex(x).angle(),
     # ---- the same numbers
     "alias": lambda x: aten.alias(x),
     **every("bfloat16 contiguous cpu double float half"),
@@ -266,6 +372,57 @@ EXAMPLES = {
     **every("atan cos cosh erf erfc exp exp2 expm1 hardsigmoid log log10 log1p log2 reciprocal rsqrt sigmoid sin sinh"),
     **every("tan tanh abs sqrt square"),
     "addcdiv": lambda x: torch.addcdiv(LINE, LINE, x),
+    **every("acos asin asinh atanh digamma frac i0 lgamma sinc"),
+    **of(torch, "frexp"),
+    **of(torch.special, "entr erfcx erfinv i0e i1 i1e log_ndtr ndtr"),
+    "acosh": lambda x: (x + 3).acosh(),
+    "logit": lambda x: x.abs().logit(),
+    "mvlgamma": lambda x: (x + 3).mvlgamma(2),
+    "ndtri": lambda x: torch.special.ndtri(x.abs()),
+    "polygamma": lambda x: torch.polygamma(1, x),
+    "igamma": lambda x: torch.igamma(LINE, x.abs()),
+    "igammac": lambda x: torch.igammac(LINE, x.abs()),
+    "zeta": lambda x: torch.special.zeta(LINE + 1, x.abs()),
+    **every("atan2 logaddexp2", LINE),
+    "xlogy": lambda x: torch.xlogy(LINE, x.abs()),
+    "xlog1py": lambda x: torch.special.xlog1py(LINE, x.abs()),
+    **every("copysign", 1.0),
+    **every("fmod remainder", 0.75),
+    "polar": lambda x: torch.polar(MAPS, x),
+    **every("dist huber_loss l1_loss mse_loss smooth_l1_loss", MAPS),
+    "mse_loss, of each": lambda x: F.mse_loss(x, MAPS, reduction="none"),
+    **every("binary_cross_entropy_with_logits poisson_nll_loss", MAPS),
+    "binary_cross_entropy": lambda x: F.binary_cross_entropy(x.abs() / 4, MAPS),
+    "cross_entropy": lambda x: F.cross_entropy(x, TARGETS),
+    "gaussian_nll_loss": lambda x: F.gaussian_nll_loss(x, MAPS, MAPS),
+    "multilabel_soft_margin_loss": lambda x: F.multilabel_soft_margin_loss(x, SQUARE[:2].round()),
+    "soft_margin_loss": lambda x: F.soft_margin_loss(x, MAPS.sign()),
+    "ctc_loss": lambda x: F.ctc_loss(x, TARGETS[:, None], TARGETS * 0 + 6, TARGETS * 0 + 1),
+    **of(torch.linalg, "cond det eig eigh pinv qr svd"),
+    "inv": lambda x: (x + EYE).inverse(),
+    "lu": lambda x: torch.linalg.lu(x)[1],
+    "lu_factor": lambda x: torch.linalg.lu_factor(x + EYE)[0],
+    "slogdet": lambda x: torch.linalg.slogdet(x)[1],
+    "solve": lambda x: torch.linalg.solve(x + EYE, LINE),
+    "tensorsolve": lambda x: torch.linalg.tensorsolve(x + EYE, LINE),
+    **of(torch.linalg, "lstsq", SQUARE),
+    **of(torch.linalg, "matrix_exp vander"),
+    **of(torch.linalg, "matrix_power", 3),
+    "tensorinv": lambda x: torch.linalg.tensorinv(x + EYE, 1),
+    "solve_triangular": lambda x: torch.linalg.solve_triangular(x, SQUARE, upper=True),
+    "triangular_solve": lambda x: torch.triangular_solve(SQUARE, x)[0],
+    "cholesky": lambda x: torch.linalg.cholesky_ex(x @ x.T + EYE)[0],
+    "cholesky_inverse": lambda x: torch.cholesky_inverse(x + EYE),
+    "cholesky_solve": lambda x: torch.cholesky_solve(SQUARE, x),
+    "householder_product": lambda x: torch.linalg.householder_product(x, LINE),
+    "ormqr": lambda x: torch.ormqr(x, LINE, SQUARE),
+    "logdet": lambda x: (x @ x.T).logdet(),
+    "lu_solve": lambda x: torch.linalg.lu_solve(x, PIVOTS, SQUARE),
+    "pdist": F.pdist,
+    **every("cov corrcoef"),
+    "renorm": lambda x: x.renorm(2, 0, 0.5),
+    "weight_norm": lambda x: torch._weight_norm(x, PAIR[:, None, None, None]),
+    "standard_gamma": torch._standard_gamma,
     **every("logaddexp hypot", LINE),
     **every("float_power pow", 3),
     **every("norm", dim=1),
@@ -274,6 +431,9 @@ EXAMPLES = {
     **every("cumprod log_softmax logsumexp prod softmax softmin glu", 1),
     "glu, the last": lambda x: F.glu(x),
     **every("amax amin", (2, 3)),
+    **of(torch, "cummax cummin logcumsumexp mode", 1),
+    **every("msort"),
+    **every("quantile nanquantile", 0.3, 1),
     "kthvalue": lambda x: x.kthvalue(2, 3)[0],
     "sort": lambda x: x.sort()[0],
     "topk": lambda x: x.topk(2)[0],
@@ -330,6 +490,29 @@ SHAPES = {  # of what the examples of some names take, or of one example
     name: shape
     for names, shape in {
         "addmv | dot | inner | mv | outer | diag": (6,),
+        "addr | vdot | cartesian_prod | combinations | meshgrid": (6,),
+        "multi_dot | sparse_mm | sparse_addmm | corrcoef | cov | pdist": (6, 6),
+        "cholesky | cholesky_inverse | cholesky_solve | cond | det | eig | eigh | householder_product | inv": (6, 6),
+        "logdet | lstsq | lu | lu_factor | lu_solve | lu_unpack | matrix_exp | matrix_power | ormqr | pinv | qr": (
+            6,
+            6,
+        ),
+        "slogdet | solve | solve_triangular | svd | tensorinv | tensorsolve | triangular_solve": (6, 6),
+        "mm, sparse": (2, 6, 6),
+        "mv, sparse | vander": (6,),
+        "cross": (2, 2, 6, 3),
+        "embedding": (2, 6),
+        "diagflat": (2, 3),
+        "logcumsumexp": INPUT,
+        "nll_loss | cross_entropy | multilabel_soft_margin_loss": (2, 6),
+        "stft": (2, 9),
+        "istft": (2, 3, 5, 2),
+        "fft_c2c | fft_c2r | conj | angle, gate": (2, 2, 6, 2),
+        "unfold_backward": (2, 2, 6, 6, 2),
+        "pack_padded_sequence": (2, 2, 3),
+        "pad_packed_sequence": (4, 3),
+        "ctc_loss": (6, 2, 4),
+        "fft_ihfft2 | fft_ihfftn": INPUT,
         "multinomial | addmm | chain_matmul | T | H | t | trace | kron | block_diag": (6, 6),
         "mm | baddbmm | bmm | addbmm | lstm | gru | rnn_tanh | rnn_relu": (2, 6, 6),
         "lstm_cell | gru_cell | rnn_tanh_cell | rnn_relu_cell | embedding_bag": (2, 6),
@@ -358,5 +541,16 @@ NOT_OFFERED = {  # why there is no example
     "cuda": "moves to another device",
     "pin_memory": "asks for one",
     "native_channel_shuffle": "has no gradient",
+    **dict.fromkeys(
+        "coalesce sparse_coo_tensor sparse_log_softmax sparse_sampled_addmm sparse_softmax".split(),
+        "its result is sparse",
+    ),
+    **dict.fromkeys(("sparse_sparse_matmul", "to_sparse"), "its result is sparse"),
+    "values": "the size of its result depends on the values",
+    "chalf": "half precision computes hardly anything of complex numbers",
+    "to_mkldnn": "its result is of another layout",
+    "grouped_mm": "of bfloat16 on few devices",
+    **dict.fromkeys(("linalg_polar", "matrix_sqrth", "ldl_solve"), "of the latest torch, or without a gradient"),
+    **dict.fromkeys(LACKING, "not in this version of torch"),
     **dict.fromkeys(("upsample", "upsample_bilinear", "upsample_nearest"), "call interpolate"),
 }

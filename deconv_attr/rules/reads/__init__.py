@@ -8,7 +8,7 @@ read off it, and an element whose second interval leaves the image depends on wh
 All four are kept as (-first, last, -start, end), so that every union is a maximum.
 """
 
-from .call import ReadCall, Reads, all_but_batch, dims_at, last_dim, normalized_dims, reads_all
+from .call import ReadCall, Reads, all_but_batch, dims_at, its_own_statistics, last_dim, normalized_dims, reads_all
 from .families import (
     along,
     extremes,
@@ -40,6 +40,7 @@ __all__ = [
     "first_alone",
     "follow",
     "interpolated",
+    "its_own_statistics",
     "joined",
     "last_dim",
     "matrices",

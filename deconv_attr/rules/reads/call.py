@@ -18,6 +18,7 @@ __all__ = [
     "all_but_batch",
     "dims_at",
     "entry",
+    "its_own_statistics",
     "last_dim",
     "normalized_dims",
     "reach_of",
@@ -167,6 +168,12 @@ def normalized_dims(call: ReadCall) -> Sequence[int]:
 def all_but_batch(call: ReadCall) -> Sequence[int]:
     """Name all dimensions but the first."""
     return range(1, call.source.dim())
+
+
+def its_own_statistics(call: ReadCall) -> Sequence[int]:
+    """Name the dimensions of an instance norm: all but the first, unless it is written as a batch norm."""
+    by_batch = getattr(call.function, "__name__", "").endswith(".no_stats")
+    return range(-call.source.dim(), 0) if by_batch else all_but_batch(call)
 
 
 def _follow_all(call: ReadCall) -> list[Reach]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arguments import tensors_in
+from ..arguments import is_training, tensors_in
 from .call import ReadCall, Reads, all_but_batch, dims_at, last_dim, reach_of, reads_all, union
 from .intervals import Extent, Reach, compact, unexpanded, varies
 
@@ -111,7 +111,7 @@ def _first_alone(call: ReadCall) -> list[Reach]:
 
 
 def _per_channel(call: ReadCall) -> list[Reach]:
-    if call.name == "batch_norm" and call.argument(5, "training", default=False):
+    if call.name == "batch_norm" and is_training(call.args, call.kwargs):
         return along(all_but_batch).rule(call)  # the statistics of the map
     if varies(reach_of(call, call.source), 1 - call.source.dim()):
         return reads_all.rule(call)
