@@ -62,7 +62,7 @@ class Classifier:
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What a reader of the results has to know, by name."""
+        """The facts that a reader of the results needs: names and values."""
         return [
             ("model", self.name),
             ("weights", f"{self.weights}, {self.loaded}" if self.loaded else self.weights),

@@ -88,10 +88,10 @@ def test_model_with_side_heads_is_made_without_a_warning(name):
     assert load_classifier(name, "random").model.transform_input
 
 
-@pytest.mark.parametrize("side_heads", [True, False])
-def test_weights_fit_with_side_heads_or_without(side_heads, tmp_path):
+@pytest.mark.parametrize(("side_heads", "prefix"), [(True, ""), (False, ""), (True, "module."), (False, "module.")])
+def test_weights_fit_with_side_heads_or_without(side_heads, prefix, tmp_path):
     state = get_model("googlenet", weights=None, init_weights=False, aux_logits=side_heads).state_dict()
-    torch.save(state, tmp_path / "state.pt")
+    torch.save({prefix + key: value for key, value in state.items()}, tmp_path / "state.pt")
     loaded = load_classifier("googlenet", str(tmp_path / "state.pt")).model.state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in state.items())
 
