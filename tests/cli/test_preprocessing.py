@@ -222,7 +222,12 @@ def test_torchvision_s_own_is_changed_by_options_only(here):
 TRANSFORMS = {  # the model; the shape of its inputs; mean and std; what is printed
     "gray": ("pair", (1, 28, 20), (0.25, 0.5), "28 x 20, gray, mean (0.25), std (0.5); by the transform that the fac"),
     "version 2": ("pair_v2", (3, 24, 24), (0.5, 0.25), "24 x 24, mean (0.5, 0.5, 0.5), std (0.25, 0.25, 0.25); by "),
-    "without a normalisation": ("plain_pair", (1, 28, 20), (0, 1), "which has no step with a mean and std: pictures "),
+    "without a normalisation": (
+        "plain_pair",
+        (1, 28, 20),
+        (0, 1),
+        "; by the transform that the factory returned, which has no step with ",
+    ),
 }
 
 
