@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from .. import __version__
 from ..errors import DeconvError
 from . import compare, gallery, layers, project
 
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="deconv-attr",
         description="Show which pixels caused an activation: the deconvnet of Zeiler and Fergus.",
     )
+    parser.add_argument("--version", action="version", version=f"deconv-attr {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (compare, project, gallery, layers):
         command.add(commands)

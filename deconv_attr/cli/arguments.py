@@ -14,34 +14,40 @@ from ..demo import embedded_images
 from ..errors import DeadSignalWarning, InputError
 from ..gallery.images import read_image
 from .models import Classifier, embedded_classifier, load_classifier
+from .preprocessing_options import Asked, add_preprocessing_arguments
 
 __all__ = [
     "add_activations_argument",
     "add_image_argument",
+    "add_maps_argument",
     "add_model_arguments",
     "check_images",
     "chosen_images",
     "chosen_model",
+    "feature_maps",
     "reissue",
+    "warn_of_embedded_model",
 ]
 
 MOST_IMAGES = 32  # one picture shows them all
+MOST_MAPS = 65536  # of a range; layers have fewer
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` and ``--weights``."""
+    """Add ``--model``, ``--weights``, and how photographs become its inputs."""
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="a classification model of torchvision, or module:factory (a function without arguments that "
-        "returns a torch.nn.Module; images are resized to 256, cropped to 224 and normalised as for ImageNet)",
+        help="a classification model of torchvision, or module:factory (a function without arguments that returns a "
+        "torch.nn.Module, or a pair of one and the transform of its images)",
     )
     parser.add_argument(
         "--weights",
         metavar="WEIGHTS",
-        help="DEFAULT (torchvision's, downloaded once), random, or a file with a state dict; "
-        "without it: DEFAULT for torchvision, as made for module:factory",
+        help="DEFAULT (torchvision's, downloaded once), random, or a file with a state dict (of torch.save, alone or "
+        "in a checkpoint, or of safetensors); without it: DEFAULT for torchvision, as made for module:factory",
     )
+    add_preprocessing_arguments(parser)
 
 
 def add_image_argument(parser: argparse.ArgumentParser) -> None:
@@ -59,23 +65,62 @@ def add_activations_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_maps_argument(parser: argparse.ArgumentParser, help_: str) -> None:
+    """Add ``--maps``, also spelt ``--map``."""
+    parser.add_argument("--maps", "--map", metavar="NUMBER", nargs="+", help=f"{help_}; 100-104 is a range")
+
+
+def feature_maps(words: Sequence[str], or_: str = "") -> list[int]:
+    """Return the numbers of feature maps that words list, each once.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Numbers, and ranges such as ``100-104``, with both ends.
+    or_ : str
+        What else the option takes, for the error.
+
+    Raises
+    ------
+    InputError
+        If a word is neither, or a range ends before it begins or has more maps than any layer.
+    """
+    numbers: dict[int, None] = {}
+    for word in words:
+        first, dash, last = word.partition("-")
+        if not first.isdecimal() or not (last if dash else "0").isdecimal():
+            raise InputError(f"expected --maps as numbers of feature maps{or_}, got {' '.join(words)}")
+        begin = int(first)
+        end = int(last) if dash else begin
+        if not begin <= end < begin + MOST_MAPS:
+            raise InputError(
+                f"expected a range of feature maps as 100-104, upwards and of at most {MOST_MAPS}, got {word}"
+            )
+        numbers.update(dict.fromkeys(range(begin, end + 1)))
+    return list(numbers)
+
+
 def chosen_model(options: argparse.Namespace) -> Classifier:
     """Load the model that the arguments name.
 
     Raises
     ------
     InputError, ModelError
-        There is no such model, or the weights do not fit.
+        There is no such model, or the weights or the preprocessing do not fit.
     """
-    if options.model is None and options.weights is not None:
-        raise InputError(
-            f"expected --model with --weights {options.weights}, got none; the embedded model has its own weights"
-        )
-    return embedded_classifier() if options.model is None else load_classifier(options.model, options.weights)
+    asked = Asked.by(options)
+    if options.model is None:
+        given = f"--weights {options.weights}" if options.weights is not None else str(asked)
+        if given:
+            raise InputError(
+                f"expected --model with {given}, got none; the embedded model has its own weights and preprocessing"
+            )
+        return embedded_classifier()
+    return load_classifier(options.model, options.weights, asked)
 
 
 def chosen_images(options: argparse.Namespace, classifier: Classifier) -> tuple[Tensor, Sequence[str]]:
-    """Return the images as the model's inputs (N, 3, H, W), and their names.
+    """Return the images as the model's inputs (N, C, H, W), and their names; warn of photographs without a model.
 
     Raises
     ------
@@ -86,6 +131,7 @@ def chosen_images(options: argparse.Namespace, classifier: Classifier) -> tuple[
     if paths is None:
         pictures, names = embedded_images()
         return classifier.preprocessing.normalise(pictures), names
+    warn_of_embedded_model(options)
     return torch.stack([classifier.preprocessing.transform(read_image(path)) for path in paths]), paths
 
 
@@ -103,6 +149,15 @@ def check_images(options: argparse.Namespace) -> None:
         )
     if options.image is not None and len(options.image) > MOST_IMAGES:
         raise InputError(f"expected at most {MOST_IMAGES} images in one picture, got {len(options.image)}")
+
+
+def warn_of_embedded_model(options: argparse.Namespace) -> None:
+    """Warn that the embedded model knows no photographs, where ``--model`` was forgotten."""
+    if options.model is None:
+        print(
+            "warning: these images go to the embedded model, which knows generated shapes only; choose --model",
+            file=sys.stderr,
+        )
 
 
 def reissue(caught: Sequence[warnings.WarningMessage]) -> None:

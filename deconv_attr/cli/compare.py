@@ -6,13 +6,14 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ..demo import embedded_masks
-from ..errors import DeadSignalWarning, TargetError
+from ..errors import DeadSignalWarning, InputError, TargetError
 from ..evidence import probabilities
 from ..evidence.inputs import Comparison, compare
 from ..evidence.methods import default_methods
@@ -27,7 +28,8 @@ from .arguments import (
     chosen_model,
     reissue,
 )
-from .models import Classifier
+from .class_names import read_class_names
+from .models import Classifier, scored
 
 __all__ = ["add", "run"]
 
@@ -50,8 +52,18 @@ def add(commands: Any) -> None:
         "--target",
         metavar="CLASS",
         nargs="+",
-        help="the class to explain, as an index or a name: one for all images or one for each; "
-        "without it: the top class of each image",
+        help="the class to explain, as an index, a name or a part of one name only: one for all images or one for "
+        "each; without it: the top class of each image",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="the names of the classes: one a line, or JSON (a list, or names by number)",
+    )
+    parser.add_argument(
+        "--score",
+        metavar="MODULE:FUNCTION",
+        help="a function of the model's output that returns the class scores (N, classes); without it: that is them",
     )
     parser.add_argument(
         "--layer",
@@ -78,10 +90,13 @@ def run(options: argparse.Namespace) -> None:
     check_images(options)
     page = Path(options.output).suffix.lower() in PAGES
     output = report_path(options.output) if page else picture_path(options.output)
-    classifier = chosen_model(options)
+    classifier = _named(chosen_model(options), options)
+    if options.score is not None:
+        classifier = scored(classifier, options.score)
     inputs, names = chosen_images(options, classifier)
     print(classifier)
     likelihoods = probabilities(classifier.scores(inputs))
+    _check_categories(options, classifier, likelihoods.shape[1])
     targets = _targets(options.target, likelihoods, classifier)
     for number, name in enumerate(names):
         _print_classes(f"image {number}  {name}", likelihoods[number], targets[number], classifier)
@@ -98,6 +113,25 @@ def run(options: argparse.Namespace) -> None:
     print(f"wrote {output}")
 
 
+def _named(classifier: Classifier, options: argparse.Namespace) -> Classifier:
+    """Return a classifier with the names of its classes from a file, where one is given."""
+    if options.classes is None:
+        return classifier
+    if options.model is None:
+        raise InputError(
+            f"expected --model with --classes {options.classes}, got none; the embedded classes have names"
+        )
+    return replace(classifier, categories=read_class_names(options.classes))
+
+
+def _check_categories(options: argparse.Namespace, classifier: Classifier, classes: int) -> None:
+    if options.classes is not None and len(classifier.categories) != classes:
+        raise InputError(
+            f"expected {classes} class names in {options.classes}, one for each score of {classifier.name}, got "
+            f"{len(classifier.categories)}"
+        )
+
+
 def _targets(words: Sequence[str] | None, scores: Tensor, classifier: Classifier) -> list[int]:
     images, classes = scores.shape
     if words is None:
@@ -105,6 +139,9 @@ def _targets(words: Sequence[str] | None, scores: Tensor, classifier: Classifier
     if len(words) not in (1, images):
         raise TargetError(f"expected --target with 1 class for all images or 1 for each of {images}, got {len(words)}")
     targets = [classifier.class_index(word, classes) for word in words]
+    for word, target in zip(words, targets, strict=True):
+        if classifier.categories and word.casefold() not in (str(target), classifier.class_name(target).casefold()):
+            print(f"target   {word} is {classifier.class_name(target)} ({target})")
     return targets * images if len(targets) == 1 else targets
 
 

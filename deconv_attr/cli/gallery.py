@@ -20,7 +20,15 @@ from ..gallery.images import Photographs
 from ..gallery.search import Strongest, is_first, strongest
 from ..visualize import MOST_TILES, save_figure
 from ..visualize.html import GalleryFolder, Slugs
-from .arguments import add_activations_argument, add_model_arguments, chosen_model, reissue
+from .arguments import (
+    add_activations_argument,
+    add_maps_argument,
+    add_model_arguments,
+    chosen_model,
+    feature_maps,
+    reissue,
+    warn_of_embedded_model,
+)
 from .models import Classifier
 
 __all__ = ["add", "run"]
@@ -50,12 +58,7 @@ def add(commands: Any) -> None:
         nargs="+",
         help="layers, as `deconv-attr layers` lists them; by default all that return rectified feature maps",
     )
-    parser.add_argument(
-        "--maps",
-        metavar="NUMBER",
-        nargs="+",
-        help="the feature maps to show, in each layer, or all; all of them are searched in any case",
-    )
+    add_maps_argument(parser, "the feature maps to show, in each layer, or all; all of them are searched in any case")
     parser.add_argument(
         "--sample",
         metavar="NUMBER",
@@ -112,6 +115,8 @@ def run(options: argparse.Namespace) -> None:
         find_layer(classifier.model, layer)
     output = GalleryFolder(options.output).path  # last, for it makes the folder
     if is_first():
+        if options.images is not None:
+            warn_of_embedded_model(options)
         print(f"{classifier}\nimages   {len(data)} {'generated' if options.images is None else options.images}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkippedImagesWarning)  # they are listed at the end
@@ -148,9 +153,7 @@ def _chosen_maps(options: argparse.Namespace) -> Any:
     if options.maps == ["all"]:
         return None
     if options.maps is not None:
-        if not all(word.isdecimal() for word in options.maps):
-            raise InputError(f"expected --maps as numbers of feature maps, or all, got {' '.join(options.maps)}")
-        return [int(word) for word in options.maps]
+        return feature_maps(options.maps, ", or all")
     return options.sample if options.sample is not None or options.model is None else SAMPLE
 
 
@@ -180,9 +183,7 @@ def _draw(
             activations=options.activations,
         )
         facts = [
-            ("model", classifier.name),
-            ("weights", classifier.weights),
-            ("input", str(classifier.preprocessing)),
+            *classifier.facts,
             ("images", f"{int(found.searched.sum()) - len(found.skipped)} of {options.images or 'generated shapes'}"),
         ]
         page = gallery.to_html(output, f"Feature maps of {classifier.name}", facts)

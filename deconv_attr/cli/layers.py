@@ -30,10 +30,9 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """List the layers."""
     classifier = chosen_model(options)
-    crop = classifier.preprocessing.crop
     print(f"{classifier}\n")
     rows = [HEADER]
-    for name, module, shape, field in layer_fields(classifier.model, (3, crop, crop)):
+    for name, module, shape, field in layer_fields(classifier.model, classifier.preprocessing.shape):
         rows.append((name, type(module).__name__, "-" if shape is None else _times(shape), *_pixels(field)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     for row in rows:

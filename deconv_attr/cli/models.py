@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torchvision import models as untyped_zoo
 
+from ..attribution.scored_model import ScoredModel, described
 from ..demo import CLASS_NAMES, GeneratedImages, load_model
-from ..engine.state_dict import load_into, read_state_dict
+from ..engine.state_dict import load_into
+from ..engine.weights_file import read_weights
 from ..errors import InputError, ModelError, TargetError, nearest, reason
-from ..gallery.images import IMAGENET, Preprocessing, standard_preprocessing
+from ..gallery.images import Preprocessing
+from .class_names import class_named
+from .preprocessing import Recipe, by_recipe, by_transform, recipe_of
+from .preprocessing_options import Asked
 
-__all__ = ["Classifier", "embedded_classifier", "load_classifier"]
+__all__ = ["Classifier", "embedded_classifier", "load_classifier", "scored"]
 
 zoo: Any = untyped_zoo
+
+Model = TypeVar("Model")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +40,19 @@ class Classifier:
     Attributes
     ----------
     model : nn.Module
-        Takes ``(N, 3, H, W)``, returns ``(N, classes)``.
+        Takes ``(N, C, H, W)``, returns ``(N, classes)``.
     name, weights : str
         In words, for the terminal.
     preprocessing : Preprocessing
         How photographs become inputs.
     categories : tuple of str
         The names of the classes in order; empty if they are unknown.
+    loaded : str
+        What of a file of weights was taken, and how its names were changed; "" if it was taken as it is.
+    origin : str
+        Where the preprocessing comes from.
+    score : str
+        The function that makes scores of the model's output; "" if that is them.
     """
 
     model: nn.Module
@@ -47,9 +60,22 @@ class Classifier:
     weights: str
     preprocessing: Preprocessing
     categories: tuple[str, ...] = ()
+    loaded: str = ""
+    origin: str = ""
+    score: str = ""
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """The facts that a reader of the results needs: names and values."""
+        return [
+            ("model", self.name),
+            ("weights", f"{self.weights}, {self.loaded}" if self.loaded else self.weights),
+            ("input", f"{self.preprocessing}; {self.origin}" if self.origin else str(self.preprocessing)),
+            *([("score", self.score)] if self.score else []),
+        ]
 
     def __str__(self) -> str:
-        return f"model    {self.name}\nweights  {self.weights}\ninput    {self.preprocessing}"
+        return "\n".join(f"{name:8} {value}" for name, value in self.facts)
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Return the model's output, ``(N, classes)``.
@@ -66,7 +92,10 @@ class Classifier:
         except Exception as error:
             raise ModelError(f"{call} raised {reason(error)}") from error
         if not isinstance(scores, Tensor):
-            raise ModelError(f"expected a tensor of class scores from {call}, got a {type(scores).__name__}")
+            raise ModelError(
+                f"expected a tensor of class scores from {call}, got {described(scores)}: a ScoredModel from the "
+                "factory, or --score module:function, says what the scores are"
+            )
         if scores.ndim != 2 or len(scores) != len(inputs) or scores.shape[1] == 0:
             raise ModelError(f"expected the shape ({len(inputs)}, classes) from {call}, got {tuple(scores.shape)}")
         if not scores.isfinite().all():
@@ -79,70 +108,78 @@ class Classifier:
         return self.categories[index] if index < len(self.categories) else f"class {index}"
 
     def class_index(self, word: str, classes: int) -> int:
-        """Return the index of a class that is given by its index or name, in any case of letters.
+        """Return the index of a class that is given by its index, its name, or a part of its name alone.
 
         Raises
         ------
         TargetError
-            If there is no such class, or more than one of that name.
+            If there is no such class, or more than one.
         """
         try:
             index = int(word)
         except ValueError:
-            return self._named(word)
+            return class_named(word, self.categories, self.name)
         if not 0 <= index < classes:
             raise TargetError(f"expected a class from 0 to {classes - 1} of {self.name}, got {index}")
         return index
 
-    def _named(self, word: str) -> int:
-        if not self.categories:
-            raise TargetError(
-                f"expected the index of a class, because those of {self.name} have no names, got {word!r}"
-            )
-        names = [name.casefold() for name in self.categories]
-        indices = [index for index, name in enumerate(names) if name == word.casefold()]
-        if len(indices) > 1:
-            raise TargetError(
-                f"expected the name of one class, got {word!r} of {len(indices)}; give one of the indices {indices}"
-            )
-        if not indices:
-            raise TargetError(f"{self.name} has no class {word!r}{nearest(word.casefold(), names)}")
-        return indices[0]
+
+def scored(classifier: Classifier, score: str) -> Classifier:
+    """Return a classifier whose scores are what a function, ``module:function``, returns of the model's output.
+
+    Raises
+    ------
+    InputError
+        If there is no such function.
+    """
+    if ":" not in score:
+        raise InputError(f"expected --score as module:function, a function of the model's output, got {score!r}")
+    return replace(classifier, model=ScoredModel(classifier.model, _imported(score, "returns scores")), score=score)
 
 
 def embedded_classifier() -> Classifier:
     """Return the miniature ZFNet that is part of the package, with its trained weights."""
     return Classifier(
-        load_model(), "MiniZFNet", "embedded, trained on generated shapes", GeneratedImages.preprocessing, CLASS_NAMES
+        load_model(),
+        "MiniZFNet",
+        "embedded, trained on generated shapes",
+        GeneratedImages.preprocessing,
+        CLASS_NAMES,
+        origin="as it was trained",
     )
 
 
-def load_classifier(name: str, weights: str | None = None) -> Classifier:
+def load_classifier(name: str, weights: str | None = None, asked: Asked | None = None) -> Classifier:
     """Return the model that a command line names.
 
     Parameters
     ----------
     name : str
         A classification model of torchvision, or ``module:factory``, where the factory takes no arguments and
-        returns a Module. A factory's photographs are resized to 256, cropped to 224 x 224 and normalised with
-        ImageNet's mean and deviation; a torchvision model has the preprocessing of its default weights.
+        returns a Module, or a Module and the transform that makes a PIL image its input.
     weights : str, optional
-        ``"DEFAULT"`` (torchvision's, downloaded once; its default), ``"random"`` (seed 0), or the path of a
-        state dict, bare or under the key ``"state_dict"``. None leaves a factory's model as it was made.
+        ``"DEFAULT"`` (torchvision's, downloaded once; its default), ``"random"`` (seed 0), or the path of a file
+        with a state dict. None leaves a factory's model as it was made.
+    asked : Asked, optional
+        The preprocessing options. Without them: for a torchvision model that of its default weights; for a factory's
+        its transform, or the model's ``pretrained_cfg`` (timm), else as for ImageNet, in gray if the first convolution
+        has one channel.
 
     Raises
     ------
     InputError
-        If there is no such model, it cannot be made, or the weights cannot be had or do not fit.
+        If there is no such model, it cannot be made, or the weights cannot be had or do not fit; or the options
+        contradict each other or the factory.
     ModelError
         If the factory returns no Module.
     """
+    asked = asked or Asked()
     if ":" in name:
-        return _from_factory(name, weights)
-    return _from_torchvision(name, "DEFAULT" if weights is None else weights)
+        return _from_factory(name, weights, asked)
+    return _from_torchvision(name, "DEFAULT" if weights is None else weights, asked)
 
 
-def _from_torchvision(name: str, weights: str) -> Classifier:
+def _from_torchvision(name: str, weights: str, asked: Asked) -> Classifier:
     known = zoo.list_models(module=zoo)
     if name not in known:
         raise InputError(
@@ -150,7 +187,7 @@ def _from_torchvision(name: str, weights: str) -> Classifier:
             " (a model of your own is module:factory)"
         )
     default = zoo.get_model_weights(name).DEFAULT
-    preset = default.transforms()
+    loaded = ""
     if weights == "DEFAULT":
         model = _downloaded(name, default)
         words = str(default)
@@ -158,51 +195,78 @@ def _from_torchvision(name: str, weights: str) -> Classifier:
         model = _seeded(lambda: _bare(name, {}))
         words = "random, seed 0"
     else:
-        state = read_state_dict(weights)
+        state, found = read_weights(weights)
         model = _seeded(lambda: _bare(name, state))
         words = weights
-        load_into(model, state, weights, name)
-    preprocessing = Preprocessing(preset, preset.resize_size[0], preset.crop_size[0], preset.mean, preset.std)
-    return Classifier(model.eval(), name, words, preprocessing, tuple(default.meta["categories"]))
+        loaded = _joined(found, load_into(model, state, weights, name))
+    preset = default.transforms()
+    recipe = Recipe(preset.resize_size[0], preset.crop_size[0], preset.mean, preset.std, preset.interpolation.value)
+    preprocessing, origin = by_recipe(recipe, "torchvision's", asked, name, model.eval())
+    return Classifier(model, name, words, preprocessing, tuple(default.meta["categories"]), loaded, origin)
 
 
-def _from_factory(name: str, weights: str | None) -> Classifier:
+def _from_factory(name: str, weights: str | None, asked: Asked) -> Classifier:
     if weights == "DEFAULT":
         raise InputError(
             f"expected --weights random or a file for {name}, got DEFAULT, which is for torchvision's models"
         )
-    model = _made(name)
+    model, transform = _made(name)
     words = "as the factory made it, seed 0"
+    loaded = ""
     if weights not in (None, "random"):
-        state = read_state_dict(weights)
-        load_into(model, state, weights, name)
+        state, found = read_weights(weights)
+        loaded = _joined(found, load_into(model, state, weights, name))
         words = weights
-    return Classifier(model.eval(), name, words, standard_preprocessing(*IMAGENET))
+    model.eval()
+    if transform is None:
+        preprocessing, origin = by_recipe(*recipe_of(model, asked, name), asked, name, model)
+    else:
+        preprocessing, origin = by_transform(transform, asked, name)
+    return Classifier(model, name, words, preprocessing, loaded=loaded, origin=origin)
 
 
-def _made(name: str) -> nn.Module:
+def _joined(*words: str) -> str:
+    return ", ".join(filter(None, words))
+
+
+def _made(name: str) -> tuple[nn.Module, Callable[[Any], Any] | None]:
+    """Return a factory's model, and the transform that it returned beside it."""
+    factory = _imported(name, "returns a Module")
+    try:
+        made: Any = _seeded(factory)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{name} raised {reason(error)}") from error
+    model, transform = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"expected a torch.nn.Module from {name}, got a {type(made).__name__}; it may also return a Module and its "
+            "transform"
+        )
+    if transform is not None and not callable(transform):
+        raise InputError(
+            f"expected a transform of images beside the model that {name} returns, got a {type(transform).__name__}"
+        )
+    return model, transform
+
+
+def _imported(name: str, does: str) -> Callable[..., Any]:
+    """Return a function that is named as ``module:function``."""
     module_name, _, attribute = name.partition(":")
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         raise InputError(f"cannot import {module_name!r} of {name}: {reason(error)}") from error
     try:
-        factory = attrgetter(attribute)(module)
+        function: Any = attrgetter(attribute)(module)
     except AttributeError as error:
         near = nearest(attribute, [word for word in dir(module) if not word.startswith("_")])
         raise InputError(f"module {module_name!r} has no {attribute!r}{near}") from error
-    if not callable(factory):
-        raise InputError(f"expected {name} as a function that returns a Module, got a {type(factory).__name__}")
-    try:
-        model = _seeded(factory)
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{name} raised {reason(error)}") from error
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"expected a torch.nn.Module from {name}, got a {type(model).__name__}")
-    return model
+    if not callable(function):
+        raise InputError(f"expected {name} as a function that {does}, got a {type(function).__name__}")
+    return function  # type: ignore[no-any-return]
 
 
-def _seeded(factory: Callable[[], nn.Module]) -> nn.Module:
+def _seeded(factory: Callable[[], Model]) -> Model:
     """Return a model whose weights are the same each time; the caller's generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -214,7 +278,7 @@ def _bare(name: str, state: dict[str, Any]) -> nn.Module:
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         # torchvision's own weights expect transform_input, and files saved from them may lack the side heads.
-        side_heads = any(key.startswith(("aux", "AuxLogits")) for key in state)
+        side_heads = any({"aux1", "AuxLogits"} & {*key.split(".")} for key in state)
         options = {"init_weights": False, "transform_input": True, "aux_logits": side_heads}
     model: nn.Module = zoo.get_model(name, weights=None, **options)
     return model

@@ -16,10 +16,12 @@ from ..visualize import picture_path, projections_figure, save_figure
 from .arguments import (
     add_activations_argument,
     add_image_argument,
+    add_maps_argument,
     add_model_arguments,
     check_images,
     chosen_images,
     chosen_model,
+    feature_maps,
     reissue,
 )
 from .models import Classifier
@@ -39,7 +41,7 @@ def add(commands: Any) -> None:
         description="Project single units of a layer to pixels, as in figure 2 of Zeiler and Fergus: each starts "
         "with its activation, and is shown beside its image patch and the whole image. "
         f"Without arguments: layer {EMBEDDED_LAYER} of the embedded miniature ZFNet on generated images.",
-        epilog="example: deconv-attr project --model vgg16 --layer features.29 --map 12 77 --image cat.jpg dog.jpg",
+        epilog="example: deconv-attr project --model vgg16 --layer features.29 --maps 12 70-77 --image cat.jpg dog.jpg",
     )
     add_model_arguments(parser)
     add_image_argument(parser)
@@ -48,13 +50,7 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="the layer, as `deconv-attr layers` lists it (usually a ReLU); required with --model",
     )
-    parser.add_argument(
-        "--map",
-        metavar="NUMBER",
-        type=int,
-        nargs="+",
-        help="feature maps: the strongest unit of each, in each image; required with --layer",
-    )
+    add_maps_argument(parser, "feature maps: the strongest unit of each, in each image; required with --layer")
     parser.add_argument(
         "--position",
         metavar=("ROW", "COLUMN"),
@@ -107,16 +103,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _chosen_units(options: argparse.Namespace) -> tuple[str, Sequence[int]]:
-    if options.model is not None and (options.layer is None or options.map is None):
+    if options.model is not None and (options.layer is None or options.maps is None):
         raise InputError(
             f"expected --layer and --map with --model {options.model}; `deconv-attr layers` lists the layers"
         )
     layer = EMBEDDED_LAYER if options.layer is None else options.layer
-    if options.map is None and options.layer is not None:
+    if options.maps is None and options.layer is not None:
         raise InputError(
             f"expected --map with --layer {layer}, got none; it lists the numbers of one or several of its feature maps"
         )
-    return layer, EMBEDDED_MAPS if options.map is None else options.map
+    return layer, EMBEDDED_MAPS if options.maps is None else feature_maps(options.maps)
 
 
 def _projected(

@@ -1,45 +1,41 @@
-"""Weights from a file: reading a state dict, and saying where it does not fit a model."""
+"""State dicts: from a file, and into a model, with what does not fit named."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .weights_file import read_weights
 
 __all__ = ["load_into", "read_state_dict"]
 
+PREFIXES = {"module", "model", "net", "network"}
+"""Attributes in which DataParallel, averages and training frameworks hold the model, among what is their own."""
+
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Attributes in which torch.compile, FSDP and activation checkpointing hold a module, anywhere in a name."""
+
 
 def read_state_dict(path: str) -> dict[str, Any]:
-    """Read a state dict, bare or under the key ``"state_dict"``, on the CPU.
+    """Read the state dict in a file, on the CPU: of ``torch.save``, bare or beside others, or of safetensors.
 
     Raises
     ------
     InputError
         If there is no such file or it holds anything else.
     """
-    if not Path(path).is_file():
-        raise InputError(f"weights are DEFAULT, random or a file, and there is no file {path}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch's own text runs over ten lines and ends by recommending to trust the file.
-        raise InputError(
-            f"{path} must be a file that torch.load(weights_only=True) reads, got {type(error).__name__}"
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise InputError(f"{path} must hold a state dict (names and tensors), got a {type(state).__name__}")
-    return state
+    return read_weights(path)[0]
 
 
-def load_into(model: nn.Module, state: Mapping[str, Any], path: str, name: str) -> None:
+def load_into(model: nn.Module, state: Mapping[str, Any], path: str, name: str) -> str:
     """Load a state dict into a model, all of it or nothing.
+
+    Names that only a wrapper makes different (``module.``, ``model.``, ``_orig_mod.``, ...) are matched.
 
     Parameters
     ----------
@@ -50,24 +46,83 @@ def load_into(model: nn.Module, state: Mapping[str, Any], path: str, name: str) 
     path, name : str
         Of the file and the model, for the error.
 
+    Returns
+    -------
+    str
+        How names were changed and what was left out, in words; "" if nothing was.
+
     Raises
     ------
     InputError
         If entries are missing, superfluous, of another shape, or cannot be copied.
     """
-    misfits = _misfits(model.state_dict(), state)
+    own = model.state_dict()
+    fitted, words = _matched(own, state)
+    misfits = _misfits(own, fitted)
     wrong = [f"{len(keys)} {kind} ({_few(keys)})" for kind, keys in misfits.items() if keys]
     if wrong:
         raise InputError(f"the weights in {path} do not fit {name}: {'; '.join(wrong)}")
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict(fitted, strict=False)
+    return words
+
+
+def _matched(own: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return a state dict under the model's own names, and what was changed in words; as it is where that is not sure.
+
+    Entries outside of the prefix are left out only where the others fit the model completely.
+    """
+    if own.keys() <= state.keys() or not all(isinstance(key, str) for key in state):
+        return state, ""
+    cores = _own_cores(own)
+    names = {_core(key): key for key in state}
+    prefix = _prefix(names, cores)
+    inside = {core.removeprefix(prefix): key for core, key in names.items() if core.startswith(prefix)}
+    outside = [key for core, key in names.items() if not core.startswith(prefix)]
+    complete = inside.keys() <= cores.keys() and not any(_needed(core) for core in cores.keys() - inside.keys())
+    if len(names) < len(state) or (outside and not set(prefix.split(".")[:-1]) <= PREFIXES):
+        return state, ""
+    renamed = {cores.get(core, core): state[key] for core, key in inside.items()}
+    if not complete:
+        renamed |= {key: state[key] for key in outside}  # to be named in the error
+    if renamed.keys() == state.keys():
+        return state, ""
+    changes = [f"without {prefix!r} before its names"] if prefix else []
+    changes += ["without the wrappers in its names"] if any(_core(key) != key for key in state) else []
+    changes += [f"without its {_few(outside)}"] if outside else []
+    return renamed, ", ".join(changes)
+
+
+def _own_cores(own: Mapping[str, Any]) -> dict[str, str]:
+    """Return a model's own names by what is left of them without wrappers."""
+    wrapped = all(key.startswith("module.") for key in own)
+    cores = {_core(key).removeprefix("module." if wrapped else ""): key for key in own}
+    return cores if len(cores) == len(own) else {key: key for key in own}
+
+
+def _core(key: str) -> str:
+    return ".".join(part for part in key.split(".") if part not in WRAPPERS)
+
+
+def _prefix(names: Iterable[str], cores: Container[str]) -> str:
+    """Return what stands before the most of the model's names in a file."""
+    counts: Counter[str] = Counter()
+    for name in names:
+        parts = name.split(".")
+        for cut in range(len(parts)):
+            if ".".join(parts[cut:]) in cores:
+                counts["".join(f"{part}." for part in parts[:cut])] += 1
+    return max(counts, key=lambda prefix: -len(prefix), default="")
+
+
+def _needed(key: str) -> bool:
+    return not key.endswith("num_batches_tracked")  # files from before PyTorch 0.4.1 lack it, and torch does without
 
 
 def _misfits(own: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the entries of a state dict that do not fit a model's own, by what is wrong with them."""
     pairs = [(key, own[key], state[key]) for key in own if key in state]
     return {
-        # Files from before PyTorch 0.4.1 lack the counters of batch norm, and torch does without.
-        "missing": [key for key in own if key not in state and not key.endswith("num_batches_tracked")],
+        "missing": [key for key in own if key not in state and _needed(key)],
         "unexpected": [key for key in state if key not in own],
         "of another shape": [
             f"{key}: expected {_shape(mine)}, got {_shape(other)}"
@@ -94,4 +149,4 @@ def _oddity(value: Any) -> str:
 
 
 def _few(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+    return ", ".join(map(str, keys[:3])) + (", ..." if len(keys) > 3 else "")

@@ -30,7 +30,7 @@ from torch.utils.data import (
 from ..engine.fingerprint import memory_of, without_addresses
 from ..errors import InputError, reason
 from ..units.image_source import image_of, is_numbered
-from .images import Photographs
+from .images import Photographs, moments_of
 
 __all__ = ["Group", "NumberedImages", "Unreadable"]
 
@@ -169,11 +169,7 @@ class NumberedImages:
     @property
     def normalisation(self) -> tuple[Sequence[float], Sequence[float]] | None:
         """The mean and deviation by which images were normalised; None if no transform has them."""
-        transform = _attribute(self.images, "preprocessing", "transform")
-        for step in (transform, *getattr(transform, "transforms", ())):
-            if hasattr(step, "mean") and hasattr(step, "std"):
-                return step.mean, step.std
-        return None
+        return moments_of(_attribute(self.images, "preprocessing", "transform"))
 
     @cached_property
     def fingerprint(self) -> str:

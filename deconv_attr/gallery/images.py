@@ -19,6 +19,7 @@ __all__ = [
     "IMAGENET",
     "Photographs",
     "Preprocessing",
+    "moments_of",
     "read_image",
     "standard_preprocessing",
 ]
@@ -31,41 +32,67 @@ IMAGENET = (256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a photograph to a model's input: resize, centre crop, scale to [0, 1], normalise."""
+    """From a photograph in RGB to a model's input, and back to the picture that the model saw.
+
+    Attributes
+    ----------
+    transform : callable
+        Returns the input ``(C, H, W)``: resized, cropped, scaled to [0, 1], normalised.
+    shape : tuple of int
+        ``(C, H, W)``; a C of 1 is gray.
+    mean, std : sequence of float
+        Of each channel.
+    steps : str
+        What is done before the normalisation, in words.
+    """
 
     transform: Callable[[Image.Image], Tensor]
-    resize: int
-    crop: int
+    shape: tuple[int, int, int]
     mean: Sequence[float]
     std: Sequence[float]
+    steps: str
 
     def picture(self, inputs: Tensor) -> Tensor:
-        """Return inputs ``(..., 3, H, W)`` as the images, between 0 and 1, that the network saw."""
+        """Return inputs ``(..., C, H, W)`` as the images, between 0 and 1, that the network saw."""
         mean, std = self._moments(inputs)
         return (inputs * std + mean).clamp(0, 1)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return images ``(..., 3, H, W)`` between 0 and 1 as inputs; the inverse of :meth:`picture`."""
+        """Return images ``(..., C, H, W)`` between 0 and 1 as inputs; the inverse of :meth:`picture`."""
         mean, std = self._moments(images)
         return (images - mean) / std
 
     def _moments(self, like: Tensor) -> Iterator[Tensor]:
-        return (like.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return (like.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
 
     def __str__(self) -> str:
         mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
-        return f"shorter side to {self.resize}, centre {self.crop} x {self.crop}, mean ({mean}), std ({std})"
+        return f"{self.steps}, mean ({mean}), std ({std})"
 
 
-def standard_preprocessing(resize: int, crop: int, mean: Sequence[float], std: Sequence[float]) -> Preprocessing:
-    """Return torchvision's usual preprocessing with these numbers."""
+def standard_preprocessing(
+    resize: int, crop: int, mean: Sequence[float], std: Sequence[float], interpolation: str = "bilinear"
+) -> Preprocessing:
+    """Return torchvision's usual preprocessing with these numbers; gray for one mean and std."""
+    gray = len(mean) == 1
     steps = [
-        transforms.Resize(resize),
+        *([transforms.Grayscale()] if gray else []),
+        transforms.Resize(resize, transforms.InterpolationMode(interpolation)),
         transforms.CenterCrop(crop),
         transforms.ToTensor(),
         transforms.Normalize(mean, std),
     ]
-    return Preprocessing(transforms.Compose(steps), resize, crop, mean, std)
+    words = [f"shorter side to {resize}", f"centre {crop} x {crop}"]
+    words += ([] if interpolation == "bilinear" else [interpolation]) + (["gray"] if gray else [])
+    return Preprocessing(transforms.Compose(steps), (len(mean), crop, crop), mean, std, ", ".join(words))
+
+
+def moments_of(transform: Any) -> tuple[Any, Any] | None:
+    """Return the mean and deviation by which a transform, or a step of it, normalises; None if no step has them."""
+    for step in (transform, *getattr(transform, "transforms", ())):
+        if hasattr(step, "mean") and hasattr(step, "std"):
+            return step.mean, step.std
+    return None
 
 
 def read_image(path: str) -> Image.Image:

@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+import deconv_attr
 from deconv_attr import DeadSignalWarning
 from deconv_attr.cli import arguments as subject
 from deconv_attr.cli import compare as command
@@ -46,6 +47,16 @@ def functional(): return Net(functional=True)
 def softmax(): return Net(softmax=True)
 def dead(): return Net(dead=True)
 def gelu(): return Net(gelu=True)
+
+class InDict(Net):
+    def forward(self, x): return {"logits": super().forward(x), "loss": None}
+
+def in_dict(): return InDict()
+def logits(output): return output["logits"]
+def two(output): return output["logits"][:, :2]
+def one(output): return output["logits"][:, 4]
+def flat(output): return output["logits"].flatten()
+number = 3
 """
 
 
@@ -219,6 +230,30 @@ def test_checks_are_printed_and_a_page_is_written(here, capsys):
     assert "6 images are no evidence" in (here / "seen.html").read_text()
 
 
+NAMES = "golden retriever\nLabrador retriever\ncat\nhouse cat\nfox\nox\n"
+
+
+def test_classes_have_the_names_in_a_file_and_are_found_by_a_part(here, capsys, drawn):
+    (here / "names.txt").write_text(NAMES)
+    status, out, _ = run(
+        capsys, *("--model", "cli_nets:plain", "--image", "a.png", "b.jpg", "c.png", "a.png", "--classes", "names.txt"),
+        *("--target", "golden", "Cat", "fox", "3"),
+    )  # fmt: skip
+    assert status == 0
+    assert [label.splitlines()[0] for label in drawn[0][2]] == ["golden retriever", "cat", "fox", "house cat"]
+    assert re.findall(r"^target .*$", out, flags=re.MULTILINE) == ["target   golden is golden retriever (0)"]
+    assert re.search(r"^  -> +[\d.]+%  house cat \(3\)$", out, flags=re.MULTILINE)
+
+
+def test_what_a_checkpoint_holds_and_was_taken_is_printed(here, capsys, drawn):
+    state = load_classifier_here("cli_nets:plain").model.state_dict()
+    content = {"model": {f"module.{name}": 2 * value for name, value in state.items()}, "model_ema": state, "epoch": 3}
+    torch.save(content, here / "checkpoint.pt")
+    status, out, _ = run(capsys, "--model", "cli_nets:plain", "--image", "a.png", "--weights", "checkpoint.pt")
+    assert status == 0
+    assert "weights  checkpoint.pt, its 'model' (not its 'model_ema'), without 'module.' before its names\n" in out
+
+
 def test_import_path_is_as_before(here, capsys, drawn):
     before = list(sys.path)
     assert run(capsys, "--model", "cli_nets:plain", "--image", "a.png")[0] == 0
@@ -243,6 +278,9 @@ GOOD = ["--model", "cli_nets:plain", "--image", "a.png"]
         ([*GOOD, "--target", "6"], "a class from 0 to 5 of cli_nets:plain, got 6"),
         ([*GOOD, "--target", "-1"], "a class from 0 to 5 of cli_nets:plain, got -1"),
         ([*GOOD, "--target", "cat"], "have no names, got 'cat'"),
+        (["--classes", "text.jpg"], "expected --model with --classes text.jpg, got none"),
+        ([*GOOD, "--classes", "gone.txt"], "cannot read the class names gone.txt: No such file"),
+        ([*GOOD, "--classes", "text.jpg"], "expected 6 class names in text.jpg, one for each score of cli_nets:plain"),
         ([*GOOD, "--target", "1", "2"], "1 class for all images or 1 for each of 1, got 2"),
         ([*GOOD, "--output", "gone/a.png"], "cannot write gone/a.png: there is no folder gone"),
         ([*GOOD, "--output", "a"], "to end in .png, .jpg, .pdf, .svg, got a"),
@@ -289,9 +327,19 @@ def test_help_names_every_option(arguments, capsys):
     for option in (
         ["compare"]
         if len(arguments) == 1
-        else ["--model", "--weights", "--image", "--target", "--layer", "--checks", "--output"]
+        else [
+            *("--model", "--weights", "--size", "--resize", "--interpolation", "--mean", "--std"),
+            *("--image", "--target", "--classes", "--layer", "--checks", "--output"),
+        ]
     ):
         assert option in out
+
+
+def test_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"deconv-attr {deconv_attr.__version__}\n"
 
 
 def test_module_runs_as_a_command(here, capsys, monkeypatch):
@@ -335,3 +383,45 @@ def test_trained_squeezenet_knows_its_photographs(here, capsys, drawn):
     assert drawn[0][2][0].startswith("pug\n78.")
     assert err.startswith("warning: The signal died for 2 of 2 examples (0, 1)")
     assert "features.9" in err
+
+
+def test_a_function_of_the_output_says_what_the_scores_are(here, capsys, drawn):
+    images = ["--image", "a.png", "b.jpg"]
+    _, plain, _ = run(capsys, "--model", "cli_nets:plain", *images)
+    status, out, _ = run(capsys, "--model", "cli_nets:in_dict", *images, "--score", "cli_nets:logits")
+    assert status == 0
+    assert "score    cli_nets:logits\n" in out
+    assert [line for line in out.splitlines() if "->" in line] == [line for line in plain.splitlines() if "->" in line]
+    theirs, ours = (columns for _, columns, _ in drawn)
+    assert [column.title for column in ours] == [column.title for column in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.maps, other.maps)
+
+
+def test_a_single_score_is_a_single_class(here, capsys, drawn):
+    status, out, _ = run(capsys, "--model", "cli_nets:in_dict", "--image", "a.png", "--score", "cli_nets:one")
+    assert status == 0
+    assert "class 0 (0)" in out
+    status, _, _ = run(capsys, "--model", "cli_nets:plain", "--image", "a.png", "--target", "4")
+    ours, theirs = (columns[0].maps for _, columns, _ in drawn)
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "got a dict with the keys 'logits', 'loss': a ScoredModel from the factory, or --score module:function"),
+        (["--score", "logits"], "expected --score as module:function, a function of the model's output, got 'logits'"),
+        (["--score", "cli_nets:logit"], "module 'cli_nets' has no 'logit'; the nearest are logits"),
+        (["--score", "cli_nets:number"], "expected cli_nets:number as a function that returns scores, got a int"),
+        (["--score", "cli_nets:flat"], "one row for each of the 1 examples, got the shape (6,)"),
+        (["--score", "cli_nets:two", "--target", "4"], "a class from 0 to 1"),
+    ],
+    ids=["none", "a name", "another name", "a number", "other rows", "another class"],
+)
+def test_a_score_that_does_not_fit_is_one_sentence_and_nothing_is_written(here, capsys, given, says):
+    before = sorted(here.iterdir())
+    status, _, err = run(capsys, "--model", "cli_nets:in_dict", "--image", "a.png", *given)
+    assert status == 2
+    assert says in err
+    assert sorted(path for path in here.iterdir() if path.name != "__pycache__") == before

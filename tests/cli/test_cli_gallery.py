@@ -95,6 +95,12 @@ def test_the_users_own(folder, capsys):
     assert len(list((here / "out" / "files" / "maps-4").iterdir())) == active > 16
 
 
+def test_maps_of_a_gallery_are_listed_by_range(here, small, capsys):
+    assert main(["gallery", "--layers", "features.5", "--maps", "20-22", "7", "--output", "out"]) == 0
+    shown = {path.name for path in (here / "out" / "files" / "maps-features.5").iterdir()}
+    assert shown == {f"map-{number}.png" for number in (7, 20, 21, 22)}
+
+
 def test_unreadable_images_are_named_at_the_end(folder, capsys):
     (folder / "3.png").write_text("no image")
     arguments = ["gallery", "--model", "galnets:plain", "--images", "photos", "--sample", "1"]
@@ -138,6 +144,8 @@ def test_an_interrupted_search_is_resumed(folder, capsys):
         ("--model galnets:plain --images photos --layers 7", "the model has no layer '7'"),
         ("--model galnets:plain --images photos --layers 1 --maps 5", "expected maps of 1 from 0 to 4, got map 5"),
         ("--maps 1 --sample 2", "expected one of --maps and --sample, got both"),
+        ("--maps 4-2", "expected a range of feature maps as 100-104, upwards and of at most 65536, got 4-2"),
+        ("--model galnets:plain --images photos --layers 1 --maps 3-6", "expected maps of 1 from 0 to 4, got map 5"),
         ("--maps one", "expected --maps as numbers of feature maps, or all, got one"),
         ("--top 0", "expected --top from 1 to 100, got 0"),
         ("--share 2", "expected --share above 0 and at most 1, got 2"),

@@ -117,6 +117,13 @@ def test_it_draws_the_strongest_unit_of_each_map_in_each_image(here, drawn, caps
         assert names[image] in out
 
 
+@pytest.mark.parametrize("spelling", ["--map", "--maps"])
+def test_maps_are_listed_by_number_and_range(here, drawn, capsys, spelling):
+    said(capsys, "project", "--image", "a.png", "--layer", "features.5", spelling, "7", "3-5", "4", "7-7")
+    ((_, _, _, labels), _) = drawn[0]
+    assert [label.split(" at ")[0] for label in labels] == ["map 7", "map 3", "map 4", "map 5"]
+
+
 def test_a_position_names_the_unit_itself(here, drawn, capsys):
     said(capsys, "project", "--layer", "features.9", "--map", "7", "--position", "2", "11")
     ((_, _, boxes, labels), _) = drawn[0]
@@ -183,6 +190,13 @@ BAD = {
     "a layer without a map": (["--layer", "features.5"], "expected --map with --layer features.5"),
     "an unknown layer": (["--layer", "feature.5", "--map", "1"], "the nearest are features.5"),
     "a map out of range": (["--layer", "features.5", "--map", "48"], "(48, 23, 23)"),
+    "a map that is no number": (["--maps", "4", "x"], "expected --maps as numbers of feature maps, got 4 x"),
+    "a map below 0": (["--maps", "-1"], "expected --maps as numbers of feature maps, got -1"),
+    "half a range": (["--maps", "4-"], "expected --maps as numbers of feature maps, got 4-"),
+    "a range of three": (["--maps", "4-5-6"], "expected --maps as numbers of feature maps, got 4-5-6"),
+    "a range downwards": (["--maps", "9-4"], "expected a range of feature maps as 100-104, upwards and of at most"),
+    "a range of too many": (["--maps", "0-999999999999"], "upwards and of at most 65536, got 0-999999999999"),
+    "a range out of range": (["--layer", "features.5", "--maps", "46-48"], "(48, 23, 23)"),
     "a position out of range": (["--layer", "features.5", "--map", "4", "--position", "3", "23"], "(48, 23, 23)"),
     "a layer of vectors with a position": (
         ["--layer", "classifier.2", "--map", "4", "--position", "3", "3"],
