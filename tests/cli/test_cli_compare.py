@@ -54,7 +54,7 @@ class InDict(Net):
 def in_dict(): return InDict()
 def logits(output): return output["logits"]
 def two(output): return output["logits"][:, :2]
-def one(output): return output["logits"][:, 4]
+def fourth(output): return output["logits"][:, 4]
 def flat(output): return output["logits"].flatten()
 number = 3
 """
@@ -399,7 +399,7 @@ def test_a_function_of_the_output_says_what_the_scores_are(here, capsys, drawn):
 
 
 def test_a_single_score_is_a_single_class(here, capsys, drawn):
-    status, out, _ = run(capsys, "--model", "cli_nets:in_dict", "--image", "a.png", "--score", "cli_nets:one")
+    status, out, _ = run(capsys, "--model", "cli_nets:in_dict", "--image", "a.png", "--score", "cli_nets:fourth")
     assert status == 0
     assert "class 0 (0)" in out
     status, _, _ = run(capsys, "--model", "cli_nets:plain", "--image", "a.png", "--target", "4")
