@@ -24,7 +24,8 @@ SCENE = (3, 8)  # numbers of two generated images that stand side by side
 
 def explain(detector: nn.Module, picture: Tensor, box: int) -> Tensor:
     """Return the map (1, 3, H, W) of the score of one box of a picture (3, H, W), counted from the surest."""
-    # A detector takes a list of pictures and returns a list of dicts: both are said in one function of the input.
+    # A detector takes a list of pictures and returns a list of dicts: both are said in one function of the input. Its
+    # scores are probabilities; a sure one hardly changes, so its map is faint, and its scale says so.
     scored = ScoredModel(detector, forward_func=lambda x: detector([x[0]])[0]["scores"][None])
     return ZFDeconv(scored).attribute(picture[None], target=box)
 
@@ -80,7 +81,8 @@ def main(steps: int = 400) -> Tensor:
     """Explain the two surest boxes of one picture, and return the maps (2, 3, 96, 192)."""
     model, data = trained(steps), Shapes(100, seed=6)
     picture = torch.cat([data.sample(number).image for number in SCENE], 2)  # (3, 96, 192)
-    (found,) = model([picture])
+    with torch.no_grad():
+        (found,) = model([picture])
 
     maps, pictures, labels = [], [], []
     for box in range(2):

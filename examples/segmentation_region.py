@@ -3,7 +3,7 @@
     python examples/segmentation_region.py
 
 writes segmentation_region.png. The network is torchvision's FCN on the features of the embedded network, which returns
-a dict, as all of torchvision's segmentations do; its head is trained here, in a minute.
+a dict, as all of torchvision's segmentations do; its head is trained here, in half a minute.
 """
 
 from collections import OrderedDict
@@ -39,9 +39,9 @@ def trained(steps: int) -> FCN:
     head = nn.Sequential(nn.Conv2d(48, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, BACKGROUND + 1, 1))
     model = FCN(Features().requires_grad_(False), head)
     optimiser = torch.optim.Adam(head.parameters(), 3e-3)
-    data = Shapes(16 * steps, seed=5)
+    data = Shapes(8 * steps, seed=5)
     for step in range(steps):
-        samples = [data.sample(16 * step + number) for number in range(16)]
+        samples = [data.sample(8 * step + number) for number in range(8)]
         x = normalise(torch.stack([sample.image for sample in samples]))
         truth = torch.stack([torch.where(sample.mask, sample.label, BACKGROUND) for sample in samples])
         optimiser.zero_grad()
@@ -50,7 +50,7 @@ def trained(steps: int) -> FCN:
     return model.eval()
 
 
-def main(steps: int = 100) -> Tensor:
+def main(steps: int = 200) -> Tensor:
     """Explain two regions of one picture, and return the maps (2, 3, 96, 192)."""
     model, data = trained(steps), Shapes(100, seed=6)
     samples = [data.sample(number) for number in SCENE]

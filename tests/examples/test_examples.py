@@ -25,6 +25,17 @@ def test_methods_stand_side_by_side_on_a_trained_network(capsys, tmp_path, monke
     assert {path.name for path in tmp_path.iterdir()} == {"side_by_side.png", "side_by_side.html"}
 
 
+@pytest.mark.parametrize(("name", "steps"), [("segmentation_region", 30), ("detector", 2)])
+def test_regions_and_boxes_are_explained(name, steps, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    maps = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](steps)  # of training: fewer than the pictures had
+    assert maps.shape == (2, 3, 96, 192)
+    assert maps.flatten(1).any(1).all()
+    assert not maps[0].equal(maps[1])
+    assert capsys.readouterr().out.count("of the map's strength") == 2
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
+
+
 def test_the_snippets_of_the_readme_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text()
