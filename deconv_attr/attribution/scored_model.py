@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..engine.module_hooks import ModuleHooks
 from ..errors import InputError, ModelError
 
 __all__ = ["ScoredModel", "described", "reading_of"]
@@ -38,7 +39,7 @@ class ScoredModel(nn.Module):
     InputError
         Neither function is given, or both, or one that cannot be called.
     ModelError
-        The model is no Module; when it runs: the function does not return scores.
+        The model is no Module; when it runs: the function does not return scores, or does not run the model.
     """
 
     def __init__(
@@ -64,12 +65,27 @@ class ScoredModel(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the scores (N, ...); one for each example as (N, 1), a single class."""
         if self.forward_func is not None:
-            name, scores = "forward_func", self.forward_func(*args, **kwargs)
+            name, scores = "forward_func", self._called(self.forward_func, args, kwargs)
         else:
             assert self.score is not None
             name, scores = "score", self.score(self.model(*args, **kwargs))
         scores = _checked(name, scores, _count(args))
         return scores[:, None] if scores.dim() == 1 else scores
+
+    def _called(self, forward_func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a function of the inputs, which must run the model, or a part of it: only that is left as it was."""
+        ran: list[nn.Module] = []
+        hooks = ModuleHooks()
+        with hooks, hooks:
+            for module in self.model.modules():
+                hooks.before(module, lambda module, _: ran.append(module))
+            output = forward_func(*args, **kwargs)
+        if not ran:
+            kind = type(self.model).__name__
+            raise ModelError(
+                f"expected a forward_func that runs the model that is given, a {kind}, got one that did not"
+            )
+        return output
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
         """Yield the model's modules by the names that they have there."""

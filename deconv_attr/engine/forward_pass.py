@@ -36,7 +36,7 @@ from .call_site import running_module, source_line
 from .copy_on_write import CopyOnWrite, address
 from .coverage import Call
 from .module_hooks import ModuleHooks
-from .module_rules import ModuleRules, resolved
+from .module_rules import ModuleRules
 from .nodes import Region, State, Way, in_cones, new_nodes, several_carriers
 from .saved_tensors import LARGE, SavedTensors
 from .tracer import Tracer
@@ -85,8 +85,8 @@ class ForwardPass(CopyOnWrite):
         Nodes at which nothing more is to be done.
     suspects : list of (Node, Tensor)
         Nodes that may be rectifiers written by hand, and whether they look so; (), bool.
-    modules : ModuleRules or None
-        Where the table has rules for modules.
+    modules : ModuleRules
+        The table's rules for modules.
     factors : list of (Node, Tensor, Tensor)
         When examined: nodes, the numbers they weigh and the factors.
     """
@@ -116,8 +116,7 @@ class ForwardPass(CopyOnWrite):
         self.suspects: list[tuple[Node, Tensor]] = []
         self.factors: list[tuple[Node, Tensor, Tensor]] = []
         self._rules = rules
-        entries = resolved(model, rules)
-        self.modules = ModuleRules(model, entries, self.way, entry) if entries else None
+        self.modules = ModuleRules(model, rules, self.way)
         self.pack, self._narrow, self._examined = pack, narrow, examined
         keeping = {key for key, rule in rules.items() if rule.keep is not None and not rule.by_autograd}
         self._keeping = {key for key in keeping if not is_of_module(key)}
@@ -139,8 +138,7 @@ class ForwardPass(CopyOnWrite):
 
     def hook(self, modules: Sequence[nn.Module], hooks: ModuleHooks) -> None:
         """Put hooks on all modules, when traced or with rules for modules: they tell to which module a call belongs."""
-        if self.modules is not None:
-            self.modules.hook(modules, hooks)
+        self.modules.hook(modules, hooks)
         if self.tracer is None:
             return
         enter, leave = self.tracer.enter, self.tracer.leave
@@ -155,8 +153,7 @@ class ForwardPass(CopyOnWrite):
         for held in (self.noted, self.regions, self.covered, self.suspects):
             held.clear()
         self.factors.clear()
-        if self.modules is not None:
-            self.modules.clear()
+        self.modules.clear()
         self.way.clear()
         self._beside_steps = None
 
@@ -281,7 +278,8 @@ class ForwardPass(CopyOnWrite):
         return call.row.adjoint(call.name, call.arguments) if alone else None
 
     def _may_be_region(self, call: _Call) -> bool:
-        keeps = self.modules is not None and self.modules.rule is not None and self.modules.rule.keep is not None
+        of_module = self.modules.rule
+        keeps = of_module is not None and of_module.keep is not None
         if not (keeps or call.row.by_call) and self._keeping.isdisjoint((call.name, *call.row.kinds)):
             return False
         return call.name != "batch_norm" or not self._scales(call.arguments)
@@ -293,7 +291,7 @@ class ForwardPass(CopyOnWrite):
 
     def rule_for(self, operation: Operation, node: Node | None = None) -> Rule | None:
         """Return the rule of an operation: of the module in which it runs or has made a node, else the table's."""
-        of_module = None if self.modules is None else self.modules.of.get(node) if node else self.modules.rule
+        of_module = self.modules.of.get(node) if node else self.modules.rule
         return of_module or rule_for(self._rules, operation)
 
     def _scales(self, given: Mapping[str, Any]) -> bool:

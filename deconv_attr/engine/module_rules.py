@@ -22,24 +22,7 @@ from .layers import Layer, find_layer
 from .module_hooks import ModuleHooks
 from .nodes import Edge, JumpOver, Way, new_nodes
 
-__all__ = ["ModuleRules", "resolved"]
-
-_Entry = tuple[Layer | type, Rule]
-
-
-def resolved(model: nn.Module, rules: Table) -> list[_Entry]:
-    """Return the entries of a table that are for modules, with the layers that they name.
-
-    Raises
-    ------
-    InputError
-        The model has no such module.
-    """
-    return [
-        (key if isinstance(key, type) else find_layer(model, key), rule)
-        for key, rule in rules.items()
-        if is_of_module(key)
-    ]
+__all__ = ["ModuleRules"]
 
 
 @dataclass(eq=False)
@@ -71,12 +54,15 @@ class ModuleRules:
     ----------
     model : nn.Module
         What runs.
-    entries : sequence
-        By :func:`resolved`.
+    rules : Table
+        The table, of which the entries for modules count here.
     way : Way
         The nodes that lead to the inputs.
-    entry : Node
-        Of the inputs.
+
+    Raises
+    ------
+    InputError
+        The model has no such module.
 
     Attributes
     ----------
@@ -86,14 +72,18 @@ class ModuleRules:
         The modules that are replaced as a whole.
     """
 
-    def __init__(self, model: nn.Module, entries: Sequence[_Entry], way: Way, entry: Node) -> None:
+    def __init__(self, model: nn.Module, rules: Table, way: Way) -> None:
         self.of: dict[Node, Rule] = {}
         self.jumps: list[JumpOver] = []
-        self._entries, self._way, self._entry = entries, way, entry
-        self._seen = {entry}
+        self._model, self._way = model, way
+        self._entries: list[tuple[Layer | type, Rule]] = [
+            (key if isinstance(key, type) else find_layer(model, key), rule)
+            for key, rule in rules.items()
+            if is_of_module(key)
+        ]
+        self._seen = {way.entry}
         self._runs: dict[nn.Module, int] = {}
-        self._frames = [_Frame(None, len(entries))]
-        self._names = {id(module): name for name, module in model.named_modules()}
+        self._frames = [_Frame(None, len(self._entries))]
 
     @property
     def rule(self) -> Rule | None:
@@ -102,7 +92,9 @@ class ModuleRules:
         return self._entries[position][1] if position < len(self._entries) else None
 
     def hook(self, modules: Iterable[nn.Module], hooks: ModuleHooks) -> None:
-        """Put hooks on all modules."""
+        """Put hooks on all modules, if there is a rule for any."""
+        if not self._entries:
+            return
         enter, leave = self._enter, self._leave
         for module in modules:
             hooks.before(module, lambda module, args, kwargs=None: enter(module, (args, kwargs)), with_kwargs=True)
@@ -191,7 +183,7 @@ class ModuleRules:
         if not carrying or Edge.of(carrying[0]) == edge:
             return
         inside = new_nodes(carrying[0], {edge.node})
-        if self._entry in inside:
+        if self._way.entry in inside:
             raise RuleError(f"the signal enters {self._name(frame)} past its arguments: '{rule.name}' takes one")
         self.jumps.append(JumpOver(rule, Edge.of(carrying[0]), edge, inside))
 
@@ -199,4 +191,4 @@ class ModuleRules:
         return self._entries[frame.position][1]
 
     def _name(self, frame: _Frame) -> str:
-        return f"module '{self._names.get(id(frame.module), '')}'"
+        return f"module '{next(name for name, module in self._model.named_modules() if module is frame.module)}'"

@@ -247,15 +247,15 @@ class SignalPath:
         """Find the operation and the rule of each node that the signal will come to, from the inputs up."""
         ran = self._ran
         ran.state.open = True
-        if ran.modules is not None:
-            ran.modules.check_end()
+        ran.modules.check_end()
         roots = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
         known: dict[tuple[type, bool], tuple[Operation, Rule | None]] = {}  # of those whose type tells all
         questions = []
         for node, carriers in ran.way.nodes(roots):
             noted = ran.noted.get(node)
             key = type(node), carriers > 1
-            if noted is None and key in known and not (ran.modules and node in ran.modules.of):
+            by_type = noted is None and node not in ran.modules.of
+            if by_type and key in known:
                 self._given[node] = known[key]
                 continue
             operation = noted or identify_node(node, carriers)
@@ -265,15 +265,16 @@ class SignalPath:
             if operation.name == "CheckpointFunctionBackward":
                 raise ModelError(_REENTRANT)
             self._given[node] = operation, ran.rule_for(operation, node)
-            if noted is None and tells_all(node) and not (ran.modules and node in ran.modules.of):
+            if by_type and tells_all(node):
                 known[key] = self._given[node]
         self._answer(questions)
 
     def _answer(self, questions: Sequence[tuple[Node, Question]]) -> None:
         """Read from the device, at once, what only values tell: of which operation nodes are, and who is suspect."""
         ran = self._ran
-        ruled = {} if ran.modules is None else ran.modules.of  # by the caller, who knows what stands there
-        ran.suspects = [(node, flag) for node, flag in ran.suspects if node in self._given and node not in ruled]
+        # Where the caller gives a module a rule, he knows what stands there.
+        suspects = [(node, flag) for node, flag in ran.suspects if node in self._given]
+        ran.suspects = [(node, flag) for node, flag in suspects if node not in ran.modules.of]
         answers = _read([*(question.answer for _, question in questions), *(flag for _, flag in ran.suspects)])
         for (node, question), answer in zip(questions, answers, strict=False):
             operation = question.yes if answer else question.no
@@ -287,17 +288,16 @@ class SignalPath:
         if self.watches:  # before the rules change the signals
             for node, (_, rule) in given.items():
                 node.register_prehook(self._watching_above(node, rule))
-        jumps = [] if ran.modules is None else ran.modules.jumps
-        replaced = {node for jump in jumps for node in jump.inside}
+        ran.covered.update(node for jump in ran.modules.jumps for node in jump.inside)
         for node, (operation, rule) in given.items():
             if operation.name == "to":
                 node.register_hook(self._note_type)
-            elif rule is not None and node not in ran.covered and node not in replaced:
+            elif rule is not None and node not in ran.covered:
                 self._put_on(node, operation, rule)
         for region in ran.regions:
             if ran.way.leads(region.last):
                 region.put(ran.state)
-        for jump in jumps:
+        for jump in ran.modules.jumps:
             jump.put(ran.state)
         if self.watches:  # after them
             for node, (_, rule) in given.items():
@@ -430,7 +430,7 @@ class SignalPath:
         return (self._call_of(node) or Call("", operation.name, operation.kind, "")).location
 
     def _check(self, outputs: Sequence[Tensor], whole: bool) -> None:
-        if whole and self._ran.modules is not None:
+        if whole:
             self._ran.modules.check_calls()
         if not outputs:
             return  # of which the caller will complain

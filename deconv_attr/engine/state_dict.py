@@ -76,20 +76,28 @@ def _matched(own: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[Mapping[
     cores = _own_cores(own)
     names = {_core(key): key for key in state}
     prefix = _prefix(names, cores)
-    inside = {core.removeprefix(prefix): key for core, key in names.items() if core.startswith(prefix)}
-    outside = [key for core, key in names.items() if not core.startswith(prefix)]
-    complete = inside.keys() <= cores.keys() and not any(_needed(core) for core in cores.keys() - inside.keys())
+    inside, outside = _divided(names, prefix)
     if len(names) < len(state) or (outside and not set(prefix.split(".")[:-1]) <= PREFIXES):
         return state, ""
     renamed = {cores.get(core, core): state[key] for core, key in inside.items()}
-    if not complete:
+    missing = [core for core in cores.keys() - inside.keys() if _needed(core)]
+    if missing or not inside.keys() <= cores.keys():
         renamed |= {key: state[key] for key in outside}  # to be named in the error
-    if renamed.keys() == state.keys():
-        return state, ""
+    return (state, "") if renamed.keys() == state.keys() else (renamed, _changes(state, prefix, outside))
+
+
+def _divided(names: Mapping[str, str], prefix: str) -> tuple[dict[str, str], list[str]]:
+    """Return a file's names with a prefix, by what is left of them without it, and those that have it not."""
+    inside = {core.removeprefix(prefix): key for core, key in names.items() if core.startswith(prefix)}
+    return inside, [key for core, key in names.items() if not core.startswith(prefix)]
+
+
+def _changes(state: Iterable[str], prefix: str, outside: list[str]) -> str:
+    """Return in words how the names in a file were changed: its prefix, wrappers, and what lay outside of these."""
     changes = [f"without {prefix!r} before its names"] if prefix else []
     changes += ["without the wrappers in its names"] if any(_core(key) != key for key in state) else []
     changes += [f"without its {_few(outside)}"] if outside else []
-    return renamed, ", ".join(changes)
+    return ", ".join(changes)
 
 
 def _own_cores(own: Mapping[str, Any]) -> dict[str, str]:

@@ -140,6 +140,17 @@ def test_a_function_of_the_inputs_is_explained_as_captums_methods_take_it():
     torch.testing.assert_close(ours, 4 * by_hand(model, x, region))
 
 
+def test_a_function_of_the_inputs_may_run_a_part_of_the_model_but_not_another_model():
+    model, x = Net(), images()
+    part = ScoredModel(model, forward_func=lambda images: model.head(model.features(images))[:, 2, 1, 0])
+    torch.testing.assert_close(ZFDeconv(part).attribute(x), by_hand(model, x, one_score))
+    other = Pooled()
+    before = snapshot(model, x)
+    with pytest.raises(ModelError, match="expected a forward_func that runs the model that is given, a Net, got one"):
+        ZFDeconv(ScoredModel(model, forward_func=other)).attribute(x, 2)
+    assert snapshot(model, x) == before
+
+
 def test_the_layers_keep_their_names_and_the_model_is_trained_as_before():
     model = Net(lambda s: {"out": s})
     scored = ScoredModel(model, lambda output: output["out"])
