@@ -50,7 +50,7 @@ def select_scores(output: Any, target: Target, count: int | None = None) -> Tens
         )
     if output.dim() == 0:
         raise ModelError("expected the model to return one score an example (N, ...), got a single number")
-    if count is not None and len(output) != count:
+    if count is not None and len(output) != count and output.numel() > 1:  # one number may be of all examples
         alone = "; one example alone is x[None]" if output.dim() == 1 else ""
         raise ModelError(
             f"expected the model to return one row of scores for each of the {count} examples, got {len(output)} rows "

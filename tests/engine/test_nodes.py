@@ -16,7 +16,7 @@ from deconv_attr.rules.kinds import Operation, Question
 from deconv_attr.rules.operations import listed_names
 from deconv_attr.rules.tables import choose, rule_for
 
-ALL = choose(DECONVNET, activations="rectify", unknown="gradient")
+ALL = choose(DECONVNET, nn.Identity(), activations="rectify", unknown="gradient")
 
 
 class Calls(TorchFunctionMode):
