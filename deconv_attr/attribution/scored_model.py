@@ -131,7 +131,8 @@ def described(value: Any) -> str:
         parts = f" with the keys {', '.join(map(repr, value))}"
     elif is_dataclass(value):
         parts = f" with the fields {', '.join(field.name for field in fields(value))}"
-    return f"a {type(value).__name__}{parts}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}{parts}"
 
 
 def reading_of(output: Any) -> str:

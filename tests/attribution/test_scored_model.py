@@ -297,7 +297,7 @@ def test_what_cannot_be_a_scored_model_is_refused():
     [
         ("dict", r"a dict with the keys 'out', 'aux': .*lambda output: output\['out'\]\)"),
         ("tuple", r"a tuple: .*lambda output: output\[0\]\)"),
-        ("dataclass", r"a Output with the fields loss, logits: .*lambda output: output\.logits\)"),
+        ("dataclass", r"an Output with the fields loss, logits: .*lambda output: output\.logits\)"),
         ("ModelOutput", r"a ModelOutput with the keys 'logits': .*lambda output: output\['logits'\]\)"),
         ("nested", r"a dict with the keys 'levels': .*lambda output: \.\.\.\)"),
     ],
