@@ -52,7 +52,7 @@ class SearchError(DeconvError, RuntimeError):
 
 
 class DeadSignalWarning(UserWarning):
-    """The signal was rectified away before it reached the pixels: the map is zero. Or it is too weak for float16."""
+    """The signal was lost before it reached the pixels, so that the map is zero; or it is too weak for float16."""
 
 
 class RandomModelWarning(UserWarning):
