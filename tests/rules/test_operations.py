@@ -520,6 +520,28 @@ def test_norms_that_torch_export_writes_are_given_the_rules_of_the_modules():
     assert [kinds[f"{name}_norm"] for name in ("batch", "group", "layer", "instance")] == ["scale", *["gradient"] * 3]
 
 
+def quantised(by_channel, low):
+    """A fake quantisation of four channels whose range begins at these steps of 0.1."""
+    scale, zero = torch.full((4,), 0.1), -torch.tensor(low, dtype=torch.int32)
+    if by_channel:
+        return lambda h: torch.fake_quantize_per_channel_affine(h, scale, zero, 1, 0, 99)
+    return lambda h: torch.fake_quantize_per_tensor_affine(h, 0.1, int(zero[0]), 0, 99)
+
+
+@pytest.mark.parametrize("by_channel", [False, True], ids=["per tensor", "per channel"])
+def test_a_fake_quantisation_is_a_rectifier_where_its_range_begins_at_0_and_a_gate_where_below(by_channel):
+    h = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    signal, below = sent("relu", h, function=quantised(by_channel, [0] * 4))
+    torch.testing.assert_close(below, signal.clamp(min=0))
+    signal, below = sent("relu", h, function=quantised(by_channel, [-3] * 4))
+    passed = h >= -0.35  # what is rounded to -0.3
+    assert not passed.all()
+    torch.testing.assert_close(below, signal * passed)
+    if by_channel:
+        with pytest.raises(RuleError, match="no rule for 'fake_quantize_per_channel_affine'"):
+            sent("relu", h, function=quantised(True, [0, 0, -3, 0]))
+
+
 # ---------------------------------------------------------------------------------- spellings
 
 X = torch.tensor([[[[-1.0, 2.0], [7.0, 0.5]]]])
