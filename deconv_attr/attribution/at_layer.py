@@ -255,14 +255,14 @@ class LayerZFDeconv(_AtLayer, LayerAttribution, GradientAttribution):
         top = None if from_layer is None else LayerReader(self._resolved(from_layer, *first), last=True)
         if not self._layers_of(self.layer):
             raise InputError(f"expected a layer to read the signal at, got {self.layer!r}: set the attribute 'layer'")
+        if len(parts) > 1 and top is not None and not callable(target):
+            self._check_rows(top.until(self.model), tensors, others)
 
         def read(layer: nn.Module | str) -> Tensor | tuple[Tensor, ...]:
             found = find_layer(self.model, layer) if top is None else self._resolved(layer, *first)
             reader = LayerReader(found, attribute_to_layer_input)
             if len(parts) > 1:
                 self._check_rows(reader.within(self.model), tensors, others)
-                if top is not None and not callable(target):
-                    self._check_rows(top.until(self.model), tensors, others)
 
             def descend(path: SignalPath, examples: slice) -> tuple[Tensor, ...]:
                 given, further = (of_examples(each, examples, count) for each in (tensors, others))

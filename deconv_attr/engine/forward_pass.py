@@ -139,12 +139,9 @@ class ForwardPass(CopyOnWrite):
     def hook(self, modules: Sequence[nn.Module], hooks: ModuleHooks) -> None:
         """Put hooks on all modules, when traced or with rules for modules: they tell to which module a call belongs."""
         self.modules.hook(modules, hooks)
-        if self.tracer is None:
-            return
-        enter, leave = self.tracer.enter, self.tracer.leave
-        for module in modules:
-            hooks.before(module, lambda module, args, kwargs=None: enter(module, (args, kwargs)), with_kwargs=True)
-            hooks.after(module, lambda module, args, output: leave(module, output), prepend=True)
+        if self.tracer is not None:
+            for module in modules:
+                hooks.around(module, self.tracer.enter, self.tracer.leave)
 
     def close(self) -> None:
         """Release the graph: its hooks know this pass, and this pass its nodes. From now on no rule acts."""

@@ -36,6 +36,13 @@ class ModuleHooks(Undo):
         self.later(partial(remove_hook, module, hook))
         module.register_forward_hook(hook, **options)
 
+    def around(
+        self, module: nn.Module, enter: Callable[[nn.Module, Any], None], leave: Callable[[nn.Module, Any], None]
+    ) -> None:
+        """Call ``enter(module, (args, kwargs))`` before a module runs, ``leave(module, output)`` after, before others."""
+        self.before(module, lambda module, args, kwargs=None: enter(module, (args, kwargs)), with_kwargs=True)
+        self.after(module, lambda module, args, output: leave(module, output), prepend=True)
+
 
 class Hook:
     """A module hook that acts in the thread that made it, and is nothing in a copy of the module, or a pickled one.

@@ -93,12 +93,8 @@ class ModuleRules:
 
     def hook(self, modules: Iterable[nn.Module], hooks: ModuleHooks) -> None:
         """Put hooks on all modules, if there is a rule for any."""
-        if not self._entries:
-            return
-        enter, leave = self._enter, self._leave
-        for module in modules:
-            hooks.before(module, lambda module, args, kwargs=None: enter(module, (args, kwargs)), with_kwargs=True)
-            hooks.after(module, lambda module, args, output: leave(module, output), prepend=True)
+        for module in modules if self._entries else ():
+            hooks.around(module, self._enter, self._leave)
 
     def check_end(self) -> None:
         """Refuse a pass that has ended inside of a module.
