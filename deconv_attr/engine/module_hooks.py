@@ -39,7 +39,7 @@ class ModuleHooks(Undo):
     def around(
         self, module: nn.Module, enter: Callable[[nn.Module, Any], None], leave: Callable[[nn.Module, Any], None]
     ) -> None:
-        """Call ``enter(module, (args, kwargs))`` before a module runs, ``leave(module, output)`` after, before others."""
+        """Call ``enter(module, (args, kwargs))`` before a module runs, and ``leave(module, output)`` right after."""
         self.before(module, lambda module, args, kwargs=None: enter(module, (args, kwargs)), with_kwargs=True)
         self.after(module, lambda module, args, output: leave(module, output), prepend=True)
 
