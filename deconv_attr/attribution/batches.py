@@ -54,9 +54,9 @@ def _refuse_batch_statistics(model: nn.Module, size: int) -> None:
             )
 
 
-def of_examples(values: Sequence[Any], examples: slice, count: int) -> tuple[Any, ...]:
+def of_examples(values: Sequence[Any], examples: slice | Tensor, count: int) -> tuple[Any, ...]:
     """Return the arguments of a part of the batch: of tensors with `count` rows the part's, all else as it is."""
-    if examples == slice(0, count):
+    if isinstance(examples, slice) and examples == slice(0, count):
         return tuple(values)
 
     def theirs(value: Any) -> Any:

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from ..demo import embedded_masks
 from ..errors import DeadSignalWarning, InputError, TargetError
-from ..evidence import probabilities
+from ..evidence import CHECKS, OUTPUTS, chosen_checks, kind_of_outputs, probabilities
 from ..evidence.inputs import Comparison, compare
 from ..evidence.methods import default_methods
+from ..evidence.outputs import Outputs
+from ..evidence.progress import in_words
 from ..visualize import picture_path, save_figure
 from ..visualize.html import PAGES, report_path
 from .arguments import (
@@ -34,6 +36,7 @@ from .models import Classifier, scored
 __all__ = ["add", "run"]
 
 TOP = 5  # classes printed for each image
+LONG = 10  # seconds from which the time of checks is told before
 
 
 def add(commands: Any) -> None:
@@ -66,6 +69,12 @@ def add(commands: Any) -> None:
         help="a function of the model's output that returns the class scores (N, classes); without it: that is them",
     )
     parser.add_argument(
+        "--outputs",
+        choices=OUTPUTS,
+        help="what the model returns: logits (of which one class is right), binary logits (of many labels, or of a "
+        "single class), probabilities, log-probabilities, or values (of a regression); without it: what is seen",
+    )
+    parser.add_argument(
         "--layer",
         help="the layer whose strongest unit is projected; without it: the class's own feature map where the model has "
         "such maps, else the last layer of rectified maps",
@@ -73,8 +82,10 @@ def add(commands: Any) -> None:
     add_activations_argument(parser)
     parser.add_argument(
         "--checks",
-        action="store_true",
-        help="check and print what each map depends on: the class, the weights, the image alone, ...",
+        metavar="CHECK",
+        nargs="*",
+        help="check and print what each map depends on: the class, the weights, the image alone, ...; all checks, or "
+        f"some of: {', '.join(name.replace(' ', '-') for name in CHECKS)}",
     )
     parser.add_argument(
         "--output",
@@ -95,22 +106,36 @@ def run(options: argparse.Namespace) -> None:
         classifier = scored(classifier, options.score)
     inputs, names = chosen_images(options, classifier)
     print(classifier)
-    likelihoods = probabilities(classifier.scores(inputs))
-    _check_categories(options, classifier, likelihoods.shape[1])
-    targets = _targets(options.target, likelihoods, classifier)
+    masks = embedded_masks(len(inputs)) if options.image is None else None
+    checks = _checks(options.checks, masks)
+    scores = classifier.scores(inputs)
+    outputs = options.outputs or kind_of_outputs(classifier.model, inputs, scores=scores)
+    numbers = probabilities(scores, outputs)
+    _check_categories(options, classifier, numbers.shape[1])
+    targets = _targets(options.target, numbers, classifier)
     for number, name in enumerate(names):
-        _print_classes(f"image {number}  {name}", likelihoods[number], targets[number], classifier)
+        _print_classes(f"image {number}  {name}", numbers[number], targets[number], classifier, outputs)
     print()
-    comparison = _compared(options, classifier, inputs, targets, likelihoods)
+    labels = [_label(each[target], target, classifier, outputs) for each, target in zip(numbers, targets, strict=True)]
+    comparison = _compared(options, classifier, inputs, targets, outputs, labels, masks, numbers.shape[1])
     for note in comparison.notes:
         print(f"note: {note}", file=sys.stderr)
-    if options.checks:
-        print(f"{comparison.table()}\n\n{comparison.verdict()}\n")
+    if options.checks is not None or page:
+        seconds = comparison.estimated_seconds(checks)
+        if seconds > LONG:
+            print(f"checks: {in_words(seconds)}", file=sys.stderr)
+    if options.checks is not None:
+        print(f"{comparison.table(checks)}\n\n{comparison.verdict(checks)}\n")
     if page:
-        comparison.to_html(output)
+        comparison.to_html(output, checks=checks)
     else:
         save_figure(comparison.plot(), output)
     print(f"wrote {output}")
+
+
+def _checks(words: Sequence[str] | None, masks: Tensor | None) -> list[str] | None:
+    """Return the names of checks, which may have hyphens for spaces; None for all of them."""
+    return chosen_checks([word.replace("-", " ") for word in words], masks) if words else None
 
 
 def _named(classifier: Classifier, options: argparse.Namespace) -> Classifier:
@@ -145,32 +170,48 @@ def _targets(words: Sequence[str] | None, scores: Tensor, classifier: Classifier
     return targets * images if len(targets) == 1 else targets
 
 
-def _print_classes(heading: str, likelihoods: Tensor, target: int, classifier: Classifier) -> None:
-    """Print the most likely classes, and mark the target by an arrow; it is printed even if it is none of them."""
+def _print_classes(heading: str, numbers: Tensor, target: int, classifier: Classifier, outputs: Outputs) -> None:
+    """Print the largest outputs, and mark the target by an arrow; it is printed even if it is none of them."""
     print(f"\n{heading}")
-    shown = likelihoods.topk(min(TOP, len(likelihoods))).indices.tolist()
+    shown = numbers.topk(min(TOP, len(numbers))).indices.tolist()
     for index in shown if target in shown else [*shown, target]:
         mark = "->" if index == target else "  "
-        print(f"  {mark} {likelihoods[index]:6.1%}  {classifier.class_name(index)} ({index})")
+        number = f"{numbers[index]:8.4g}" if outputs == "values" else f"{numbers[index]:6.1%}"
+        print(f"  {mark} {number}  {_name(index, classifier, outputs)} ({index})")
+
+
+def _label(number: Tensor, target: int, classifier: Classifier, outputs: Outputs) -> str:
+    shown = f"value {number:.4g}" if outputs == "values" else f"probability {number:.1%}"
+    return f"{_name(target, classifier, outputs)}\n{shown}"
+
+
+def _name(index: int, classifier: Classifier, outputs: Outputs) -> str:
+    """Return the name of a class; of a value, which is of no class, the number of the output."""
+    return f"output {index}" if outputs == "values" and not classifier.categories else classifier.class_name(index)
 
 
 def _compared(
-    options: argparse.Namespace, classifier: Classifier, inputs: Tensor, targets: list[int], likelihoods: Tensor
+    options: argparse.Namespace,
+    classifier: Classifier,
+    inputs: Tensor,
+    targets: list[int],
+    outputs: Outputs,
+    labels: list[str],
+    masks: Tensor | None,
+    classes: int,
 ) -> Comparison:
-    labels = [
-        f"{classifier.class_name(target)}\n{likelihood[target]:.1%}"
-        for target, likelihood in zip(targets, likelihoods, strict=True)
-    ]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeadSignalWarning)
         comparison = compare(
             classifier.model,
             inputs,
-            targets,
+            targets if classes > 1 else None,
             default_methods(classifier.model, inputs, options.layer, activations=options.activations),
             images=classifier.preprocessing.picture(inputs),
             labels=labels,
-            masks=embedded_masks(len(inputs)) if options.image is None else None,
+            masks=masks,
+            outputs=outputs,
+            show_progress=sys.stderr.isatty(),
         )
     reissue(caught)
     return comparison

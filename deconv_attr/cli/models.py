@@ -78,7 +78,7 @@ class Classifier:
         return "\n".join(f"{name:8} {value}" for name, value in self.facts)
 
     def scores(self, inputs: Tensor) -> Tensor:
-        """Return the model's output, ``(N, classes)``.
+        """Return the model's output, ``(N, classes)``; one score for each image, ``(N,)``, as a single class.
 
         Raises
         ------
@@ -96,6 +96,8 @@ class Classifier:
                 f"expected a tensor of class scores from {call}, got {described(scores)}: a ScoredModel from the "
                 "factory, or --score module:function, says what the scores are"
             )
+        if scores.ndim == 1:
+            scores = scores[:, None]
         if scores.ndim != 2 or len(scores) != len(inputs) or scores.shape[1] == 0:
             raise ModelError(f"expected the shape ({len(inputs)}, classes) from {call}, got {tuple(scores.shape)}")
         if not scores.isfinite().all():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["fingerprint_of", "memory_of", "without_addresses"]
+__all__ = ["KnownWeights", "fingerprint_of", "memory_of", "without_addresses"]
 
 
 def fingerprint_of(model: nn.Module) -> str:
@@ -37,3 +37,52 @@ def memory_of(tensor: Tensor) -> Any:
     plain = tensor.detach().to("cpu", copy=True)
     plain = plain.dequantize() if plain.is_quantized else plain if plain.layout == torch.strided else plain.to_dense()
     return plain.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+class KnownWeights:
+    """The weights of a model, to be recognised later: by place and version, and where these differ by their values.
+
+    A method may write weights and put them back. Values are known by sums over their bits, which are cheap, and others
+    after a step of training.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._sums = self._values()
+        self._seen = self._versions()
+
+    def unchanged(self) -> bool:
+        """Whether the weights have the values that they had."""
+        versions = self._versions()
+        if versions == self._seen:
+            return True
+        if self._values() != self._sums:
+            return False
+        self._seen = versions
+        return True
+
+    def _values(self) -> list[int]:
+        return [number for parameter in self._model.parameters() for number in _sums(parameter)]
+
+    def _versions(self) -> list[tuple[int, int, int]]:
+        known = [parameter for parameter in self._model.parameters() if not parameter.is_inference()]
+        return [(id(parameter), _address(parameter), parameter._version) for parameter in known]
+
+
+def _address(parameter: Tensor) -> int:
+    try:
+        return parameter.data_ptr()
+    except (RuntimeError, NotImplementedError):  # without memory of its own
+        return 0
+
+
+def _sums(parameter: Tensor) -> list[int]:
+    try:
+        words = parameter.detach().view(_WORDS[parameter.element_size()])
+        # Every other row besides, so that weights which change places are seen.
+        return [int(part.sum(dtype=torch.int64)) for part in ([words, words[::2]] if words.dim() else [words])]
+    except (RuntimeError, NotImplementedError, KeyError, TypeError):  # without bits of its own: on "meta", or in parts
+        return [0 if parameter.is_inference() else parameter._version]
+
+
+_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -15,12 +15,13 @@ localisation       does the map lie on the object, where masks are known?
 """
 
 from .bootstrap import Estimate, estimate
-from .checks import CHECKS, Case, Check, Curve, Finding, check, chosen_checks
+from .checks import CHECKS, Case, Check, Curve, Finding, Question, check, chosen_checks
 from .comparison import Comparison
-from .faithfulness import area, deletion, infidelity, insertion, probabilities, scores_of
+from .faithfulness import area, deletion, infidelity, insertion
 from .inputs import compare
 from .localisation import check_masks, mask_share, pointing_game
 from .methods import Method, captum_misses, controls, default_methods, rule_tables
+from .outputs import OUTPUTS, kind_of_outputs, probabilities, scores_of
 from .randomisation import Randomisation, parameter_randomisation
 from .robustness import sensitivity_max
 from .similarity import (
@@ -32,11 +33,13 @@ from .similarity import (
     spearman,
     target_sensitivity,
 )
-from .table import Cell, Failure, ResultTable
-from .verdicts import verdict
+from .table import Answer, Cell, Failure, ResultTable
+from .verdicts import Verdict, verdict
 
 __all__ = [
     "CHECKS",
+    "OUTPUTS",
+    "Answer",
     "Case",
     "Cell",
     "Check",
@@ -46,8 +49,10 @@ __all__ = [
     "Failure",
     "Finding",
     "Method",
+    "Question",
     "Randomisation",
     "ResultTable",
+    "Verdict",
     "area",
     "captum_misses",
     "check",
@@ -63,6 +68,7 @@ __all__ = [
     "input_recovery",
     "insertion",
     "is_zero",
+    "kind_of_outputs",
     "mask_share",
     "method_agreement",
     "parameter_randomisation",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ..engine.fingerprint import KnownWeights
 from ..errors import InputError, reason
 from ..visualize import (
     Column,
@@ -17,19 +19,23 @@ from ..visualize import (
     coloured,
     comparison_figure,
     curves_figure,
+    image_planes,
     in_bytes,
+    map_planes,
     own_scale,
     photograph,
 )
 from ..visualize import Curve as DrawnCurve
 from ..visualize.html import ReportColumn, report_path, write_report
 from .bootstrap import Estimate, estimate
-from .checks import CHECKS, Case, Curve, Finding, checked, chosen_checks
-from .faithfulness import probabilities, scores_of
+from .checks import CHECKS, Case, Finding, chosen_checks
+from .findings import Findings
 from .methods import Method, captum_misses, eval_mode
+from .outputs import Outputs, kind_of_outputs, labels_of, scores_of
+from .progress import progress_bar
 from .similarity import is_zero, method_agreement
 from .table import Failure, ResultTable
-from .verdicts import verdict
+from .verdicts import Verdict, verdict
 
 __all__ = ["Comparison"]
 
@@ -39,13 +45,13 @@ class Comparison:
 
     Parameters
     ----------
-    model, inputs, target, methods, images, labels, masks, other, seed
+    model, inputs, target, methods, images, labels, masks, other, seed, additional_forward_args, outputs, show_progress
         As for :func:`compare`, after its checks; target and other are (N,).
 
     Attributes
     ----------
     attributions : dict of str to Tensor
-        Maps (N, C, H, W) by label, of the methods that succeeded.
+        Maps (N, C, ...) by label, of the methods that succeeded.
     errors : dict of str to Exception
         Errors by label, of the methods that failed.
     methods : list of Method
@@ -56,13 +62,16 @@ class Comparison:
         self,
         model: nn.Module,
         inputs: Tensor,
-        target: Tensor,
+        target: Tensor | None,
         methods: Sequence[Method],
         images: Tensor | None,
         labels: Sequence[str] | None,
         masks: Tensor | None,
         other: Tensor | None,
         seed: int,
+        additional_forward_args: tuple[Any, ...] = (),
+        outputs: Outputs | None = None,
+        show_progress: bool = True,
     ) -> None:
         self.model = model
         self.inputs = inputs.detach().clone()
@@ -70,19 +79,37 @@ class Comparison:
         self.methods = list(methods)
         self.masks = None if masks is None else masks.clone().to(inputs.device)
         self.seed = seed
+        self.additional_forward_args = additional_forward_args
         self.attributions: dict[str, Tensor] = {}
         self.errors: dict[str, Exception] = {}
         self._images = images
         self._labels = labels
         self._other = other
-        self._findings: dict[tuple[str, str], Finding | Exception] = {}
-        self._known_probabilities: Tensor | None = None
-        self._weights = _versions(model)
-        for method in self.methods:
-            try:
-                self.attributions[method.label] = method(model, self.inputs, target)
-            except Exception as error:
-                self.errors[method.label] = error
+        self._outputs = outputs
+        self._show_progress = show_progress
+        self._shared: dict[str, Any] = {}
+        self._known_scores: Tensor | None = None
+        self._seconds_of_a_run = 0.0
+        self._weights = KnownWeights(model)
+        self._findings = Findings(self._explained(), self._case, self._model_seconds)
+
+    def _explained(self) -> dict[str, float]:
+        """Explain the scores by all methods, and return how long each took that has maps, in seconds."""
+        seconds = {}
+        with progress_bar(len(self.methods), "methods", self._show_progress) as bar:
+            for method in self.methods:
+                bar.set_description(method.label)
+                start = perf_counter()
+                try:
+                    maps = method(self.model, self.inputs, self.target, self.additional_forward_args)
+                    self.attributions[method.label] = maps
+                    seconds[method.label] = perf_counter() - start
+                except Exception as error:
+                    self.errors[method.label] = error
+                bar.update()
+                if not self._weights.unchanged():
+                    raise InputError(f"expected {method.label} to leave the model's weights, got others after it")
+        return seconds
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -91,27 +118,32 @@ class Comparison:
         return f"<Comparison: {len(self)} images; {', '.join(method.label for method in self.methods)}>"
 
     @property
+    def outputs(self) -> Outputs:
+        """What the model returns, one of :data:`OUTPUTS`."""
+        if self._outputs is None:
+            scores = self._scores()
+            self._outputs = kind_of_outputs(self.model, self.inputs, self.additional_forward_args, scores)
+        return self._outputs
+
+    @property
     def other(self) -> Tensor | None:
         """The other class of each image, (N,); None where the model has one class only."""
-        if self._other is None and self._probabilities().shape[1] > 1:
-            self._other = self._probabilities().scatter(1, self.target[:, None], -1).argmax(1)
+        if self._other is None and self.target is not None and self._scores().shape[1] > 1:
+            self._other = self._scores().scatter(1, self.target[:, None], -float("inf")).argmax(1)
         return self._other
 
     @property
     def labels(self) -> Sequence[str]:
-        """The text beside each image."""
+        """The text beside each image: by default its class and the probability of that, or the value of an output."""
         if self._labels is None:
-            own = self._probabilities().gather(1, self.target[:, None])[:, 0]
-            self._labels = [f"class {int(c)}\n{float(p):.1%}" for c, p in zip(self.target, own, strict=True)]
+            self._labels = labels_of(self._scores(), self.target, self.outputs)
         return self._labels
 
     @property
     def images(self) -> Tensor:
         """The images to show, between 0 and 1."""
         if self._images is None:
-            shown = self.inputs if self.inputs.shape[1] in (1, 3) else self.inputs.mean(1, keepdim=True)
-            low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)
-            self._images = (shown - low) / (high - low).clamp(min=torch.finfo(shown.dtype).tiny)
+            self._images = image_planes(self.inputs)
         return self._images
 
     def table(self, checks: Sequence[str] | None = None) -> ResultTable:
@@ -130,13 +162,21 @@ class Comparison:
             A name is unknown, the check lacks masks, or the model's weights have changed since.
         """
         names = chosen_checks(checks, self.masks)
+        self._findings.run(names, self._show_progress)
+        basis = {name: self._findings.basis(name) for name in names}
         legend = {column: what for name in names for column, what in CHECKS[name].columns.items()}
-        rows = [[each.label, *(cell for name in names for cell in self._cells(each, name))] for each in self.methods]
-        return ResultTable(["method", *legend], rows, legend)
+        legend = {column: what + basis.get(column, "") for column, what in legend.items()}
+        labels = [method.label for method in self.methods]
+        rows = [[label, *(cell for name in names for cell in self._cells(label, name))] for label in labels]
+        return ResultTable(["method", *legend], rows, legend, self._findings.notes(names))
 
-    def verdict(self, checks: Sequence[str] | None = None) -> str:
-        """Return a paragraph on :meth:`table`, as careful as the number of images asks."""
-        return self._verdict(self.table(checks))
+    def estimated_seconds(self, checks: Sequence[str] | None = None) -> float:
+        """Return about how long checks that have not run will take, by the times of the methods and of the model."""
+        return self._findings.estimated_seconds(chosen_checks(checks, self.masks))
+
+    def verdict(self, checks: Sequence[str] | None = None) -> Verdict:
+        """Return what :meth:`table` says, a line for each question, as careful as the number of images asks."""
+        return verdict(self.table(checks), len(self))
 
     def plot(self, *, shared_scale: bool = False) -> Figure:
         """Draw the maps, a row for each image, a column for each method.
@@ -146,12 +186,15 @@ class Comparison:
         shared_scale : bool
             Whether all rows of a column share a scale, so that images can be compared; by default each map has its own.
         """
-        columns = [Column(m.label, self.attributions.get(m.label), m.style, self._error(m.label)) for m in self.methods]
+        drawn = {label: map_planes(maps) for label, maps in self.attributions.items()}
+        columns = [Column(m.label, drawn.get(m.label), m.style, self._error(m.label)) for m in self.methods]
         return comparison_figure(self.images, columns, self.labels, shared_scale)
 
     def plot_curves(self) -> Figure:
         """Draw the curves of parameter randomisation, deletion and insertion: means over images, with intervals."""
-        return curves_figure([self._panel(name, check.axes) for name, check in CHECKS.items() if check.axes])
+        names = [name for name in chosen_checks(None, self.masks) if CHECKS[name].axes]
+        self._findings.run(names, self._show_progress)
+        return curves_figure([self._panel(name) for name in names])
 
     def to_html(self, path: str | Path, *, checks: Sequence[str] | None = None) -> Path:
         """Write one page with the pictures, the table, the curves and the verdict, for a browser.
@@ -170,100 +213,106 @@ class Comparison:
         """
         path = report_path(path)  # fails before the checks, which may take long
         table = self.table(checks)
+        said = verdict(table, len(self))
         columns = []
         for method in self.methods:
-            maps = self.attributions.get(method.label, ())
+            maps = map_planes(self.attributions[method.label]) if method.label in self.attributions else ()
             scales = [own_scale(each, method.style) for each in maps]
             drawn = [coloured(each, method.style, scale) for each, scale in zip(maps, scales, strict=True)]
             notes = [f"s = {scale:.2g}" if scale else "zero everywhere" for scale in scales]
             columns.append(ReportColumn(method.label, drawn, notes, self._error(method.label)))
-        names = chosen_checks(checks, self.masks)
-        panels = [self._panel(name, axes) for name in names if (axes := CHECKS[name].axes)]
+        panels = [self._panel(name) for name in chosen_checks(checks, self.masks) if CHECKS[name].axes]
         name = type(next(self.model.modules())).__name__  # of a ScoredModel, the model's own
         return write_report(
             path,
             "Comparison of attribution methods",
             [("model", name), ("images", str(len(self))), ("seed", str(self.seed))],
-            self._verdict(table),
+            said.opening,
             self.notes,
             table.for_page(),
             [in_bytes(photograph(image)) for image in self.images],
             self.labels,
             columns,
             [("Means over images, with intervals of 95 %", _svg(curves_figure(panels)))] if panels else [],
+            None if said.answers is None else said.answers.for_page(),
         )
 
     @property
     def notes(self) -> list[str]:
-        """The methods that failed, maps that are zero, and rectifiers that Captum misses, in a sentence each."""
+        """What is to be known of single methods: errors, zero maps, rectifiers that Captum misses, a sentence each."""
         failed = [f"{label} has no maps: {reason(error)}" for label, error in self.errors.items()]
         counts = {label: int(is_zero(maps).sum()) for label, maps in self.attributions.items()}
         zero = [f"{label} is zero for {count} of {len(self)} images" for label, count in counts.items() if count]
-        return failed + zero + captum_misses(self.model, self.inputs, self.methods)
+        missed = captum_misses(self.model, self.inputs, self.methods, self.additional_forward_args)
+        return [*failed, *zero, *missed, *self._findings.notes(CHECKS)]
 
     def agreement(self, *, absolute: bool = False) -> ResultTable:
         """Return how well the methods agree with each other; see :func:`deconv_attr.evidence.method_agreement`."""
         return method_agreement(self.attributions, absolute=absolute, seed=self.seed)
 
-    def _cells(self, method: Method, name: str) -> list[Estimate | Failure]:
-        finding = self._finding(method, name)
-        if isinstance(finding, Exception):
-            return [Failure(reason(finding))] * len(CHECKS[name].columns)
-        return [estimate(values, self.seed) for values in finding.values]
+    def _cells(self, label: str, name: str) -> list[Estimate | Failure]:
+        found = self.errors[label] if label in self.errors else self._findings.of(label, name)
+        if isinstance(found, Exception):
+            return [Failure(reason(found))] * len(CHECKS[name].columns)
+        return [estimate(values, self.seed, found.draw) for values in found.values]
 
-    def _finding(self, method: Method, name: str) -> Finding | Exception:
-        if method.label in self.errors:
-            return self.errors[method.label]
-        key = method.label, name
-        if key not in self._findings:
-            self._check_weights()
-            with eval_mode(self.model):
-                try:
-                    self._findings[key] = checked(name, CHECKS[name].run(self._case(method)), len(self))
-                except Exception as error:
-                    self._findings[key] = error
-        return self._findings[key]
-
-    def _panel(self, name: str, axes: tuple[str, str]) -> Panel:
+    def _panel(self, name: str) -> Panel:
         """Return the curves of a check, as means over images with intervals."""
-        findings = [(method.label, self._finding(method, name)) for method in self.methods]
-        curves = {label: found.curve for label, found in findings if isinstance(found, Finding) and found.curve}
-        layers = [curve.steps for curve in curves.values() if isinstance(curve.steps[0], str)]
-        drawn = [self._drawn(label, curve) for label, curve in curves.items()]
-        return Panel(name, *axes, drawn, [str(step) for step in layers[-1]] if layers else None)
+        across, up = CHECKS[name].axes or ("", "")
+        found = {label: finding for label, finding in self._findings.all_of(name).items() if finding.curve}
+        curves = [finding.curve for finding in found.values() if finding.curve]
+        layers = [curve.steps for curve in curves if isinstance(curve.steps[0], str)]
+        drawn = [self._drawn(label, finding) for label, finding in found.items()]
+        up = next((curve.up for curve in curves if curve.up), up)
+        return Panel(name, across, up, drawn, [str(step) for step in layers[-1]] if layers else None)
 
-    def _drawn(self, label: str, curve: Curve) -> DrawnCurve:
+    def _drawn(self, label: str, finding: Finding) -> DrawnCurve:
+        curve = finding.curve
+        assert curve is not None
         steps = [float(index) if isinstance(step, str) else step for index, step in enumerate(curve.steps)]
-        means = [estimate(values, self.seed) for values in curve.values]
+        means = [estimate(values, self.seed, finding.draw) for values in curve.values]
         low, high = [each.low for each in means], [each.high for each in means]
-        return DrawnCurve(label, steps, [each.mean for each in means], low, high)
+        hollow = [] if curve.zero is None else (curve.zero.double().mean(1) > 0.5).tolist()
+        return DrawnCurve(label, steps, [each.mean for each in means], low, high, hollow)
 
-    def _case(self, method: Method) -> Case:
-        maps = self.attributions[method.label]
-        return Case(self.model, method, maps, self.inputs, self.target, self.other, self.masks, self.seed)
+    def _case(self, label: str, tick: Callable[[float], object]) -> Case:
+        self._check_weights()
+        return Case(
+            self.model,
+            next(method for method in self.methods if method.label == label),
+            self.attributions[label],
+            self.inputs,
+            self.target,
+            self.other,
+            self.masks,
+            self.seed,
+            self.additional_forward_args,
+            self.outputs,
+            self._shared,
+            tick,
+        )
 
     def _check_weights(self) -> None:
-        if _versions(self.model) != self._weights:
+        if not self._weights.unchanged():
             raise InputError("expected the model as it was compared, got other weights; compare again")
-
-    def _verdict(self, table: ResultTable) -> str:
-        on_objects = None if self.masks is None else float(self.masks.double().mean())
-        return verdict(table, len(self), on_objects)
 
     def _error(self, label: str) -> str:
         return reason(self.errors[label]) if label in self.errors else ""
 
-    def _probabilities(self) -> Tensor:
-        if self._known_probabilities is None:
+    def _scores(self) -> Tensor:
+        """Return the model's scores (N, classes)."""
+        if self._known_scores is None:
             self._check_weights()
+            start = perf_counter()
             with eval_mode(self.model):
-                self._known_probabilities = probabilities(scores_of(self.model, self.inputs))
-        return self._known_probabilities
+                self._known_scores = scores_of(self.model, self.inputs, self.additional_forward_args)
+            self._seconds_of_a_run = perf_counter() - start
+        return self._known_scores
 
-
-def _versions(model: nn.Module) -> list[tuple[int, int]]:
-    """Return the identities and versions of a model's parameters; a training step changes the versions."""
-    return [(id(parameter), parameter._version) for parameter in model.parameters() if not parameter.is_inference()]
+    def _model_seconds(self) -> float:
+        """Return how long the model takes for all images."""
+        self._scores()
+        return self._seconds_of_a_run
 
 
 def _svg(figure: Figure) -> bytes:

@@ -1,36 +1,58 @@
 """Cascading parameter randomisation: whether a map changes when the weights that it explains are destroyed.
 
-From the top layer down, one layer after the other gets random weights; after each stage the map is compared with that
-of the trained model. With ``M`` the map of an image and ``M_s`` that after stage ``s``::
+From the top layer down, one layer after the other gets random weights (see ``cascade``); after each stage the map is
+compared with that of the trained model. With ``M`` the map of an image and ``M_s`` that after stage ``s``::
 
     signed   = spearman(M, M_s)        absolute = spearman(|M|, |M_s|)
 
-A method that ignores the model scores 1 at every stage. Each weight tensor is drawn from a normal distribution with
-its own mean and standard deviation, so that activations keep their size; a tensor of equal values stays as it is.
+A method that ignores the model scores 1 at every stage.
 
-Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section 3 (model parameter randomization test).
+What makes the numbers of methods, images and models comparable:
+
+- *All stages and images count.* A map that has become zero has kept nothing, and counts as 0, as it would by structural
+  similarity. Else a number would be of those stages that a method survives. The share of such maps is told beside.
+- *Stages are evenly spread* from the first to the last layer: a mean is the area under a curve over depth.
+- *Weights are drawn around 0*, as at initialisation, and few signals die. Around their own mean, which is below 0 in
+  trained networks, they would: on trained SqueezeNet 4 of 8 maps by the last stage, and around 0 one.
+- *Ranks* know no unit and no scale, so that no normalisation decides. Random weights may flip signs; so the correlation
+  without them is told, too.
+- *Several draws*: image i has draw ``i mod draws``, and intervals are over draws and images.
+
+What they do not say: from the top down, lower layers pass on what they have learnt until their turn comes (Binder et
+al. 2023). So read the curve as a whole, and its last stage, at which no order matters, for itself. Maps of noise are
+unlike each other whatever the weights; a ``NoiseTunnel`` around the method is the remedy of smooth MPRT. Maps that are
+zero outside of a receptive field are alike in that.
+
+Quantus' ``MPRT(layer_order="top_down")`` is the same cascade, with each layer's ``reset_parameters`` as its draw and a
+stage for each layer; efficient MPRT asks instead by how much a map's complexity rises.
+
+Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section 3 (model parameter randomization test);
+Binder et al., "Shortcomings of Top-Down Randomization-Based Sanity Checks for Evaluations of Deep Neural Network
+Explanations", CVPR 2023; Hedström et al., "A Fresh Look at Sanity Checks for Saliency Maps", 2024 (smooth and efficient
+MPRT).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..engine.copy_on_write import run_plainly
-from ..engine.module_hooks import ModuleHooks
+from ..attribution.base import as_tuple
+from ..attribution.batches import of_examples
 from ..errors import InputError
-from .checks import Case, Curve, Finding, check
-from .methods import as_method, to_the_end, without_dead_signals
-from .similarity import spearman
+from .cascade import cascade, ends_of_stages, layers_from_the_top
+from .checks import Case, Curve, Finding, Question, check
+from .methods import Method, as_method, without_dead_signals
+from .similarity import ALIKE, APART, is_zero, spearman
 
-__all__ = ["Randomisation", "cascade", "parameter_randomisation"]
+__all__ = ["DRAWS", "STAGES", "Randomisation", "parameter_randomisation"]
 
 STAGES = 8  # depths that the check compares: more take longer and tell little more
+DRAWS = 5  # of the weights; each image has one of them, so that they cost next to nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +64,32 @@ class Randomisation:
     layers : sequence of str
         For each of S stages the layer down to which weights were random.
     signed, absolute : Tensor
-        (S, N), rank correlations with the trained model's map; NaN where one of the two maps is zero everywhere.
+        (S, N), rank correlations with the trained model's map; 0 where the map has become zero everywhere, NaN where
+        that of the trained model is.
+    zero : Tensor
+        (S, N) bool, where the map has become zero everywhere.
+    draw : Tensor
+        (N,), the draw of the weights that each image had.
     """
 
     layers: Sequence[str]
     signed: Tensor
     absolute: Tensor
+    zero: Tensor
+    draw: Tensor
 
 
 def parameter_randomisation(
-    model: nn.Module, method: object, inputs: Tensor, target: Tensor, *, stages: int | None = None, seed: int = 0
+    model: nn.Module,
+    method: object,
+    inputs: Tensor,
+    target: Tensor | None,
+    *,
+    additional_forward_args: Any = None,
+    maps: Tensor | None = None,
+    stages: int | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Randomisation:
     """Return the correlations of a method's maps with those under random weights, from the top layer down.
 
@@ -64,148 +102,145 @@ def parameter_randomisation(
     method : Method, Attribution or callable
         See :class:`deconv_attr.evidence.methods.Method`.
     inputs : Tensor
-        (N, C, H, W).
-    target : Tensor
-        (N,), the class of each image.
+        (N, C, ...).
+    target : Tensor or None
+        (N,), the class of each image; None for a model that returns one score, (N,).
+    additional_forward_args
+        What the model is given beside the images, as for Captum's methods.
+    maps : Tensor, optional
+        The method's maps of the trained model, where they are known.
     stages : int or None
         Number of depths at which maps are compared, evenly spread from the first to the last layer; None: all.
+    draws : int
+        Number of draws of the random weights: image i has draw ``i mod draws``.
     seed : int
         Seed of the random weights.
 
     Raises
     ------
     InputError
-        No module with weights runs, or `stages` is below 1.
+        No module with weights runs, or `stages` or `draws` is below 1.
     """
-    method = as_method(method)
+    method, others = as_method(method), as_tuple(additional_forward_args)
     with without_dead_signals():
-        trained = method(model, inputs, target)
-        layers = []
-        signed = []
-        absolute = []
-        with cascade(model, inputs, stages, seed) as depths:
-            for layer in depths:
-                maps = method(model, inputs, target)
-                layers.append(layer)
-                signed.append(spearman(trained, maps))
-                absolute.append(spearman(trained.abs(), maps.abs()))
-    return Randomisation(layers, torch.stack(signed), torch.stack(absolute))
+        own = method(model, inputs, target, others) if maps is None else maps
+    (found,) = _randomised(model, [(method, own)], inputs, target, others, stages, draws, seed)
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 @check(
     "parameter randomisation",
     columns={
-        "random weights": "rank correlation with the map under random weights, mean of a cascade from the top "
+        "parameter randomisation": "rank correlation with the map under random weights, mean of a cascade from the top "
         "layer down; 1: the map ignores the model",
-        "random weights, |map|": "the same without signs",
+        "parameter randomisation, |map|": "the same without signs",
+        "parameter randomisation, zero": "share of maps that are zero under random weights; they count as 0 above",
     },
-    axes=("random down to", "rank correlation of |map|"),
+    axes=("random down to (hollow: most maps are zero)", "rank correlation of |map|"),
+    question=Question(
+        "Does it depend on the weights?",
+        "parameter randomisation, |map|",
+        yes=APART,
+        no=ALIKE,
+        dies="parameter randomisation, zero",
+    ),
+    explains=STAGES,
+    together=True,
 )
-def _check_randomisation(case: Case) -> Finding:
-    found = parameter_randomisation(case.model, case.method, case.inputs, case.target, stages=STAGES, seed=case.seed)
-    return Finding([found.signed.nanmean(0), found.absolute.nanmean(0)], Curve(found.absolute, found.layers))
+def _check_randomisation(cases: Sequence[Case]) -> list[Finding | Exception]:
+    case = cases[0]
+    found = _randomised(
+        case.model,
+        [(each.method, each.maps) for each in cases],
+        case.inputs,
+        case.target,
+        case.additional_forward_args,
+        STAGES,
+        DRAWS,
+        case.seed,
+        case.tick,
+    )
+    return [each if isinstance(each, Exception) else _finding(each) for each in found]
 
 
-@contextmanager
-def cascade(model: nn.Module, inputs: Tensor, stages: int | None = None, seed: int = 0) -> Iterator[Iterator[str]]:
-    """Yield an iterator over stages: each step sets further layers to random weights and yields the last one's name.
+def _finding(found: Randomisation) -> Finding:
+    stages, draws = len(found.layers), len(set(found.draw.tolist()))
+    known = ~found.signed.isnan()
+    share = torch.where(known.any(0), found.zero.double().mean(0), torch.nan)
+    return Finding(
+        [found.signed.mean(0), found.absolute.mean(0), share],
+        Curve(found.absolute, found.layers, found.zero),
+        found.draw,
+        f"{stages} stages x {len(found.draw)} images, {draws} draws of the weights",
+        _note(found, known),
+    )
 
-    Parameters
-    ----------
-    model, inputs, stages, seed
-        As for :func:`parameter_randomisation`; the first input is run to record the order of layers.
-    """
-    layers = _layers(model, inputs)
-    count = len(layers)
-    if count == 0:
-        raise InputError("expected a model with weights to randomise, got one without")
-    if stages is not None and stages < 1:
-        raise InputError(f"expected stages of at least 1, got {stages}")
-    ends = torch.linspace(1, count, min(stages or count, count)).round().int().tolist() if stages != 1 else [count]
+
+def _note(found: Randomisation, known: Tensor) -> str:
+    """Return how many maps are zero, and from which stage on all are."""
+    dead, count = int((found.zero & known).sum()), int(known.sum())
+    if not dead:
+        return ""
+    all_dead = (found.zero | ~known).all(1)
+    first = next((stage for stage in range(len(all_dead)) if bool(all_dead[stage:].all())), None)
+    since = "" if first is None else f", all of them from {found.layers[first]!r} on"
+    return f"is zero for {dead} of {count} maps under random weights{since}"
+
+
+def _randomised(
+    model: nn.Module,
+    methods: Sequence[tuple[Method, Tensor]],
+    inputs: Tensor,
+    target: Tensor | None,
+    others: tuple[Any, ...],
+    stages: int | None,
+    draws: int,
+    seed: int,
+    tick: Callable[[float], object] = lambda share: None,
+) -> list[Randomisation | Exception]:
+    """Return the correlations of several methods, given with their maps, under the same weights; or their errors."""
+    if draws < 1:
+        raise InputError(f"expected draws of at least 1, got {draws}")
+    count = len(inputs)
+    layers = layers_from_the_top(model, inputs, others)
+    ends = ends_of_stages(len(layers), stages)
+    shape = len(ends), count
+    signed = [torch.full(shape, torch.nan, dtype=torch.float64) for _ in methods]
+    absolute = [torch.full(shape, torch.nan, dtype=torch.float64) for _ in methods]
+    zero = [torch.zeros(shape, dtype=torch.bool) for _ in methods]
+    errors: dict[int, Exception] = {}
     generator = torch.Generator().manual_seed(seed)
-
-    with _own_data([parameter for _, parameters in layers for parameter in parameters]):
-
-        def descend() -> Iterator[str]:
-            for start, end in pairwise([0, *ends]):
-                for _, parameters in layers[start:end]:
-                    for parameter in parameters:
-                        parameter.data = _random_like(parameter, generator)
-                yield layers[end - 1][0]
-
-        yield descend()
-
-
-@contextmanager
-def _own_data(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Restore the data of parameters on exit; within, data is replaced by other tensors and never written."""
-    own = [(parameter, parameter.data) for parameter in parameters]
-
-    def restore() -> None:
-        for parameter, data in own:
-            parameter.data = data
-
-    try:
-        yield
-    finally:
-        to_the_end(restore)
-
-
-def _layers(model: nn.Module, inputs: Tensor) -> list[tuple[str, list[nn.Parameter]]]:
-    """Return the layers with weights by name, the last to run first; a shared weight belongs to its last user."""
-    order = _order(model, inputs[:1])
-    names = {module: name for name, module in model.named_modules()}
-    ran = set(order)
-    seen: set[int] = set()
-    layers = []
-    for module in dict.fromkeys(reversed(order)):  # by the last of its runs
-        own = _weights(module)
-        for weights in map(_weights, _silent_parts(module, ran)):
-            own += weights if weights and _is_read(model, inputs[:1], weights) else []
-        new = [parameter for parameter in own if id(parameter) not in seen]
-        seen.update(map(id, new))
-        if new:
-            layers.append((names[module] or type(module).__name__, new))
-    return layers
+    groups = [slice(draw, count, draws) for draw in range(min(draws, count))]
+    for rows in groups:
+        own = None if target is None else target[rows]
+        given = inputs[rows], own, of_examples(others, rows, count)
+        with without_dead_signals(), cascade(layers, ends, generator) as depths:
+            for stage, _ in enumerate(depths):
+                for number, (method, trained) in enumerate(methods):
+                    tick(1 / len(ends) / len(groups))
+                    if number in errors:
+                        continue
+                    try:
+                        maps = method(model, *given)
+                        before, dead = trained[rows], is_zero(maps)
+                        signed[number][stage, rows] = _kept(before, maps, dead)
+                        absolute[number][stage, rows] = _kept(before.abs(), maps.abs(), dead)
+                        zero[number][stage, rows] = dead.cpu()
+                    except Exception as error:
+                        errors[number] = error
+    names = [layers[end - 1][0] for end in ends]
+    draw = torch.arange(count) % draws
+    return [
+        errors[number]
+        if number in errors
+        else Randomisation(names, signed[number], absolute[number], zero[number], draw)
+        for number in range(len(methods))
+    ]
 
 
-def _order(model: nn.Module, image: Tensor) -> list[nn.Module]:
-    """Return the modules in the order in which they run."""
-    order: list[nn.Module] = []
-    hooks = ModuleHooks()
-    with hooks, hooks:
-        for module in model.modules():
-            hooks.before(module, lambda module, _: order.append(module))
-        run_plainly(model, model, image)
-    return order
-
-
-def _silent_parts(module: nn.Module, ran: set[nn.Module]) -> list[nn.Module]:
-    """Return the submodules that never run; their parent may read their weights itself, as attention does."""
-    silent = [child for child in module.children() if child not in ran]
-    return [part for child in silent for part in (child, *_silent_parts(child, ran))]
-
-
-def _is_read(model: nn.Module, image: Tensor, parameters: Sequence[nn.Parameter]) -> bool:
-    """Whether the scores of an image depend on parameters, by NaN in their stead; not on those of side heads."""
-    with _own_data(parameters):
-        for parameter in parameters:
-            parameter.data = torch.full_like(parameter, torch.nan, requires_grad=False)
-        return bool(run_plainly(model, model, image).isnan().any())
-
-
-def _weights(module: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in module._parameters.values() if _is_number(parameter)]  # type: ignore[misc]
-
-
-def _is_number(parameter: nn.Parameter | None) -> bool:
-    return parameter is not None and parameter.is_floating_point() and parameter.numel() > 0
-
-
-def _random_like(parameter: Tensor, generator: torch.Generator) -> Tensor:
-    values = parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
-    drawn = torch.randn(
-        parameter.shape, generator=generator, dtype=values.dtype
-    )  # on the CPU: the same numbers on every device
-    spread, mean = torch.std_mean(values, correction=0)
-    return torch.empty_like(parameter, requires_grad=False).copy_(drawn.to(values.device) * spread + mean)
+def _kept(before: Tensor, after: Tensor, dead: Tensor) -> Tensor:
+    """Return the correlations of maps; 0 where the second is zero and the first is not."""
+    found = spearman(before, after)
+    return torch.where(dead & ~is_zero(before), 0.0, found).cpu()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import inf
+from typing import Any
+
 import torch
-from captum.metrics import sensitivity_max as captums_sensitivity
 from torch import Tensor, nn
 
-from .checks import Case, Finding, check
-from .faithfulness import SAMPLES, check_count, perturbed_rows, split_rows
+from ..attribution.base import as_tuple
+from .checks import Case, Finding, Question, check
+from .faithfulness import SAMPLES, check_count
 from .methods import as_method, without_dead_signals
 from .similarity import is_zero
 
@@ -18,19 +21,21 @@ def sensitivity_max(
     model: nn.Module,
     method: object,
     inputs: Tensor,
-    target: Tensor,
+    target: Tensor | None,
     *,
+    additional_forward_args: Any = None,
+    maps: Tensor | None = None,
     radius: float = 0.02,
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Tensor:
-    """Return the largest change of the map under small noise: Captum's ``sensitivity_max``.
+    """Return the largest change of the map under small noise, as Captum's ``sensitivity_max``.
 
     ``max_d |M(x + d) - M(x)| / |M(x)|`` over `samples` of ``d``, uniform between `-radius` and `radius`.
 
     Parameters
     ----------
-    model, method, inputs, target
+    model, method, inputs, target, additional_forward_args, maps
         As for :func:`parameter_randomisation`.
     radius : float
         Largest noise, in the units of the inputs.
@@ -47,38 +52,33 @@ def sensitivity_max(
     Source: Yeh et al. 2019, definition 2.2.
     """
     check_count("samples", samples)
-    method = as_method(method)
+    method, others = as_method(method), as_tuple(additional_forward_args)
     generator = torch.Generator().manual_seed(seed)
-
-    # In float64, where no square of a map overflows or vanishes.
-    def explain(images: Tensor | tuple[Tensor], target: Tensor) -> Tensor | tuple[Tensor]:
-        if isinstance(images, tuple):  # Captum passes the images in a tuple, and those with noise as a tensor
-            return (method(model, images[0], target).double().contiguous(),)
-        return (
-            method(model, images, target.expand(len(images))).double().contiguous()
-        )  # a single target is not repeated
-
-    def perturb(images: Tensor, _: float) -> Tensor:
-        drawn = torch.rand(images.shape, generator=generator, dtype=torch.float64).to(images)
-        return images + radius * (2 * drawn - 1)
-
     with without_dead_signals():
-        zero = is_zero(method(model, inputs, target))
-        changes = [
-            captums_sensitivity(
-                explain,
-                part,
-                perturb,
-                radius,
-                samples,
-                max_examples_per_batch=perturbed_rows(part, samples),
-                target=target[rows],
-            )
-            for rows, part in split_rows(inputs)
-        ]
-    return torch.where(zero, torch.nan, torch.cat(changes)).double()
+        maps = method(model, inputs, target, others) if maps is None else maps
+        own = maps.double()  # in which no square of a map overflows or vanishes
+        largest = torch.zeros(len(inputs), dtype=torch.float64, device=inputs.device)
+        for _ in range(samples):
+            drawn = torch.rand(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)
+            changed = method(model, inputs + radius * (2 * drawn - 1), target, others).double()
+            largest = torch.maximum(largest, (changed - own).flatten(1).norm(dim=1) / own.flatten(1).norm(dim=1))
+    return torch.where(is_zero(maps), torch.nan, largest)
 
 
-@check("sensitivity", columns={"sensitivity": "largest relative change of the map under small noise; 0: none"})
+@check(
+    "sensitivity",
+    columns={"sensitivity": "largest relative change of the map under small noise; 0: none"},
+    question=Question("Is it stable under small noise?", "sensitivity", yes=(0, 0.5), no=(1, inf)),
+    explains=SAMPLES,
+)
 def _check_sensitivity(case: Case) -> Finding:
-    return Finding([sensitivity_max(case.model, case.method, case.inputs, case.target, seed=case.seed)])
+    found = sensitivity_max(
+        case.model,
+        case.method,
+        case.inputs,
+        case.target,
+        additional_forward_args=case.additional_forward_args,
+        maps=case.maps,
+        seed=case.seed,
+    )
+    return Finding([found])

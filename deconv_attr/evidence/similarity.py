@@ -10,28 +10,36 @@ Adebayo et al. 2018.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attribution.base import as_tuple
 from ..errors import InputError
 from .bootstrap import estimate
-from .checks import Case, Finding, check
-from .methods import as_method, without_dead_signals
+from .checks import Case, Finding, Question, check
+from .methods import Ranking, as_method, without_dead_signals
 from .scipy_stats import scipy_stats
 from .table import ResultTable
 
 __all__ = [
+    "ALIKE",
+    "APART",
     "edge_similarity",
     "input_recovery",
     "is_zero",
     "method_agreement",
     "pearson",
+    "ranked",
     "spearman",
     "strength",
     "target_sensitivity",
 ]
+
+APART = (-1.0, 0.5)  # correlations at which two maps are called different
+ALIKE = (0.8, 1.0)  # correlations at which two maps are called alike
 
 
 def pearson(first: Tensor, second: Tensor) -> Tensor:
@@ -62,7 +70,14 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
 
 
 def target_sensitivity(
-    model: nn.Module, method: object, inputs: Tensor, target: Tensor, other: Tensor
+    model: nn.Module,
+    method: object,
+    inputs: Tensor,
+    target: Tensor,
+    other: Tensor,
+    *,
+    additional_forward_args: Any = None,
+    maps: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the correlations of the maps of two classes: ``spearman(M_target, M_other)``, and the same of ``|M|``.
 
@@ -70,7 +85,7 @@ def target_sensitivity(
 
     Parameters
     ----------
-    model, method, inputs, target
+    model, method, inputs, target, additional_forward_args, maps
         As for :func:`parameter_randomisation`.
     other : Tensor
         (N,), another class of each image.
@@ -81,25 +96,38 @@ def target_sensitivity(
         Signed and absolute correlations, (N,) each; NaN where a map is zero everywhere.
 
     Source: Mahendran and Vedaldi, "Salient Deconvolutional Networks", ECCV 2016, section 3.3 (lack of class
-    selectivity); the correlation is that of Adebayo et al. 2018.
+    selectivity); the correlation is that of Adebayo et al. 2018. Quantus' ``RandomLogit`` compares with a class drawn
+    at random, by structural similarity.
     """
-    method = as_method(method)
+    method, others = as_method(method), as_tuple(additional_forward_args)
     with without_dead_signals():
-        first, second = method(model, inputs, target), method(model, inputs, other)
+        first = method(model, inputs, target, others) if maps is None else maps
+        second = method(model, inputs, other, others)
     return spearman(first, second), spearman(first.abs(), second.abs())
 
 
 @check(
     "target sensitivity",
     columns={
-        "other class": "rank correlation with the map of another class; 1: the map does not depend on the class",
-        "other class, |map|": "the same without signs",
+        "target sensitivity": "rank correlation with the map of another class; 1: the same map for both",
+        "target sensitivity, |map|": "the same without signs",
     },
+    question=Question("Does the map depend on the class?", "target sensitivity", yes=APART, no=ALIKE),
+    explains=1,
 )
 def _check_target(case: Case) -> Finding:
-    if case.other is None:
+    if case.other is None or case.target is None:
         raise InputError("expected a model of at least 2 classes, to compare the maps of two, got one class")
-    return Finding(target_sensitivity(case.model, case.method, case.inputs, case.target, case.other))
+    found = target_sensitivity(
+        case.model,
+        case.method,
+        case.inputs,
+        case.target,
+        case.other,
+        additional_forward_args=case.additional_forward_args,
+        maps=case.maps,
+    )
+    return Finding(found)
 
 
 def input_recovery(maps: Tensor, inputs: Tensor) -> Tensor:
@@ -110,9 +138,9 @@ def input_recovery(maps: Tensor, inputs: Tensor) -> Tensor:
     Parameters
     ----------
     maps : Tensor
-        (N, C, H, W) or (N, 1, H, W).
+        (N, C, ...) or (N, 1, ...).
     inputs : Tensor
-        (N, C, H, W).
+        (N, C, ...).
 
     Returns
     -------
@@ -126,7 +154,11 @@ def input_recovery(maps: Tensor, inputs: Tensor) -> Tensor:
     return pearson(maps, image).abs()
 
 
-@check("input recovery", columns={"image": "correlation of map and image; 1: the map is the image"})
+@check(
+    "input recovery",
+    columns={"input recovery": "correlation of map and image, without its sign; 1: the map is the image"},
+    question=Question("Is it more than a copy of the image?", "input recovery", yes=APART, no=ALIKE),
+)
 def _check_recovery(case: Case) -> Finding:
     return Finding([input_recovery(case.maps, case.inputs)])
 
@@ -134,7 +166,7 @@ def _check_recovery(case: Case) -> Finding:
 def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
     """Return the correlations of maps with the edges of the image: ``spearman(max_c |M_c|, |grad mean_c x_c|)``.
 
-    The gradient is Sobel's. A map can look right by marking edges, whatever they belong to.
+    The gradient is Sobel's, along one, two or three axes. A map can look right by marking edges, of whatever it be.
 
     Parameters
     ----------
@@ -149,16 +181,33 @@ def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
     Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section 5 (an edge detector in comparison).
     """
     grey = inputs.detach().double().mean(1, keepdim=True)
-    across = grey.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
-    filters = torch.stack([across, across.T])[:, None]
-    edges = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), filters).norm(dim=1, keepdim=True)
-    rounding = 1e-6 * edges.amax((1, 2, 3), keepdim=True)  # without it flat regions would be ranked by rounding errors
+    axes = grey.dim() - 2
+    padded = F.pad(grey, (1, 1) * axes, mode="replicate")
+    edges = _CONVOLUTIONS[axes](padded, _sobel(axes).to(grey)).norm(dim=1, keepdim=True)
+    # Without it flat regions would be ranked by rounding errors.
+    rounding = 1e-6 * edges.flatten(1).amax(1).view(-1, *[1] * (axes + 1))
     return spearman(strength(maps), torch.where(edges > rounding, edges, 0))
+
+
+_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def _sobel(axes: int) -> Tensor:
+    """Return Sobel's filters, one along each axis, (axes, 1, 3, ...): differences along it, smooth along all others."""
+    filters = []
+    for along in range(axes):
+        weights = torch.ones([1] * axes, dtype=torch.float64)
+        for axis in range(axes):
+            line = torch.tensor([-1.0, 0.0, 1.0] if axis == along else [1.0, 2.0, 1.0], dtype=torch.float64)
+            weights = weights * line.view([-1 if each == axis else 1 for each in range(axes)])
+        filters.append(weights)
+    return torch.stack(filters)[:, None]
 
 
 @check(
     "edge similarity",
-    columns={"edges": "rank correlation of |map| and the image's edges; 1: the map is an edge detector"},
+    columns={"edge similarity": "rank correlation of |map| and the image's edges; 1: the map is an edge detector"},
+    question=Question("Is it more than the image's edges?", "edge similarity", yes=APART, no=ALIKE),
 )
 def _check_edges(case: Case) -> Finding:
     return Finding([edge_similarity(case.maps, case.inputs)])
@@ -170,7 +219,7 @@ def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = Fal
     Parameters
     ----------
     attributions : mapping of str to Tensor
-        Maps (N, C, H, W) or (N, 1, H, W) of the same images by method.
+        Maps (N, C, ...) or (N, 1, ...) of the same images by method.
     absolute : bool
         Whether to compare ``max_c |M_c|`` instead, which is always done where one map of a pair has a single channel.
     seed : int
@@ -193,8 +242,13 @@ def method_agreement(attributions: Mapping[str, Tensor], *, absolute: bool = Fal
 
 
 def strength(maps: Tensor) -> Tensor:
-    """Return the strength of maps at each pixel, ``max_c |M_c|``: (N, 1, H, W)."""
+    """Return the strength of maps at each pixel, ``max_c |M_c|``: (N, 1, ...)."""
     return maps.detach().abs().amax(1, keepdim=True)
+
+
+def ranked(maps: Tensor, rank_by: Ranking) -> Tensor:
+    """Return the numbers by which pixels are ranked, (N, 1, ...): by size `strength`, by value the sum of channels."""
+    return strength(maps) if rank_by == "size" else maps.detach().sum(1, keepdim=True)
 
 
 def is_zero(maps: Tensor) -> Tensor:
@@ -202,7 +256,11 @@ def is_zero(maps: Tensor) -> Tensor:
     return ~maps.flatten(1).any(1)
 
 
-@check("zero maps", columns={"zero maps": "share of images whose map is zero; the other numbers are of the rest"})
+@check(
+    "zero maps",
+    columns={"zero maps": "share of images whose map is zero; the other numbers are of the rest"},
+    question=Question("Does every image have a map?", "zero maps", yes=(0.0, 0.05), no=(0.05, 1.0)),
+)
 def _check_zero(case: Case) -> Finding:
     return Finding([is_zero(case.maps).double()])
 

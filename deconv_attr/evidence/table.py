@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
+from textwrap import fill
 from typing import Any
 
 from tabulate import tabulate
@@ -15,9 +16,10 @@ from ..errors import InputError, nearest
 from ..visualize.html import ReportCell, ReportTable
 from .bootstrap import Estimate
 
-__all__ = ["Cell", "Failure", "ResultTable", "text", "value"]
+__all__ = ["Answer", "Cell", "Failure", "ResultTable", "text", "value"]
 
 WIDEST = 120  # characters in a line of text
+HEADER = 24  # characters in a line of a header
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,19 @@ class Failure:
         return self.text.split(":")[0]
 
 
-Cell = str | float | Estimate | Failure
-"""A name, a number, a mean over images, or an error."""
+@dataclass(frozen=True)
+class Answer:
+    """An answer to a question: "yes", "no", or "?" if that cannot be said; and the number behind it."""
+
+    mark: str
+    number: str
+
+    def __str__(self) -> str:
+        return f"{self.mark} ({self.number})"
+
+
+Cell = str | float | Estimate | Failure | Answer
+"""A name, a number, a mean over images, an error, or an answer."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +59,14 @@ class ResultTable:
         The cells, as many in each row as there are columns.
     legend : mapping of str to str
         What the columns mean, a line each.
+    notes : sequence of str
+        What is to be known of single rows, a sentence each.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     legend: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def sorted(self, column: str, descending: bool = False) -> ResultTable:
         """Return the table with its rows sorted by a column; errors and undefined numbers come last.
@@ -61,7 +77,7 @@ class ResultTable:
             The table has no such column.
         """
         index = self._index(column)
-        known = [row for row in self.rows if isinstance(row[index], str) or value(row[index]) is not None]
+        known = [row for row in self.rows if isinstance(row[index], (str, Answer)) or value(row[index]) is not None]
         missing = [row for row in self.rows if row not in known]
         known.sort(key=lambda row: _key(row[index]), reverse=descending)
         return replace(self, rows=[*known, *missing])
@@ -116,11 +132,20 @@ class ResultTable:
         """Return the table as text, or its transpose where the table is wider than `WIDEST` and than its transpose."""
         lines, turned = self._lines(), self.transposed()._lines()
         shown = turned if max(map(len, lines)) > max(WIDEST, *map(len, turned)) else lines
-        below = [f"{name}: {what}" for name, what in [*self.legend.items(), *self.failures]]
+        below = [f"{name}: {what}" for name, what in [*self.legend.items(), *self.failures]] + list(self.notes)
         return "\n".join([*shown, *([""] if below else []), *below])
 
+    def narrow(self, widths: tuple[int, int, int]) -> str:
+        """Return the table alone as text, its cells broken to so many characters: first, further and last column."""
+        first, further, last = widths
+        columns = [first, *[further] * (len(self.header) - 2), last]
+        lines = [[fill(cell, width) for cell, width in zip(row, columns, strict=True)] for row in self._texts()]
+        return _tabulated(lines, (), "plain")
+
     def _lines(self) -> list[str]:
-        return _tabulated(self._texts(), (), "plain").split("\n")
+        header, *rows = self._texts()
+        # Not as tabulate's header, which would be wider than its text.
+        return _tabulated([[fill(name, HEADER) for name in header], *rows], (), "plain").split("\n")
 
     def _texts(self) -> list[list[str]]:
         """Return the texts of the header and the rows."""
@@ -130,7 +155,7 @@ class ResultTable:
         """Return the table for a notebook."""
         header, *rows = self._texts()
         legend = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>" for name, what in self.legend.items())
-        return _tabulated(rows, header, "html") + f"<dl>{legend}</dl>"
+        return _tabulated(rows, header, "html") + (f"<dl>{legend}</dl>" if legend else "")
 
     def _index(self, column: str) -> int:
         if column not in self.header:
@@ -149,8 +174,8 @@ def text(cell: Cell) -> str:
 
 
 def value(cell: Cell) -> float | None:
-    """Return the number of a cell; None for names, errors and NaN."""
-    if isinstance(cell, (str, Failure)):
+    """Return the number of a cell; None for names, answers, errors and NaN."""
+    if isinstance(cell, (str, Failure, Answer)):
         return None
     number = float(cell.mean if isinstance(cell, Estimate) else cell)
     return None if math.isnan(number) else number
@@ -160,6 +185,8 @@ def _report_cell(cell: Cell) -> ReportCell:
     whole, number = text(cell), value(cell)
     if isinstance(cell, Failure):
         return ReportCell(whole, "error")
+    if isinstance(cell, Answer):
+        return ReportCell(cell.mark, {"yes": "yes", "no": "no"}.get(cell.mark, "unsaid"), beside=f" ({cell.number})")
     if isinstance(cell, str):
         return ReportCell(whole)
     if number is None:
@@ -171,9 +198,12 @@ def _report_cell(cell: Cell) -> ReportCell:
 def _plain(cell: Cell) -> str | float:
     if isinstance(cell, Failure):
         return cell.text
+    if isinstance(cell, Answer):
+        return str(cell)
     return cell.mean if isinstance(cell, Estimate) else cell
 
 
 def _key(cell: Cell) -> tuple[bool, float, str]:
     """Return a key that sorts numbers by size, then names by the alphabet."""
-    return (True, 0.0, cell.casefold()) if isinstance(cell, str) else (False, value(cell) or 0.0, "")
+    number = value(cell)
+    return (True, 0.0, str(cell).casefold()) if number is None else (False, number, "")

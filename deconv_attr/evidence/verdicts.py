@@ -1,27 +1,57 @@
-"""A table of checks in words; careful where there are few images or wide intervals."""
+"""What a table of checks says: a line for each question, with the answer of each method; careful with few images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .bootstrap import Estimate
-from .table import Failure, ResultTable
+from .checks import CHECKS, Question
+from .table import Answer, Cell, Failure, ResultTable
 
-__all__ = ["verdict"]
+__all__ = ["FEW", "MANY", "Verdict", "verdict"]
 
-ALIKE = 0.8  # correlation from which two maps are called alike
-APART = 0.5  # correlation up to which two maps are called different
-FEW = 10  # images below which a verdict is a hint
+FEW = 10  # images below which nothing is found
 MANY = 50  # images from which a verdict has no reservation
-RARE = 0.05  # share of zero maps up to which they are not mentioned
-
-Numbers = Sequence[tuple[str, Estimate]]
 
 
-def verdict(table: ResultTable, images: int, on_objects: float | None = None) -> str:
-    """Return a paragraph on a table of checks.
+@dataclass(frozen=True)
+class Verdict:
+    """The answers to the questions of some checks; it prints itself, also as HTML and Markdown.
 
-    A statement holds for the whole interval of a number; "perhaps" marks those that hold for the mean only.
+    Parameters
+    ----------
+    opening : str
+        What the number of images allows.
+    answers : ResultTable or None
+        A row for each question: the question, the answer of each method, and the column of the table that it is from;
+        None where the images are too few, or no check was asked a question.
+    """
+
+    opening: str
+    answers: ResultTable | None = None
+
+    def __str__(self) -> str:
+        return self.opening if self.answers is None else f"{self.opening}\n\n{self.answers.narrow(WIDTHS)}"
+
+    def to_markdown(self) -> str:
+        """Return the verdict in Markdown."""
+        return self.opening if self.answers is None else f"{self.opening}\n\n{self.answers.to_markdown()}"
+
+    def _repr_html_(self) -> str:
+        """Return the verdict for a notebook."""
+        lines = "" if self.answers is None else self.answers._repr_html_()
+        return f"<p>{self.opening}</p>{lines}"
+
+
+WIDTHS = (34, 14, 24)  # characters of questions, answers and columns in a text
+
+
+def verdict(table: ResultTable, images: int) -> Verdict:
+    """Return what a table of checks says.
+
+    An answer is "yes" or "no" if the whole interval of its number says so, "?" if that cannot be said: because the
+    interval is too wide, lies between, is of fewer than 10 images, or most maps have died.
 
     Parameters
     ----------
@@ -29,109 +59,42 @@ def verdict(table: ResultTable, images: int, on_objects: float | None = None) ->
         Columns of :data:`deconv_attr.evidence.CHECKS`, all or some.
     images : int
         Number of images.
-    on_objects : float or None
-        The share of the images that the objects cover: the pointing game of a random map.
 
     Returns
     -------
-    str
+    Verdict
     """
-    said = [
-        _zeros(_numbers(table, "zero maps")),
-        _divided(
-            _numbers(table, "other class"),
-            "the map of another class",
-            "is nearly the same",
-            "so such a map does not say why this class and no other",
-            "differs",
-        ),
-        _divided(
-            _numbers(table, "random weights, |map|"),
-            "with random weights, the map",
-            "keeps its strongest pixels",
-            "so it does not show what was learnt",
-            "changes",
-        ),
-        _divided(
-            _numbers(table, "image"),
-            "the map",
-            "is nearly the image itself",
-            "so it is a copy and no explanation",
-            "has little of the image's own values",
-        ),
-        _located(_numbers(table, "pointing game"), on_objects),
-        _failed(table),
+    questions = [
+        check.question for check in CHECKS.values() if check.question and check.question.column in table.header
     ]
-    return (
-        " ".join([_weight(images), *filter(None, said)]) if any(said) else "These numbers are told by the table alone."
-    )
-
-
-def _weight(images: int) -> str:
     if images < FEW:
-        if images == 1:
-            return "A single image is no evidence, and has no intervals; what follows is a hint."
-        return f"{images} images are no evidence, and intervals of so few are too narrow; what follows is a hint."
-    if images < MANY:
-        return f"From {images} images, and for images like these only."
-    return f"From {images} images."
+        some = "One image is" if images == 1 else f"{images} images are"
+        return Verdict(f"{some} too few for a finding, which takes {FEW}: look at the pictures.")
+    if not questions:
+        return Verdict("These numbers are told by the table alone.")
+    rows = [[question.text, *_answers(question, table), question.column] for question in questions]
+    reserve = "" if images >= MANY else ", and for images like these only"
+    opening = f"From {images} images{reserve}. Yes and no are said of whole intervals; ? cannot be said."
+    return Verdict(opening, ResultTable(["question", *map(str, table.column(table.header[0])), "from"], rows))
 
 
-def _zeros(numbers: Numbers) -> str:
-    dead = [(name, number) for name, number in numbers if number.mean > RARE]
-    if not dead:
-        return ""
-    shares = _listed([f"{name} ({number.mean:.0%} of the images)" for name, number in dead])
-    return f"The signal died, and maps are zero, for {shares}; the other numbers are of the rest."
+def _answers(question: Question, table: ResultTable) -> list[Cell]:
+    numbers = table.column(question.column)
+    zero: Sequence[Cell] = table.column(question.dies) if question.dies in table.header else [0.0] * len(numbers)
+    return [_answer(question, number, dead) for number, dead in zip(numbers, zero, strict=True)]
 
 
-def _divided(numbers: Numbers, about: str, alike: str, therefore: str, apart: str) -> str:
-    """Return a sentence on the methods whose correlation is high, low, or between."""
-    high = [_said(name, number, number.low >= ALIKE) for name, number in numbers if number.mean >= ALIKE]
-    low = [_said(name, number, number.high <= APART) for name, number in numbers if number.mean <= APART]
-    between = [_said(name, number, True) for name, number in numbers if APART < number.mean < ALIKE]
-    parts = [
-        f"{alike} for {_listed(high)}, {therefore}" if high else "",
-        f"{apart} for {_listed(low)}" if low else "",
-        f"is neither for {_listed(between)}" if between else "",
-    ]
-    found = "; it ".join(filter(None, parts))
-    return _sentence(f"{about} {found}") if found else ""
-
-
-def _located(numbers: Numbers, at_random: float | None) -> str:
-    if not numbers or at_random is None:
-        return ""
-    found = [_said(name, number, number.low > at_random) for name, number in numbers if number.mean > at_random]
-    rest = [_said(name, number, number.high <= at_random) for name, number in numbers if not number.mean > at_random]
-    parts = [
-        f"more often than by chance ({at_random:.2f}) for {_listed(found)}" if found else "",
-        f"no more often than by chance ({at_random:.2f}) for {_listed(rest)}" if rest else "",
-    ]
-    return _sentence(f"the strongest pixel lies on the object {'; '.join(filter(None, parts))}")
-
-
-def _failed(table: ResultTable) -> str:
-    failed = [str(row[0]) for row in table.rows if row[1:] and all(isinstance(cell, Failure) for cell in row[1:])]
-    return f"No maps: {_listed(failed)}." if failed else ""
-
-
-def _numbers(table: ResultTable, column: str) -> Numbers:
-    """Return the methods that have a number in a column, and the number."""
-    if column not in table.header:
-        return []
-    names = (str(row[0]) for row in table.rows)
-    cells = zip(names, table.column(column), strict=True)
-    return [(name, cell) for name, cell in cells if isinstance(cell, Estimate) and cell.count]
-
-
-def _said(name: str, number: Estimate, certain: bool) -> str:
-    return f"{name} ({'' if certain else 'perhaps, '}{number.mean:.2f})"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+def _answer(question: Question, number: Cell, dead: Cell) -> Answer:
+    if not isinstance(number, Estimate):
+        return Answer("?", number.text.split(":")[0] if isinstance(number, Failure) else str(number))
+    if not number.count:
+        return Answer("?", "no map")
+    shown = number.shown if number.count == number.total else f"{number.shown}, {number.count} of {number.total}"
+    if isinstance(dead, Estimate) and dead.mean > 0.5:
+        return Answer("?", f"{dead.mean:.0%} died")
+    if number.count < FEW:
+        return Answer("?", shown)
+    for mark, (least, greatest) in (("no", question.no), ("yes", question.yes)):
+        if least <= number.low and number.high <= greatest:
+            return Answer(mark, shown)
+    return Answer("?", shown)

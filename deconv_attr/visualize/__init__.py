@@ -3,9 +3,9 @@
 The one chapter that imports matplotlib, and only its object-oriented interface: no window, no backend, no
 figure that a user's own plots could see, unless they ask for pyplot. Its input is tensors and pictures, never models.
 
-``pictures`` turns maps and photographs into arrays of colours, ``unit_input`` checks single units, ``page_layout``
-positions pictures on a figure, ``tile_page`` positions tiles pixel for pixel; ``comparison_grid``, ``projections``,
-``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
+``planes`` makes planes of signals and volumes, ``pictures`` arrays of colours of maps and photographs, ``unit_input``
+checks single units, ``page_layout`` positions pictures on a figure, ``tile_page`` tiles pixel for pixel;
+``comparison_grid``, ``projections``, ``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
 """
 
 from matplotlib.figure import Figure
@@ -15,6 +15,7 @@ from .curves import Curve, Panel, curves_figure
 from .files import FORMATS, picture_path, save_figure
 from .paper_figures import MOST_MAPS, MOST_TILES, evolution_figure, gallery_figure
 from .pictures import coloured, heat, in_bytes, own_scale, photograph, robust_scale, signed_rgb
+from .planes import image_planes, map_planes
 from .projections import projections_figure, visualize_projection
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "evolution_figure",
     "gallery_figure",
     "heat",
+    "image_planes",
     "in_bytes",
+    "map_planes",
     "own_scale",
     "photograph",
     "picture_path",

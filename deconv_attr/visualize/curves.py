@@ -56,6 +56,8 @@ class Curve:
         The points of the line.
     low, high : sequence of float
         The edges of the band.
+    hollow : sequence of bool
+        Which points have hollow dots; empty: none.
     """
 
     label: str
@@ -63,6 +65,7 @@ class Curve:
     mean: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
+    hollow: Sequence[bool] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +228,10 @@ def _draw_curve(axes: Axes, curve: Curve, look: Look) -> None:
     dots = list(range(len(x))) if len(x) <= DOTTED else np.flatnonzero(alone).tolist()
     axes.fill_between(x, low, high, color=look["color"], alpha=PALE, linewidth=0)
     axes.plot(x, mean, markevery=dots, **look)
+    empty = np.flatnonzero(curve.hollow)
+    if len(empty):
+        dot = {"marker": look["marker"], "markersize": look["markersize"], "markeredgecolor": look["color"]}
+        axes.plot(x[empty], mean[empty], linestyle="", markerfacecolor="white", **dot)
 
 
 def _numbers(values: Sequence[float]) -> NDArray[np.float64]:

@@ -51,6 +51,18 @@ def gelu(): return Net(gelu=True)
 class InDict(Net):
     def forward(self, x): return {"logits": super().forward(x), "loss": None}
 
+class Price(Net):
+    def forward(self, x): return 250 + 0 * super().forward(x)[:, :1]
+
+class Single(Price):
+    def forward(self, x): return super().forward(x)[:, 0]
+
+class Labels(Net):
+    def forward(self, x): return (2 + super().forward(x).tanh()).sigmoid()
+
+def price(): return Price()
+def single(): return Single()
+def labels(): return Labels()
 def in_dict(): return InDict()
 def logits(output): return output["logits"]
 def two(output): return output["logits"][:, :2]
@@ -110,7 +122,7 @@ def test_picture_shows_what_the_methods_answer(here, capsys, drawn):
     for column in columns:
         torch.testing.assert_close(column.maps, maps[column.title])
     chances, top = scores.softmax(1).max(1)
-    assert labels == [f"class {k}\n{p:.1%}" for k, p in zip(top.tolist(), chances.tolist(), strict=True)]
+    assert labels == [f"class {k}\nprobability {p:.1%}" for k, p in zip(top.tolist(), chances.tolist(), strict=True)]
 
 
 def test_terminal_says_what_was_done(here, capsys):
@@ -224,10 +236,64 @@ def test_checks_are_printed_and_a_page_is_written(here, capsys):
     status, out, _ = run(capsys, "--checks", "--output", "seen.html")
     assert status == 0
     assert re.search(r"^pointing game +\d", out, flags=re.MULTILINE)  # the embedded images have masks
-    assert "6 images are no evidence" in out
+    assert "6 images are too few for a finding" in out
     assert out.endswith("wrote seen.html\n")
     assert "ZFDeconv from a unit of features.13" in (here / "seen.html").read_text()
-    assert "6 images are no evidence" in (here / "seen.html").read_text()
+    assert "6 images are too few for a finding" in (here / "seen.html").read_text()
+
+
+def test_checks_can_be_chosen_also_with_hyphens(here, capsys, drawn):
+    given = "--model", "cli_nets:plain", "--image", "a.png", "b.jpg"
+    status, out, _ = run(capsys, *given, "--checks", "target-sensitivity", "zero maps")
+    assert status == 0
+    assert re.search(r"^target sensitivity, \|map\|: ", out, flags=re.MULTILINE)
+    assert "deletion" not in out
+    status, out, _ = run(capsys, *given, "--checks", "zero-maps", "--output", "seen.html")
+    assert status == 0
+    assert "target sensitivity" not in (here / "seen.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "delete",
+            "expected the name of a check, got 'delete'; the nearest are deletion; all of them: zero maps, target",
+        ),
+        ("pointing-game", "expected masks (N, ...) of bool for the check 'pointing game', got none"),
+    ],
+)
+def test_a_wrong_check_is_refused_before_anything_runs(here, capsys, name, message):
+    status, out, err = run(capsys, "--model", "cli_nets:plain", "--image", "a.png", "--checks", name)
+    assert status == 2
+    assert message in err
+    assert "image 0" not in out
+    assert not (here / "compare.png").exists()
+
+
+def test_the_time_of_long_checks_is_told_before(here, capsys, drawn, monkeypatch):
+    monkeypatch.setattr(comparison.Comparison, "estimated_seconds", lambda self, checks: 200.0)
+    _, _, err = run(capsys, "--model", "cli_nets:plain", "--image", "a.png", "--checks", "zero-maps")
+    assert err == "checks: about 3 min\n"
+    _, _, err = run(capsys, "--model", "cli_nets:plain", "--image", "a.png")
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "row", "label"),
+    [
+        ("price", [], r"->      250  output 0 \(0\)", "output 0\nvalue 250"),
+        ("single", [], r"->      250  output 0 \(0\)", "output 0\nvalue 250"),
+        ("labels", [], r"->  [789]\d\.\d%  class \d \(\d\)", r"class \d\nprobability [789]\d\.\d%"),
+        ("plain", ["--outputs", "values"], r"-> +[\d.-]+  output \d \(\d\)", r"output \d\nvalue [\d.-]+"),
+        ("price", ["--outputs", "binary logits"], r"-> 100\.0%  class 0 \(0\)", "class 0\nprobability 100.0%"),
+    ],
+)
+def test_what_the_outputs_are_is_seen_or_said(here, capsys, drawn, model, given, row, label):
+    status, out, _ = run(capsys, "--model", f"cli_nets:{model}", "--image", "a.png", *given)
+    assert status == 0
+    assert re.search(rf"^  {row}$", out, flags=re.MULTILINE)
+    assert re.fullmatch(label, drawn[0][2][0])
 
 
 NAMES = "golden retriever\nLabrador retriever\ncat\nhouse cat\nfox\nox\n"
@@ -380,7 +446,7 @@ def test_trained_squeezenet_knows_its_photographs(here, capsys, drawn):
     assert status == 0
     assert re.search(r"^  ->  78\.\d%  pug \(254\)\n +17\.\d%  Pekinese \(154\)$", out, flags=re.MULTILINE)
     assert re.search(r"^  ->  95\.\d%  thresher \(856\)$", out, flags=re.MULTILINE)
-    assert drawn[0][2][0].startswith("pug\n78.")
+    assert drawn[0][2][0].startswith("pug\nprobability 78.")
     assert err.startswith("warning: The signal died for 2 of 2 examples (0, 1)")
     assert "features.9" in err
 
@@ -401,7 +467,7 @@ def test_a_function_of_the_output_says_what_the_scores_are(here, capsys, drawn):
 def test_a_single_score_is_a_single_class(here, capsys, drawn):
     status, out, _ = run(capsys, "--model", "cli_nets:in_dict", "--image", "a.png", "--score", "cli_nets:fourth")
     assert status == 0
-    assert "class 0 (0)" in out
+    assert "output 0 (0)" in out
     status, _, _ = run(capsys, "--model", "cli_nets:plain", "--image", "a.png", "--target", "4")
     ours, theirs = (columns[0].maps for _, columns, _ in drawn)
     torch.testing.assert_close(ours, theirs)

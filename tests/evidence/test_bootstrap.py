@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from deconv_attr.evidence import Estimate, estimate
@@ -129,5 +130,55 @@ def test_an_estimate_is_printed(found, shown):
     assert str(found) == shown
 
 
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        (Estimate(250.31, 249.8, 251.0, 9, 9), "250 (250 to 251)"),
+        (Estimate(12.34, 9.87, 15.0, 9, 9), "12.3 (9.9 to 15.0)"),
+        (Estimate(1.234, 0.987, 1.5, 9, 9), "1.23 (0.99 to 1.50)"),
+        (Estimate(0.0123, 0.0099, 0.015, 9, 9), "0.012 (0.010 to 0.015)"),
+        (Estimate(0.00123, 0.00099, 0.0015, 9, 9), "0.0012 (0.0010 to 0.0015)"),
+        (Estimate(-2e-7, -3e-7, 0.0, 9, 9), "-0.00000020 (-0.00000030 to 0.00000000)"),
+        (Estimate(0.0, 0.0, 0.0, 9, 9), "0.00 (0.00 to 0.00)"),
+    ],
+)
+def test_an_estimate_has_the_digits_that_its_size_asks_for(found, shown):
+    assert str(found) == shown
+    assert found.shown == shown.split()[0]
+
+
+def test_images_of_one_draw_are_drawn_together():
+    """Numbers that depend on the draw alone tell of as many draws, however many images have each."""
+    of_draws = draws(5)
+    draw = torch.arange(100) % 5
+    found, alone = estimate(of_draws[draw], 3, draw), estimate(of_draws, 3)
+    assert found.mean == pytest.approx(alone.mean)
+    assert found.high - found.low == pytest.approx(alone.high - alone.low, rel=0.1)
+    assert estimate(of_draws[draw], 3).high - estimate(of_draws[draw], 3).low < 0.3 * (found.high - found.low)
+
+
+def test_within_a_draw_images_are_drawn_too():
+    values = torch.cat([draws(50, 1), draws(30, 2) + 1, draws(10, 3), torch.full((1,), NAN, dtype=torch.float64)])
+    draw = torch.tensor([0] * 50 + [1] * 30 + [2] * 10 + [3])
+    rng = np.random.default_rng(0)
+    groups = [values[draw == g].numpy() for g in range(3)]
+    means = []
+    for _ in range(4000):
+        redrawn = [rng.choice(groups[g], len(groups[g])) for g in rng.integers(3, size=3)]
+        means.append(np.concatenate(redrawn).mean())
+    found = estimate(values, 0, draw)
+    assert found.low == pytest.approx(np.percentile(means, 2.5), abs=0.04)
+    assert found.high == pytest.approx(np.percentile(means, 97.5), abs=0.04)
+    assert (found.count, found.total) == (90, 91)
+
+
+def test_the_interval_is_scipys():
+    values = draws(30, 4)
+    drawn = scipy.stats.bootstrap((values.numpy(),), np.mean, n_resamples=9999, method="percentile", rng=1)
+    found = estimate(values)
+    assert found.low == pytest.approx(drawn.confidence_interval.low, abs=0.03)
+    assert found.high == pytest.approx(drawn.confidence_interval.high, abs=0.03)
+
+
 def test_nothing_is_printed_as_minus_zero():
-    assert "-0.00" not in str(Estimate(-0.001, -0.004, 0.003, 10, 10))
+    assert str(Estimate(-0.001, -0.4, 0.3, 10, 10)) == "0.00 (-0.40 to 0.30)"

@@ -213,7 +213,7 @@ CASCADES = [
 def test_layers_lose_their_weights_from_the_last_that_runs_to_the_first(build, expected):
     model = made(build)
     watch, before = Watch(model), snapshot(model, X)
-    found = parameter_randomisation(model, watch, X, TARGET)
+    found = parameter_randomisation(model, watch, X, TARGET, draws=1)
     assert snapshot(model, X) == before
     assert list(zip(found.layers, watch.changes(), strict=True)) == expected
 
@@ -221,7 +221,7 @@ def test_layers_lose_their_weights_from_the_last_that_runs_to_the_first(build, e
 def test_parts_of_an_encoder_layer_lose_their_weights_one_by_one():
     model = made(Encoder)
     watch = Watch(model)
-    found = parameter_randomisation(model, watch, X, TARGET)
+    found = parameter_randomisation(model, watch, X, TARGET, draws=1)
     parts = ["norm2", "linear2", "linear1", "norm1", "self_attn"]
     assert found.layers == ["fc", "conv2", "conv1", *(f"encoder.{part}" for part in parts)]
     assert set().union(*watch.changes()) == set(watch.trained)
@@ -234,7 +234,7 @@ def test_parts_of_an_encoder_layer_lose_their_weights_one_by_one():
 def test_stages_are_spread_between_the_first_and_the_last_layer(stages, depths):
     model = made(Twice)
     watch = Watch(model)
-    found = parameter_randomisation(model, watch, X, TARGET, stages=stages)
+    found = parameter_randomisation(model, watch, X, TARGET, draws=1, stages=stages)
     order = ["fc", "conv2", "conv1", "shared", "between"]
     assert found.layers == [order[depth - 1] for depth in depths]
     assert found.signed.shape == found.absolute.shape == (len(depths), 2)
@@ -244,34 +244,58 @@ def test_stages_are_spread_between_the_first_and_the_last_layer(stages, depths):
     ]
 
 
-def test_random_weights_are_normal_with_the_mean_and_spread_of_the_trained_ones():
+def test_filters_and_matrices_are_normal_around_0_with_their_own_size():
     model = made(lambda: nn.Sequential(nn.Flatten(), nn.Linear(108, 300)))
     with torch.no_grad():
         weight = model[1].weight
         weight.copy_(3 + 0.5 * (weight > 0.5))  # two values, most of them the lower
     watch = Watch(model)
-    parameter_randomisation(model, watch, X, TARGET)
+    parameter_randomisation(model, watch, X, TARGET, draws=1)
     old, new = watch.trained["1.weight"].double(), watch.stages[-1]["1.weight"].double()
-    spread = old.std(correction=0)
-    assert abs(new.mean() - old.mean()) < 4 * spread / old.numel() ** 0.5
-    assert new.std().item() == pytest.approx(spread.item(), rel=0.02)
-    assert ((new - old.mean()).abs() < spread).double().mean().item() == pytest.approx(0.6827, abs=0.01)
+    size = old.square().mean().sqrt()
+    assert abs(new.mean()) < 4 * size / old.numel() ** 0.5
+    assert new.std().item() == pytest.approx(size.item(), rel=0.02)
+    assert (new.abs() < size).double().mean().item() == pytest.approx(0.6827, abs=0.01)
     assert abs(torch.corrcoef(torch.stack([old.flatten(), new.flatten()]))[0, 1]) < 0.03
 
 
-def test_weights_that_are_all_the_same_stay():
+def test_biases_and_factors_keep_their_mean_and_spread():
+    model = made(lambda: nn.Sequential(nn.Flatten(), nn.Linear(108, 3000)))
+    with torch.no_grad():
+        bias = model[1].bias
+        bias.copy_(3 + 0.5 * (bias > 0.1))
+    watch = Watch(model)
+    parameter_randomisation(model, watch, X, TARGET, draws=1)
+    old, new = watch.trained["1.bias"].double(), watch.stages[-1]["1.bias"].double()
+    spread = old.std(correction=0)
+    assert abs(new.mean() - old.mean()) < 4 * spread / old.numel() ** 0.5
+    assert new.std().item() == pytest.approx(spread.item(), rel=0.05)
+
+
+def test_each_draw_begins_with_the_trained_weights():
+    model = made(Plain)
+    watch = Watch(model)
+    parameter_randomisation(model, watch, X, TARGET, draws=2)
+    trained, *stages = watch.stages
+    assert len(stages) == 6  # three for each image
+    for first in (stages[0], stages[3]):
+        assert {name for name in first if not torch.equal(first[name], trained[name])} == of("fc")
+    assert not any(torch.equal(stages[2][name], stages[5][name]) for name in trained)
+
+
+def test_vectors_whose_numbers_are_all_the_same_stay():
     model = made(Norm)
     nn.init.ones_(model.norm.weight)
     nn.init.constant_(model.fc.bias, 0.1)
     watch = Watch(model)
-    parameter_randomisation(model, watch, X, TARGET)
+    parameter_randomisation(model, watch, X, TARGET, draws=1)
     assert watch.changes() == [of("fc", "weight"), of("conv2"), of("conv1"), of("norm", "bias")]
 
 
 def test_what_is_drawn_depends_on_the_seed_alone():
     def drawn(seed, stages=None):
         watch = Watch(model)
-        parameter_randomisation(model, watch, X, TARGET, seed=seed, stages=stages)
+        parameter_randomisation(model, watch, X, TARGET, draws=1, seed=seed, stages=stages)
         return watch.stages[-1]
 
     model = made(Plain)

@@ -1,18 +1,31 @@
 import copy
 import warnings
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import oracle
 import pytest
 import torch
 from by_hand import ByHand
-from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
+from captum.attr import IntegratedGradients, LayerGradCam, NoiseTunnel, Saliency
 from torch import nn
 
 from deconv_attr import Method, compare
+from deconv_attr.engine.fingerprint import KnownWeights
 from deconv_attr.errors import DeadSignalWarning, InputError, ModelError, TargetError
-from deconv_attr.evidence import CHECKS, Case, Check, Estimate, Failure, Finding, estimate, parameter_randomisation
+from deconv_attr.evidence import (
+    CHECKS,
+    Case,
+    Check,
+    Estimate,
+    Failure,
+    Finding,
+    chosen_checks,
+    estimate,
+    parameter_randomisation,
+    progress,
+)
 from deconv_attr.evidence.methods import as_methods, controls, rule_tables, to_the_end
 from deconv_attr.visualize import robust_scale
 
@@ -102,7 +115,6 @@ def test_a_method_that_fails_has_its_error_in_its_cell_and_the_others_stand(inpu
     assert all(isinstance(cell, Estimate) for cell in good[1:])
     assert bad[1:] == [Failure("RuntimeError: no luck")] * 4
     assert comparison.notes == ["bad has no maps: RuntimeError: no luck"]
-    assert comparison.verdict(QUICK).endswith("No maps: bad.")
     assert "bad: RuntimeError: no luck" in str(table)
 
 
@@ -123,16 +135,16 @@ def test_a_check_that_fails_has_its_error_in_its_cell(inputs):
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (None, "expected a Finding from the check 'image', got NoneType"),
-        (torch.zeros(3), "expected a Finding from the check 'image', got Tensor"),
-        (Finding([torch.zeros(3)] * 2), "expected 1 tensors (3,) from the check 'image', got shapes [(3,), (3,)]"),
-        (Finding([torch.tensor(0.0)]), "expected 1 tensors (3,) from the check 'image', got shapes [()]"),
+        (None, "expected a Finding from the check 'mine', got NoneType"),
+        (torch.zeros(3), "expected a Finding from the check 'mine', got Tensor"),
+        (Finding([torch.zeros(3)] * 2), "expected 1 tensors (3,) from the check 'mine', got shapes [(3,), (3,)]"),
+        (Finding([torch.tensor(0.0)]), "expected 1 tensors (3,) from the check 'mine', got shapes [()]"),
     ],
     ids=["nothing", "a tensor", "two columns", "one number"],
 )
 def test_a_check_that_finds_something_else_has_the_error_in_its_cell(inputs, found, said, monkeypatch):
-    monkeypatch.setitem(CHECKS, "image", Check({"image": "nothing"}, lambda case: found))
-    table = compare(ByHand(), inputs, TARGET, [lambda model, x, target: x]).table("image")
+    monkeypatch.setitem(CHECKS, "mine", Check({"mine": "nothing"}, lambda case: found))
+    table = compare(ByHand(), inputs, TARGET, [lambda model, x, target: x]).table("mine")
     assert table.rows[0][1] == Failure(f"InputError: {said}")
 
 
@@ -141,9 +153,15 @@ def test_a_check_that_finds_something_else_has_the_error_in_its_cell(inputs, fou
     [
         ({"model": lambda x: x}, ModelError, "as a torch.nn.Module, got function"),
         ({"model": nn.Conv2d(3, 3, 1).double()}, ModelError, r"scores \(N, classes\), got a tensor \(1, 3, 6, 6\)"),
-        ({"inputs": torch.ones(3, 108).double()}, InputError, r"expected images \(N, C, H, W\), got \(3, 108\)"),
+        ({"inputs": torch.ones(3, 108).double()}, InputError, r"volumes \(N, C, D, H, W\), got \(3, 108\)"),
         ({"inputs": torch.ones(3, 3, 6, 6).double() / 0}, InputError, "finite, got 324 values"),
-        ({"inputs": (torch.ones(3, 3, 6, 6),)}, InputError, "as a tensor, got tuple"),
+        ({"inputs": [torch.ones(3, 3, 6, 6)]}, InputError, "as a tensor, got list"),
+        (
+            {"inputs": (torch.ones(3, 3, 6, 6), torch.ones(2, 1))},
+            InputError,
+            "input 1 with 3 rows, as the first, got 2",
+        ),
+        ({"outputs": "scores"}, InputError, "outputs as one of 'logits', 'binary logits', .*, got 'scores'"),
         ({"target": [1, 2]}, TargetError, "1 class for all images or 1 for each of 3, got 2"),
         ({"target": 5}, TargetError, "target between 0 and 4, got 5"),
         ({"target": [0, -1, 2]}, TargetError, "target between 0 and 4, got -1"),
@@ -363,8 +381,8 @@ def test_the_table_has_a_row_for_each_method_and_a_column_for_each_number(inputs
     assert table.column("method") == DEFAULTS
     assert all(isinstance(cell, Estimate) for row in table.rows for cell in row[1:])
     without = compare(ByHand(), inputs, TARGET).table()
-    assert without.header == table.header[:-2]
-    assert without.rows == [row[:-2] for row in table.rows]
+    assert without.header == table.header[:-4]
+    assert without.rows == [row[:-4] for row in table.rows]
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -375,7 +393,8 @@ def test_a_cell_is_the_mean_of_what_the_check_finds(name, inputs, masks):
         case = Case(ByHand(), method, maps, inputs, TARGET, torch.tensor([1, 1, 1]), masks, 3)
         if method.label in ("Guided backprop", "Saliency"):  # of the model that is compared
             case = Case(comparison.model, method, maps, inputs, TARGET, torch.tensor([1, 1, 1]), masks, 3)
-        expected = [estimate(values, 3) for values in CHECKS[name].run(case).values]
+        found = CHECKS[name].run([case])[0] if CHECKS[name].together else CHECKS[name].run(case)
+        expected = [estimate(values, 3, found.draw) for values in found.values]
         assert str(row[1:]) == str(expected)
 
 
@@ -414,16 +433,17 @@ def test_checks_that_do_not_exist_or_need_masks_are_refused(inputs):
     comparison = compare(ByHand(), inputs, TARGET)
     with pytest.raises(InputError, match="expected the name of a check, got 'deletoin'; the nearest are deletion"):
         comparison.table(["deletoin"])
-    with pytest.raises(InputError, match=r"expected masks \(N, H, W\) of bool for the check 'pointing game'"):
+    with pytest.raises(InputError, match=r"expected masks \(N, ...\) of bool for the check 'pointing game'"):
         comparison.table(["pointing game"])
 
 
 def test_a_method_that_ignores_the_model_is_caught(inputs, masks):
     """The answers are known: controls do not depend on weights or class, and one is the image."""
     table = compare(ByHand(), inputs, TARGET, controls(), masks=masks).table()
-    for column in ("other class", "other class, |map|", "random weights", "random weights, |map|"):
-        assert [cell.mean for cell in table.column(column)] == [1, 1]
-    noise, image = table.column("image")
+    for name in ("target sensitivity", "parameter randomisation"):
+        for column in (name, f"{name}, |map|"):
+            assert [cell.mean for cell in table.column(column)] == [pytest.approx(1)] * 2
+    noise, image = table.column("input recovery")
     assert noise.mean < 0.3
     assert image.mean == pytest.approx(1)
 
@@ -474,7 +494,7 @@ def test_images_to_be_shown_can_be_given(inputs, seen):
 
 def test_labels_are_the_class_and_its_probability(inputs):
     chances = ByHand()(inputs).detach().softmax(1)
-    expected = [f"class {k}\n{float(chances[i, k]):.1%}" for i, k in enumerate(TARGET.tolist())]
+    expected = [f"class {k}\nprobability {float(chances[i, k]):.1%}" for i, k in enumerate(TARGET.tolist())]
     assert compare(ByHand(), inputs, TARGET, controls()).labels == expected
 
 
@@ -487,7 +507,8 @@ def test_curves_are_means_with_intervals(inputs, seen):
         assert [curve.label for curve in panel.curves] == ["Control: noise", "Control: the image"]
     cascade = parameter_randomisation(ByHand(), controls()[0], inputs, TARGET)
     assert list(panels[0].ticks) == list(cascade.layers) == ["linear", "conv"]
-    assert panels[0].curves[0].mean == [1, 1]
+    assert panels[0].curves[0].mean == pytest.approx([1, 1])
+    assert panels[0].curves[0].hollow == [False, False]
     steps = panels[1].curves[0]
     assert (steps.x[0], steps.x[-1]) == (0, 1)
     before = estimate(ByHand()(inputs).softmax(1).gather(1, TARGET[:, None])[:, 0])
@@ -500,12 +521,13 @@ def test_a_page_is_given_what_the_comparison_has(inputs, seen, masks):
     comparison = compare(ByHand(), inputs, TARGET, [*controls(), fails], masks=masks)
     comparison.to_html("page.html", checks=["pointing game"])
     given, _ = seen["write_report"]
-    path, _, facts, verdict, notes, table, images, labels, columns, figures = given
+    path, _, facts, verdict, notes, table, images, labels, columns, figures, answers = given
     assert path == Path("page.html")
     assert ("model", "ByHand") in facts
-    assert verdict == comparison.verdict(["pointing game"])
+    assert verdict == comparison.verdict(["pointing game"]).opening
+    assert answers is None  # of three images
     assert notes == comparison.notes
-    assert table.header == ["method", "pointing game"]
+    assert table.header == ["method", "pointing game", "pointing game, gain"]
     assert images[0].dtype == np.uint8
     assert images[0].shape == (6, 6, 3)
     assert labels == comparison.labels
@@ -520,7 +542,7 @@ def test_where_a_page_cannot_be_written_is_said_before_any_check(inputs, tmp_pat
     comparison = compare(ByHand(), inputs, TARGET, controls())
     with pytest.raises(InputError, match=r"to end in \.html, \.htm, got .*page\.png"):
         comparison.to_html(tmp_path / "page.png")
-    assert not comparison._findings
+    assert not comparison._findings._found
 
 
 def test_a_page_is_written_for_real(inputs, tmp_path):
@@ -529,3 +551,287 @@ def test_a_page_is_written_for_real(inputs, tmp_path):
     assert path == tmp_path / "page.html"
     assert "Control: noise" in text
     assert "image/svg+xml" in text
+
+
+def test_a_page_of_many_images_has_the_lines_of_the_verdict(seen):
+    many = torch.randn(10, 3, 6, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    comparison = compare(ByHand(), many, 1, controls())
+    comparison.to_html("page.html", checks=QUICK)
+    given, _ = seen["write_report"]
+    answers = given[-1]
+    assert answers.header == ["question", "Control: noise", "Control: the image", "from"]
+    assert [(cell.text, cell.kind) for cell in answers.rows[1][1:3]] == [("no", "no"), ("no", "no")]
+    assert [cell.text for cell in answers.rows[2]][1:] == ["yes", "no", "input recovery"]
+
+
+def test_where_maps_are_zero_at_a_stage_its_dot_is_hollow_and_a_note_says_so(inputs, seen):
+    net = ByHand()
+    conv = net.conv.weight.detach().clone()
+
+    def dies(model, x, target):
+        return x * torch.equal(model.conv.weight, conv)
+
+    comparison = compare(net, inputs, TARGET, [dies])
+    said = "dies is zero for 3 of 6 maps under random weights, all of them from 'conv' on"
+    assert said not in comparison.notes  # before the check has run
+    comparison.plot_curves()
+    (panels,), _ = seen["curves_figure"]
+    assert panels[0].curves[0].mean == pytest.approx([1, 0])
+    assert panels[0].curves[0].hollow == [False, True]
+    table = comparison.table(["parameter randomisation"])
+    assert said in comparison.notes
+    assert said in str(table)
+    assert "(2 stages x 3 images, 3 draws of the weights)" in str(table)
+    assert [cell.mean for cell in table.rows[0][1:]] == [pytest.approx(0.5)] * 3
+
+
+# ---------------------------------------------------------------------- what the model returns, and is given
+
+
+class Squeezed(ByHand):
+    """Returns one score for each image, (N,)."""
+
+    def forward(self, x):
+        return super().forward(x)[:, 1]
+
+
+class Column(ByHand):
+    def forward(self, x):
+        return super().forward(x)[:, 1:2]
+
+
+def test_a_regression_needs_no_target_whichever_shape_it_has(inputs, masks):
+    squeezed = compare(Squeezed(), inputs, masks=masks)
+    column = compare(Column(), inputs, masks=masks)
+    assert list(squeezed.attributions) == list(column.attributions) == DEFAULTS
+    for title in DEFAULTS:
+        torch.testing.assert_close(squeezed.attributions[title], column.attributions[title])
+    assert str(squeezed.table()) == str(column.table())
+    values = ByHand()(inputs)[:, 1]
+    assert squeezed.labels == column.labels == [f"output\nvalue {v:.4g}" for v in values.tolist()]
+    assert squeezed.other is None
+    with pytest.raises(TargetError, match="no target for a model that returns one score for each image, got 1"):
+        compare(Squeezed(), inputs, 1)
+
+
+def test_curves_of_a_regression_are_of_its_values(inputs, seen):
+    comparison = compare(Squeezed(), inputs)
+    comparison.plot_curves()
+    (panels,), _ = seen["curves_figure"]
+    assert [panel.up for panel in panels] == ["rank correlation of |map|", "score", "score"]
+    assert panels[1].curves[0].mean[0] == pytest.approx(ByHand()(inputs)[:, 1].mean().item())
+
+
+@pytest.mark.parametrize(
+    ("end", "outputs", "label"),
+    [
+        (nn.Sigmoid(), None, lambda scores: f"class 2\nprobability {scores.sigmoid()[2]:.1%}"),
+        (nn.Identity(), "binary logits", lambda scores: f"class 2\nprobability {scores.sigmoid()[2]:.1%}"),
+        (nn.Identity(), "values", lambda scores: f"output 2\nvalue {scores[2]:.4g}"),
+        (nn.LogSoftmax(1), None, lambda scores: f"class 2\nprobability {scores.softmax(0)[2]:.1%}"),
+    ],
+    ids=["sigmoid", "said to be binary", "said to be values", "log-softmax"],
+)
+def test_what_the_outputs_are_is_seen_or_said(end, outputs, label, inputs, seen):
+    net = ByHand()
+    comparison = compare(nn.Sequential(net, end), inputs, 2, controls(), outputs=outputs)
+    scores = net(inputs).detach()
+    assert comparison.labels == [label(row) for row in scores]
+    comparison.plot_curves()
+    (panels,), _ = seen["curves_figure"]
+    own = {"values": scores}.get(outputs, scores.softmax(1) if isinstance(end, nn.LogSoftmax) else scores.sigmoid())
+    assert panels[1].curves[0].mean[0] == pytest.approx(float(own[:, 2].mean()))
+
+
+class Shifted(ByHand):
+    """Is given more than images: a tensor with a row for each, and a number."""
+
+    def forward(self, x, shift, factor=1.0):
+        assert len(x) == len(shift)
+        return factor * super().forward(x + shift.view(-1, 1, 1, 1))
+
+
+SHIFT = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("how", ["arguments", "several inputs", "batches"])
+def test_what_the_model_is_given_beside_the_images_reaches_methods_and_checks(how, inputs, masks):
+    net = Shifted()
+    given, further = (inputs, (SHIFT, 2.0)) if how != "several inputs" else ((inputs, SHIFT), 2.0)
+    size = 2 if how == "batches" else None
+    methods = None if how != "batches" else [Saliency(net), IntegratedGradients(net)]
+    found = compare(net, given, TARGET, methods, additional_forward_args=further, masks=masks, batch_size=size)
+    assert not found.errors
+
+    class Bound(ByHand):  # the same without further arguments: it knows the images by their sums, and noise of them
+        def forward(self, x):
+            rows = (x.flatten(1).sum(1)[:, None] - inputs.flatten(1).sum(1)).abs().argmin(1)
+            return 2.0 * super().forward(x + SHIFT[rows].view(-1, 1, 1, 1))
+
+    bound = Bound()
+    alone = [Saliency(bound), IntegratedGradients(bound)] if methods else None
+    expected = compare(bound, inputs, TARGET, alone, masks=masks)
+    assert list(found.attributions) == list(expected.attributions)
+    assert found.labels == expected.labels
+    table = found.table()
+    assert not table.failures
+    if how != "batches":
+        assert torch.equal(found.other, expected.other)
+        for title, maps in expected.attributions.items():
+            if title != "Saliency":
+                torch.testing.assert_close(found.attributions[title], maps)
+    for name in ("deletion", "insertion", "infidelity", "parameter randomisation", "sensitivity"):
+        assert all(isinstance(cell, Estimate) and cell.count == 3 for cell in table.column(name))
+
+
+@pytest.mark.parametrize(
+    ("conv", "pool", "shape"),
+    [
+        (nn.Conv1d, nn.AdaptiveAvgPool1d, (3, 1, 24)),
+        (nn.Conv1d, nn.AdaptiveAvgPool1d, (3, 4, 24)),
+        (nn.Conv2d, nn.AdaptiveAvgPool2d, (3, 2, 9, 12)),
+        (nn.Conv2d, nn.AdaptiveAvgPool2d, (3, 5, 9, 12)),
+        (nn.Conv3d, nn.AdaptiveAvgPool3d, (3, 1, 6, 7, 8)),
+        (nn.Conv3d, nn.AdaptiveAvgPool3d, (3, 3, 6, 7, 8)),
+    ],
+    ids=["signals", "signals of 4 channels", "2 channels", "5 channels", "volumes", "coloured volumes"],
+)
+def test_signals_volumes_and_many_channels_pass_all_checks(conv, pool, shape, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    layers = [conv(shape[1], 6, 3), nn.ReLU(), conv(6, 4, 3), nn.ReLU(), pool(1), nn.Flatten()]
+    model = nn.Sequential(*layers).double().eval()
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / 3
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    masks = x[:, 0] > 0.5
+    methods = [*compare(model, x, 1).methods, Method(LayerGradCam(model, model[0])), *controls()]
+    comparison = compare(model, x, 1, methods, masks=masks)
+    assert not comparison.errors
+    assert methods[1].label == "ZFDeconv from the class's map 3"
+    table = comparison.table()
+    assert not table.failures
+    image = table.rows[-1]
+    assert image[table.header.index("input recovery")].mean == pytest.approx(1)
+    assert image[table.header.index("edge similarity")].count == 3
+    comparison.plot().canvas.draw()
+    assert comparison.to_html(tmp_path / "page.html", checks=QUICK).stat().st_size > 1000
+
+
+# --------------------------------------------------------------------------------------- methods that write
+
+
+def writes_and_puts_back(model, x, target):
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        model.conv.weight.zero_()
+    model.load_state_dict(own)
+    return x
+
+
+def test_a_method_that_puts_the_weights_back_disturbs_no_other(inputs, tmp_path):
+    comparison = compare(ByHand(), inputs, TARGET, [writes_and_puts_back, *controls()])
+    table = comparison.table()
+    assert not table.failures
+    assert str(table.rows[1:]) == str(compare(ByHand(), inputs, TARGET, controls()).table().rows)
+    assert comparison.to_html(tmp_path / "page.html").exists()
+
+
+def test_a_method_that_keeps_other_weights_is_named(inputs):
+    def trains(model, x, target):
+        with torch.no_grad():
+            model.conv.weight.mul_(1.001)
+        return x
+
+    with pytest.raises(InputError, match="expected trains to leave the model's weights, got others after it"):
+        compare(ByHand(), inputs, TARGET, [controls()[0], trains])
+
+
+@pytest.mark.parametrize("change", ["a row moved", "one bit", "another type"])
+def test_weights_are_known_by_their_values(change):
+    model = ByHand()
+    known, weight = KnownWeights(model), model.conv.weight
+    assert known.unchanged()
+    with torch.no_grad():
+        weight.copy_(weight.clone())
+    assert known.unchanged()
+    with torch.no_grad():
+        if change == "a row moved":
+            weight.copy_(weight.clone().roll(1, 0))
+        elif change == "one bit":
+            weight.view(torch.int64)[0, 0, 0, 0] += 1
+        else:
+            model.float()
+    assert not known.unchanged()
+
+
+# --------------------------------------------------------------------------------------- bars and estimates
+
+
+class Bar:
+    made: ClassVar = []
+
+    def __init__(self, **given):
+        self.given, self.names, self.n = given, [], 0
+        Bar.made.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def set_description(self, name):
+        self.names.append(name)
+
+    def update(self, share=1):
+        self.n += share
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    Bar.made = []
+    monkeypatch.setattr(progress.auto, "tqdm", Bar)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    return Bar.made
+
+
+def test_bars_show_methods_and_checks_and_end_at_their_end(inputs, bars):
+    comparison = compare(ByHand(), inputs, TARGET, controls())
+    comparison.table()
+    methods, checks = bars
+    assert methods.names == ["Control: noise", "Control: the image"]
+    assert (methods.given["total"], methods.n) == (2, 2)
+    assert checks.names == list(chosen_checks(None, None))
+    assert checks.n == pytest.approx(checks.given["total"])
+    assert not any(bar.given["disable"] for bar in bars)
+    comparison.table()
+    assert bars[2].names == []
+
+
+def test_bars_can_be_left_out(inputs, bars):
+    compare(ByHand(), inputs, TARGET, controls(), show_progress=False).table()
+    assert all(bar.given["disable"] for bar in bars)
+
+
+def test_no_bars_where_nobody_looks(inputs, capsys):
+    compare(ByHand(), inputs, TARGET, controls()).table(QUICK)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_time_of_long_checks_is_told_before(inputs, bars, monkeypatch):
+    ticks = iter(range(0, 10**6, 10))  # ten seconds pass from one look at the clock to the next
+    monkeypatch.setattr("deconv_attr.evidence.comparison.perf_counter", lambda: next(ticks))
+    comparison = compare(ByHand(), inputs, TARGET, controls())
+    assert comparison.estimated_seconds(["zero maps"]) == 0
+    assert comparison.estimated_seconds(["sensitivity"]) == 10 * 2 * 10
+    assert comparison.estimated_seconds(["deletion"]) == 17 * 2 * 10
+    comparison.table(["sensitivity", "zero maps"])
+    assert bars[1].names == ["sensitivity, about 3 min in all", "zero maps, about 3 min in all"]
+    assert comparison.estimated_seconds(["sensitivity"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "about 1 s"), (61, "about 61 s"), (200, "about 3 min"), (9000, "about 2.5 h")]
+)
+def test_a_time_is_told_in_words(seconds, words):
+    assert progress.in_words(seconds) == words

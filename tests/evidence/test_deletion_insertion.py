@@ -9,7 +9,7 @@ from state import snapshot
 from torch import nn
 
 from deconv_attr.errors import InputError
-from deconv_attr.evidence import area, deletion, insertion, probabilities, scores_of
+from deconv_attr.evidence import area, deletion, insertion, scores_of
 
 GENERATOR = torch.Generator().manual_seed(0)
 CURVES = {"deletion": deletion, "insertion": insertion}
@@ -55,6 +55,9 @@ def blurred(image):
     return image
 
 
+RANKS = {"value": lambda values: values.sum(0), "size": lambda values: values.abs().amax(0)}
+
+
 def by_hand(name, image, heat, target, steps):
     """Follow the probability for one image, pixel by pixel."""
     before, after = (image, mean_colour(image)) if name == "deletion" else (blurred(image), image)
@@ -79,20 +82,21 @@ def _seed_each_test():
     ("size", "steps"), [((6, 8), 16), ((5, 7), 4), ((13, 4), 1), ((3, 3), 20), ((1, 2), 2), ((1, 1), 3)]
 )
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_curve_is_that_of_a_loop_over_pixels(name, size, steps, channels):
+@pytest.mark.parametrize("rank_by", RANKS)
+def test_a_curve_is_that_of_a_loop_over_pixels(name, size, steps, channels, rank_by):
     inputs, maps = noise(2, 3, *size), noise(2, channels, *size)
-    found = CURVES[name](NET, maps, inputs, TARGET, steps=steps)
+    found = CURVES[name](NET, maps, inputs, TARGET, steps=steps, rank_by=rank_by)
     assert found.shape == (steps + 1, 2)
     assert found.dtype == torch.float64
     for image in range(2):
-        expected = by_hand(name, inputs[image], maps[image].abs().amax(0), TARGET[image], steps)
+        expected = by_hand(name, inputs[image], RANKS[rank_by](maps[image]), TARGET[image], steps)
         assert found[:, image].tolist() == pytest.approx(expected, abs=1e-12)
 
 
 def test_pixels_go_in_equal_parts_and_channels_together():
     net, inputs, maps = classifier(), noise(1, 3, 5, 7), noise(1, 3, 5, 7)
     seen = recorded(net)
-    deletion(net, maps, inputs, TARGET[:1], steps=4)
+    deletion(net, maps, inputs, TARGET[:1], steps=4, outputs="logits")
     gone = [(shown != inputs).all(1).sum().item() for shown in seen]
     assert gone == [0, 9, 18, 26, 35]
     assert all(torch.equal((shown != inputs).any(1), (shown != inputs).all(1)) for shown in seen)
@@ -121,6 +125,33 @@ def test_the_best_map_of_a_linear_model_is_found_best_by_deletion():
     assert worst > max(others)
 
 
+def contributions():
+    """Make a linear model, an image, and what each pixel adds to the score or takes from it, exactly."""
+    inputs = noise(1, 3, 6, 6)
+    inputs -= inputs.mean((2, 3), keepdim=True)  # so that a deleted pixel adds nothing
+    net = nn.Sequential(nn.Flatten(), nn.Linear(108, 1, bias=False).double(), nn.Sigmoid())
+    net[1].weight.data = noise(1, 108) / 5
+    return net, inputs, net[1].weight.detach().view(1, 3, 6, 6) * inputs
+
+
+def test_an_exact_signed_map_beats_its_positive_part_and_its_size():
+    net, inputs, exact = contributions()
+    pixels = exact.sum(1, keepdim=True)
+    zero = torch.tensor([0])
+    best = area(deletion(net, exact, inputs, zero, steps=36))[0]
+    assert best < area(deletion(net, pixels.clamp(min=0), inputs, zero, steps=36))[0] - 0.005
+    assert best < area(deletion(net, exact, inputs, zero, steps=36, rank_by="size"))[0] - 0.005
+    assert best <= min(area(deletion(net, noise(1, 1, 6, 6), inputs, zero, steps=36))[0] for _ in range(50))
+    left = pixels.sum() - torch.cat([torch.zeros(1), pixels.flatten().sort(descending=True).values.cumsum(0)])
+    torch.testing.assert_close(deletion(net, exact, inputs, zero, steps=36)[:, 0], left.sigmoid())
+
+
+@pytest.mark.parametrize("run", [deletion, insertion])
+def test_another_ranking_is_refused(run):
+    with pytest.raises(InputError, match="expected rank_by as 'value' or 'size', got 'rank'"):
+        run(NET, noise(1, 3, 4, 4), noise(1, 3, 4, 4), TARGET[:1], rank_by="rank")
+
+
 def test_an_object_alone_is_found_best_by_insertion():
     inputs = torch.zeros(1, 1, 20, 20, dtype=torch.float64)
     inputs[..., 4:8, 5:9] = 1
@@ -140,7 +171,7 @@ def test_an_object_alone_is_found_best_by_insertion():
 def test_equally_strong_pixels_go_in_a_random_order(name):
     net, inputs = classifier(), noise(1, 3, 16, 16)
     seen = recorded(net)
-    first = CURVES[name](net, torch.ones_like(inputs), inputs, TARGET[:1], steps=2, seed=1)
+    first = CURVES[name](net, torch.ones_like(inputs), inputs, TARGET[:1], steps=2, seed=1, outputs="logits")
     changed = (seen[1] != seen[0]).any(1)[0]
     assert changed.sum() == 128
     for half in (changed[:8], changed[8:], changed[:, :8], changed[:, 8:]):
@@ -158,7 +189,7 @@ def test_random_order_is_for_equals_only():
     maps[..., 5:7, 2:6] = torch.tensor([-2.0, 1.0]).view(2, 1)
     seen = recorded(net)
     before = torch.get_rng_state()
-    deletion(net, maps, inputs, TARGET[:1], steps=16)
+    deletion(net, maps, inputs, TARGET[:1], steps=16, rank_by="size", outputs="logits")
     assert torch.equal(torch.get_rng_state(), before)
     gone = [(shown != inputs).any(1)[0] for shown in seen]
     assert torch.equal(gone[1], maps[0, 0] == -2)
@@ -173,7 +204,8 @@ def test_a_zero_map_has_no_curve(name):
     maps[0] = 0
     found = CURVES[name](NET, maps, inputs, TARGET)
     assert found[:, 0].isnan().all()
-    assert torch.equal(found[:, 1], both[:, 1])
+    torch.testing.assert_close(found[:, 1], both[:, 1])
+    assert CURVES[name](NET, 0 * maps, inputs, TARGET).isnan().all()
     assert area(found).isnan().tolist() == [True, False]
 
 
@@ -184,24 +216,6 @@ def test_area_is_that_of_trapezia():
     assert area(torch.tensor([[1.0, 0.2], [0.0, 0.2]])).tolist() == pytest.approx([0.5, 0.2])
     curve = torch.tensor([0.9, 0.5, 0.1, 0.4, 0.0], dtype=torch.float64)[:, None]
     assert area(curve).item() == pytest.approx((0.9 / 2 + 0.5 + 0.1 + 0.4) / 4)
-
-
-def test_scores_become_probabilities_and_probabilities_stay():
-    scores = noise(5, 4) * 3
-    torch.testing.assert_close(probabilities(scores), scores.exp() / scores.exp().sum(1, keepdim=True))
-    given = scores.softmax(1)
-    assert probabilities(given) is given
-    half = given.half()
-    assert probabilities(half) is half
-
-
-@pytest.mark.parametrize(
-    "scores",
-    [[[0.5, 0.5], [2.0, 3.0]], [[1.5, -0.5], [0.5, 0.5]], [[0.0, 0.0], [0.3, 0.7]], [[0.6, 0.5]]],
-    ids=["one row sums to 1", "negative", "nothing", "sums to 1.1"],
-)
-def test_what_only_looks_like_probabilities_is_scores(scores):
-    torch.testing.assert_close(probabilities(torch.tensor(scores)), torch.tensor(scores).softmax(1))
 
 
 @pytest.mark.parametrize("name", CURVES)
@@ -219,11 +233,14 @@ def test_a_model_of_scores_has_scores_at_each_step():
             return torch.cat([bright, 0 * bright], 1)
 
     inputs = torch.tensor([0.5, 0.5, 0.5, 0.5, -0.5, -0.5, -0.5, -0.5]).view(1, 1, 2, 4)
-    found = deletion(Brightness(), inputs + 1, inputs, torch.tensor([0]), steps=8)[:, 0]  # the bright ones first
+    # The bright ones first.
+    found = deletion(Brightness(), inputs + 1, inputs, torch.tensor([0]), steps=8, outputs="logits")[:, 0]
     bright = torch.tensor([0, -0.5, -1, -1.5, -2, -1.5, -1, -0.5, 0], dtype=torch.float64)
     torch.testing.assert_close(found, bright.sigmoid())
-    brighter = deletion(Brightness(), 1 - inputs, inputs, torch.tensor([0]), steps=8)[:, 0]
+    brighter = deletion(Brightness(), 1 - inputs, inputs, torch.tensor([0]), steps=8, outputs="logits")[:, 0]
     torch.testing.assert_close(brighter, (-bright).sigmoid())
+    values = deletion(Brightness(), inputs + 1, inputs, torch.tensor([0]), steps=8, outputs="values")[:, 0]
+    torch.testing.assert_close(values, bright)
 
 
 def test_images_run_in_parts_and_each_alone():
@@ -267,7 +284,75 @@ def test_no_steps_are_refused(name):
         CURVES[name](NET, noise(1, 3, 4, 4), noise(1, 3, 4, 4), TARGET[:1], steps=0)
 
 
-def test_of_a_single_class_the_probability_is_the_sigmoid_or_the_score_itself():
-    scores = torch.tensor([[-1.0], [0.5]])
-    assert torch.equal(probabilities(scores), scores.sigmoid())
-    assert torch.equal(probabilities(scores.sigmoid()), scores.sigmoid())
+# ------------------------------------------------------------------------- signals, volumes, other arguments
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("size", [(12,), (7, 2, 5)], ids=["signals", "volumes"])
+def test_signals_and_volumes_have_curves_as_images_of_one_row_have(name, size):
+    """A signal is an image of one row; of a volume that is even along an axis, so is the image without it."""
+    axes = len(size)
+    inputs, maps = noise(2, 3, *size), noise(2, 3, *size)
+    weights = noise(4, 3, *size)
+
+    class Linear(nn.Module):
+        def forward(self, x):
+            return (x[:, None] * weights.view(1, 4, 3, *x.shape[2:])).flatten(2).sum(2)
+
+    found = CURVES[name](Linear(), maps, inputs, TARGET, steps=5)
+    assert found.shape == (6, 2)
+    if name == "deletion" or axes == 1:  # a blur along three axes is no blur along one
+        flat = [each.view(2, 3, 1, -1) for each in (maps, inputs)]
+        torch.testing.assert_close(found, CURVES[name](Linear(), *flat, TARGET, steps=5))
+
+
+def test_a_volume_is_blurred_along_all_its_axes():
+    inputs = torch.zeros(1, 1, 9, 9, 9, dtype=torch.float64)
+    inputs[0, 0, 4, 4, 4] = 1
+    line = blurred(torch.eye(9, dtype=torch.float64)[4].view(1, 9, 1))[0, :, 0]
+    expected = line.view(9, 1, 1) * line.view(1, 9, 1) * line
+    seen = []
+
+    class Sees(nn.Module):
+        def forward(self, x):
+            seen.append(x)
+            return x.flatten(1).sum(1)
+
+    insertion(Sees(), inputs, inputs, None, steps=1, outputs="values")
+    torch.testing.assert_close(seen[0][0, 0], expected)
+    assert torch.equal(seen[1], inputs)
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_model_of_one_score_has_no_target(name):
+    class Single(nn.Module):
+        def forward(self, x):
+            return NET(x)[:, 3]
+
+    class Column(nn.Module):
+        def forward(self, x):
+            return NET(x)[:, 3:4]
+
+    inputs, maps = noise(2, 3, 6, 6), noise(2, 3, 6, 6)
+    found = CURVES[name](Single(), maps, inputs, None)
+    torch.testing.assert_close(found, CURVES[name](Column(), maps, inputs, torch.tensor([0, 0])))
+    torch.testing.assert_close(found[-1 if name == "insertion" else 0], NET(inputs)[:, 3])  # a value, no probability
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_each_image_has_its_own_further_arguments(name):
+    class Shifted(nn.Module):
+        def forward(self, x, shift, factor):
+            assert len(x) == len(shift)
+            return factor * NET(x + shift.view(-1, 1, 1, 1))
+
+    inputs, maps, shift = noise(40, 3, 4, 4), noise(40, 3, 4, 4), noise(40)
+    target = torch.arange(40) % 4
+    maps[3] = 0  # so that others are chosen
+    found = CURVES[name](Shifted(), maps, inputs, target, additional_forward_args=(shift, 2.0), steps=3)
+    for image in (0, 4, 39):
+        one = slice(image, image + 1)
+        alone = CURVES[name](
+            Shifted(), maps[one], inputs[one], target[one], additional_forward_args=(shift[one], 2.0), steps=3
+        )
+        torch.testing.assert_close(found[:, one], alone)

@@ -4,7 +4,9 @@ import warnings
 
 import pytest
 import torch
-from captum.attr import Saliency
+from captum.attr import InputXGradient, Saliency
+from captum.metrics import infidelity as captums_infidelity
+from captum.metrics import sensitivity_max as captums_sensitivity
 from state import snapshot
 from torch import nn
 
@@ -41,9 +43,9 @@ def recorded(net):
 
 
 def noisy(seen, inputs):
-    """Return by image what ran beside the inputs themselves, (N, samples, C, H, W); Captum repeats images in place."""
-    others = [batch for batch in seen if not (len(batch) == len(inputs) and torch.equal(batch, inputs))]
-    return torch.cat([batch.view(len(inputs), -1, *inputs.shape[1:]) for batch in others], 1)
+    """Return by image what ran beside the inputs themselves, (N, samples, ...); samples come one after the other."""
+    images = torch.cat(seen).view(-1, *inputs.shape)
+    return torch.stack([each for each in images if not torch.equal(each, inputs)], 1)
 
 
 def weights_of(net, target):
@@ -72,8 +74,7 @@ def test_infidelity_is_its_formula_for_the_noise_that_was_drawn(count, samples, 
     seen = recorded(net)
     found = infidelity(net, maps, inputs, target, samples=samples, noise=0.3)
     shown = noisy(seen, inputs)
-    assert shown.shape[1] == 2 * samples
-    assert torch.equal(shown[:, :samples], shown[:, samples:])  # once for the map, once for the empty one
+    assert shown.shape[1] == samples
     for image in range(count):
         score = net(inputs[image, None])[0, target[image]]
         said, done = [], []
@@ -165,10 +166,77 @@ def test_of_many_images_each_has_its_own_number():
     seen = recorded(net)
     found = infidelity(net, maps, inputs, target)
     assert found.shape == (67,)
-    assert {len(batch) for batch in seen} == {32, 3, 30}  # perturbed images together, of the last three ten times
-    torch.testing.assert_close(found[:32], infidelity(net, maps[:32], inputs[:32], target[:32]))
+    assert [len(batch) for batch in seen] == [32, 32, 3] * 11
     maps = torch.autograd.functional.jacobian(lambda x: net(x).gather(1, target[:, None]).sum(), inputs)
     assert infidelity(net, maps, inputs, target, noise=1e-4).max() < 1e-3  # none is given another's map or class
+
+
+def given_noise(drawn):
+    """Make Captum's perturbation of noise that is known, one draw a call."""
+    draws = iter(drawn)
+
+    def perturb(images):
+        change = next(draws)
+        return change, images - change
+
+    return perturb
+
+
+def test_infidelity_is_captums_over_that_of_an_empty_map():
+    net, inputs = curved(), 5 * X
+    seen = recorded(net)
+    found = infidelity(net, MAPS, inputs, TARGET, samples=4)
+    changes = list((inputs[:, None] - noisy(seen, inputs)).unbind(1))
+    normed, plain = (
+        captums_infidelity(
+            net,
+            given_noise(changes),
+            inputs,
+            maps,
+            target=TARGET,
+            n_perturb_samples=4,
+            max_examples_per_batch=3,
+            normalize=normalize,
+        )
+        for maps, normalize in ((MAPS, True), (0 * MAPS, False))
+    )
+    torch.testing.assert_close(found, normed / plain)
+
+
+def test_contributions_are_divided_by_the_inputs():
+    net, inputs = linear(), X.clone()
+    inputs[0, 0, 0, 0] = 0
+    method = Method(InputXGradient(net))
+    maps = method(net, inputs, TARGET)
+    assert method.multiplies_by_inputs
+    assert not saliency(net).multiplies_by_inputs
+    assert infidelity(net, maps, inputs, TARGET).min() > 0.1
+    divided = infidelity(net, maps, inputs, TARGET, multiplies_by_inputs=True)
+    assert divided[1:].max() < 1e-12  # exact, but at an input of zero, whose contribution says nothing of its weight
+    assert 0 < divided[0] < 0.2
+
+
+@pytest.mark.parametrize("size", [(75,), (5, 3, 5)], ids=["signals", "volumes"])
+def test_signals_and_volumes_have_an_infidelity(size):
+    net = curved()
+    inputs, maps = (tensor.reshape(3, 1, *size) for tensor in (X, MAPS))
+    expected = infidelity(net, MAPS, X, TARGET)
+    torch.testing.assert_close(infidelity(net, maps, inputs, TARGET), expected)
+
+
+def test_a_model_of_one_score_and_further_arguments():
+    net, shift = curved(), noise(3)
+
+    class Single(nn.Module):
+        def forward(self, x, shift):
+            return net(x + shift.view(-1, 1, 1, 1))[:, 1]
+
+    class Shifted(nn.Module):
+        def forward(self, x):
+            return net(x + shift.view(-1, 1, 1, 1))
+
+    found = infidelity(Single(), MAPS, X, None, additional_forward_args=shift)
+    torch.testing.assert_close(found, infidelity(Shifted(), MAPS, X, torch.ones(3, dtype=torch.long)))
 
 
 # -------------------------------------------------------------------------------------- sensitivity
@@ -216,19 +284,37 @@ def test_a_copy_of_the_image_changes_as_the_image_does():
     torch.testing.assert_close(found, expected, rtol=0.03, atol=0)
 
 
-@pytest.mark.parametrize("batch_size", [None, 1, 4])
-def test_a_single_image_is_explained_as_one_of_many(batch_size):
+@pytest.mark.parametrize("batch_size", [None, 1, 2])
+def test_sensitivity_is_captums_for_the_same_noise(batch_size):
+    net, seen = curved(), []
+
+    @torch.enable_grad()
     def gradient(model, inputs, target):
         assert len(inputs) == len(target)
+        seen.append(inputs.detach().clone())
         return torch.autograd.grad(model(inputs.requires_grad_()).gather(1, target[:, None]).sum(), inputs)[0]
 
-    net = curved()
-    method = Method(gradient, batch_size=batch_size)
-    expected = sensitivity_max(net, method, X[:2], TARGET[:2], samples=200)
-    found = sensitivity_max(net, method, X[:1], TARGET[:1], samples=200)
-    assert found.item() == pytest.approx(expected[0].item(), rel=0.3)
-    many = X[:1].expand(33, 3, 5, 5)
-    assert sensitivity_max(net, method, many, TARGET[:1].expand(33))[32].item() == pytest.approx(found.item(), rel=0.3)
+    found = sensitivity_max(net, Method(gradient, batch_size=batch_size), X, TARGET, samples=4)
+    shown = iter(noisy(seen, X).unbind(1))
+    expected = captums_sensitivity(
+        lambda inputs, target: (gradient(net, inputs[0].detach() if isinstance(inputs, tuple) else inputs, target),),
+        X,
+        lambda images, radius: next(shown),
+        n_perturb_samples=4,
+        max_examples_per_batch=3,
+        target=TARGET,
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_maps_that_are_known_are_not_made_again():
+    calls = []
+    method = Method(lambda model, x, target: calls.append(1) or x.sin())
+    found = sensitivity_max(linear(), method, X, TARGET, samples=2)
+    assert len(calls) == 3
+    known = sensitivity_max(linear(), method, X, TARGET, samples=2, maps=X.sin())
+    assert len(calls) == 5
+    assert torch.equal(known, found)
 
 
 @pytest.mark.parametrize("factor", [1e-30, 1e-22, 1e22, 1e30])

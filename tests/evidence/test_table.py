@@ -128,8 +128,20 @@ def test_a_table_too_wide_for_a_terminal_is_printed_on_its_side():
 
 
 def test_a_table_is_not_turned_where_that_makes_it_wider():
-    wide = ResultTable(["method", "x" * (WIDEST + 1)], [["one", 1.0], ["two", 2.0]])
-    assert str(wide).splitlines()[1] == "one     1"
+    rows = [[f"method {number}", *map(float, range(9))] for number in range(30)]
+    wide = ResultTable(["method", *(f"a wide column {number}" for number in range(9))], rows)
+    assert max(map(len, str(wide).splitlines())) > WIDEST
+    assert str(wide).splitlines()[1].split() == ["method", "0", *map(str, range(9))]
+
+
+def test_long_names_of_columns_are_broken():
+    long = ResultTable(["method", "a name of a column that is longer than any number"], [["one", 1.0]])
+    assert str(long).splitlines() == [
+        "method  a name of a column that",
+        "        is longer than any",
+        "        number",
+        "one     1",
+    ]
 
 
 def test_errors_of_a_turned_table_are_still_by_method():

@@ -1,11 +1,10 @@
-"""Verdicts: what is said of which numbers, and how carefully."""
+"""Verdicts: which answer is given to which numbers, and how it is shown."""
 
 import pytest
 
-from deconv_attr.evidence import CHECKS, Estimate, Failure, ResultTable, verdict
+from deconv_attr.evidence import CHECKS, Answer, Estimate, Failure, ResultTable, verdict
 
 NAN = float("nan")
-MANY = "From 60 images."
 
 
 def number(mean, low=None, high=None, count=60, total=60):
@@ -13,179 +12,184 @@ def number(mean, low=None, high=None, count=60, total=60):
     return Estimate(mean, mean if low is None else low, mean if high is None else high, count, total)
 
 
-UNDEFINED = number(NAN, count=0)
+UNDEFINED = number(NAN, NAN, NAN, count=0)
 BROKEN = Failure("RuleError: no rule for 'gelu'")
 
 
-NOTHING = "These numbers are told by the table alone."
+def table_of(column, *cells):
+    return ResultTable(["method", column], [[name, cell] for name, cell in zip("ABCDEF", cells, strict=False)])
 
 
-def said(column, *cells, images=60, chance=None):
-    """Return the verdict on methods A, B, ... of one column, after its first words."""
-    table = ResultTable(["method", column], [[name, cell] for name, cell in zip("ABCDEF", cells, strict=False)])
-    text = verdict(table, images, chance)
-    if text == NOTHING:
-        return ""
-    assert text.startswith("From 60 images. ")
-    return text.removeprefix("From 60 images. ")
+def answers(column, *cells, images=60):
+    """Return the answers on methods A, B, ... to the question of one column."""
+    (row,) = verdict(table_of(column, *cells), images).answers.rows
+    assert row[-1] == column
+    return row[1:-1]
 
 
 # ------------------------------------------------------------------------------------ how many images
-
-FEW = "images are no evidence, and intervals of so few are too narrow; what follows is a hint."
 
 
 @pytest.mark.parametrize(
     ("images", "opening"),
     [
-        (1, "A single image is no evidence, and has no intervals; what follows is a hint."),
-        (2, f"2 {FEW}"),
-        (9, f"9 {FEW}"),
-        (10, "From 10 images, and for images like these only."),
-        (49, "From 49 images, and for images like these only."),
-        (50, "From 50 images."),
-        (1000, "From 1000 images."),
+        (1, "One image is too few for a finding, which takes 10: look at the pictures."),
+        (2, "2 images are too few for a finding, which takes 10: look at the pictures."),
+        (9, "9 images are too few for a finding, which takes 10: look at the pictures."),
     ],
 )
-def test_a_verdict_opens_with_what_the_number_of_images_allows(images, opening):
-    table = ResultTable(["method", "image"], [["A", number(0.9)]])
-    rest = " The map is nearly the image itself for A (0.90), so it is a copy and no explanation."
-    assert verdict(table, images) == opening + rest
-
-
-# ------------------------------------------------------------------------------------- alike or apart
-
-SENTENCES = {
-    "other class": (
-        "The map of another class",
-        "is nearly the same for {}, so such a map does not say why this class and no other",
-        "differs for {}",
-    ),
-    "random weights, |map|": (
-        "With random weights, the map",
-        "keeps its strongest pixels for {}, so it does not show what was learnt",
-        "changes for {}",
-    ),
-    "image": (
-        "The map",
-        "is nearly the image itself for {}, so it is a copy and no explanation",
-        "has little of the image's own values for {}",
-    ),
-}
-
-ANSWERS = [
-    (number(0.95, 0.9, 0.99), "alike", "A (0.95)"),
-    (number(0.8), "alike", "A (0.80)"),
-    (number(0.9, 0.79, 0.95), "alike", "A (perhaps, 0.90)"),
-    (number(0.9, NAN, NAN, 1), "alike", "A (perhaps, 0.90)"),
-    (number(0.1, 0.0, 0.2), "apart", "A (0.10)"),
-    (number(-0.9, -1.0, -0.8), "apart", "A (-0.90)"),
-    (number(0.5), "apart", "A (0.50)"),
-    (number(0.4, 0.3, 0.51), "apart", "A (perhaps, 0.40)"),
-    (number(0.4, NAN, NAN, 1), "apart", "A (perhaps, 0.40)"),
-    (number(0.6, 0.55, 0.65), "between", "A (0.60)"),
-    (number(0.6, 0.1, 0.95), "between", "A (0.60)"),
-]
-
-
-@pytest.mark.parametrize("column", SENTENCES)
-@pytest.mark.parametrize(("cell", "answer", "named"), ANSWERS)
-def test_a_correlation_is_high_or_low_if_its_whole_interval_is(column, cell, answer, named):
-    subject, alike, apart = SENTENCES[column]
-    part = {"alike": alike, "apart": apart, "between": "is neither for {}"}[answer]
-    assert said(column, cell) == f"{subject} {part.format(named)}."
-
-
-def test_methods_are_divided_and_listed():
-    cells = [number(0.9), number(0.1), number(0.6), number(0.99), number(0.85, 0.7), number(0.2)]
-    assert said("other class", *cells) == (
-        "The map of another class is nearly the same for A (0.90), D (0.99) and E (perhaps, 0.85), so such a map does "
-        "not say why this class and no other; it differs for B (0.10) and F (0.20); it is neither for C (0.60)."
-    )
-
-
-# ------------------------------------------------------------------------------ zero maps, the object
-
-
-def test_zero_maps_are_told_where_they_are_not_rare():
-    assert said("zero maps", number(0.69), number(0.0), number(0.05), number(0.06)) == (
-        "The signal died, and maps are zero, for A (69% of the images) and D (6% of the images); the other numbers are "
-        "of the rest."
-    )
-    assert "(" not in said("zero maps", number(0.0), number(0.05))
+def test_of_few_images_nothing_is_found(images, opening):
+    found = verdict(table_of("input recovery", number(0.9)), images)
+    assert (found.opening, found.answers) == (opening, None)
+    assert str(found) == found.to_markdown() == opening
+    assert found._repr_html_() == f"<p>{opening}</p>"
 
 
 @pytest.mark.parametrize(
-    ("cells", "sentence"),
+    ("images", "opening"),
     [
-        ([number(0.9, 0.8, 1.0)], "more often than by chance (0.25) for A (0.90)"),
-        ([number(0.9, 0.2, 1.0)], "more often than by chance (0.25) for A (perhaps, 0.90)"),
-        ([number(0.2, 0.1, 0.24)], "no more often than by chance (0.25) for A (0.20)"),
-        ([number(0.2, 0.1, 0.26)], "no more often than by chance (0.25) for A (perhaps, 0.20)"),
-        ([number(0.2, NAN, NAN, 1)], "no more often than by chance (0.25) for A (perhaps, 0.20)"),
-        ([number(0.9, NAN, NAN, 1)], "more often than by chance (0.25) for A (perhaps, 0.90)"),
-        ([number(0.25)], "no more often than by chance (0.25) for A (0.25)"),
         (
-            [number(0.9), number(0.1), number(0.6, 0.1, 0.8), number(0.0)],
-            "more often than by chance (0.25) for A (0.90) and C (perhaps, 0.60); "
-            "no more often than by chance (0.25) for B (0.10) and D (0.00)",
+            10,
+            "From 10 images, and for images like these only. Yes and no are said of whole intervals; ? cannot be said.",
         ),
+        (
+            49,
+            "From 49 images, and for images like these only. Yes and no are said of whole intervals; ? cannot be said.",
+        ),
+        (50, "From 50 images. Yes and no are said of whole intervals; ? cannot be said."),
     ],
 )
-def test_the_pointing_game_is_held_against_chance(cells, sentence):
-    found = said("pointing game", *cells, chance=0.25)
-    assert found == f"The strongest pixel lies on the object {sentence}."
+def test_a_verdict_opens_with_what_the_number_of_images_allows(images, opening):
+    found = verdict(table_of("input recovery", number(0.9)), images)
+    assert found.opening == opening
+    assert len(found.answers.rows) == 1
 
 
-def test_what_is_undefined_is_not_spoken_of():
-    assert said("pointing game", UNDEFINED, number(0.9), chance=0.25).endswith("for B (0.90).")
+# ------------------------------------------------------------------------------------------ the answers
+
+CORRELATIONS = [
+    (number(0.95, 0.9, 0.99), "no", "0.95"),
+    (number(0.8), "no", "0.80"),
+    (number(0.9, 0.79, 0.95), "?", "0.90"),
+    (number(0.1, 0.0, 0.2), "yes", "0.10"),
+    (number(0.5), "yes", "0.50"),
+    (number(0.4, 0.3, 0.51), "?", "0.40"),
+    (number(0.6, 0.55, 0.65), "?", "0.60"),
+]
 
 
-def test_without_the_size_of_objects_nothing_is_said_of_them():
-    assert "(" not in said("pointing game", number(0.9))
+@pytest.mark.parametrize(
+    "column",
+    ["target sensitivity", "parameter randomisation, |map|", "input recovery", "edge similarity"],
+)
+@pytest.mark.parametrize(("cell", "mark", "shown"), CORRELATIONS)
+def test_correlations_are_high_or_low_if_their_whole_interval_is(column, cell, mark, shown):
+    assert answers(column, cell) == [Answer(mark, shown)]
 
 
-# ------------------------------------------------------------------------------------ what is missing
+@pytest.mark.parametrize("column", ["deletion, gain", "insertion, gain", "pointing game, gain", "mask share, gain"])
+@pytest.mark.parametrize(
+    ("cell", "mark"),
+    [
+        (number(0.2, 0.01, 0.4), "yes"),
+        (number(0.2, -0.01, 0.4), "?"),
+        (number(-0.2, -0.4, 0.01), "?"),
+        (number(-0.2, -0.4, -0.01), "no"),
+        (number(0.0), "no"),
+    ],
+)
+def test_a_gain_is_held_against_chance(column, cell, mark):
+    assert answers(column, cell)[0].mark == mark
 
 
-def test_methods_without_maps_are_named():
-    table = ResultTable(
-        ["method", "image", "edges"],
-        [["A", BROKEN, BROKEN], ["B", number(0.9), BROKEN], ["C", UNDEFINED, UNDEFINED], ["D", BROKEN, BROKEN]],
-    )
-    assert verdict(table, 60) == (
-        "From 60 images. The map is nearly the image itself for B (0.90), so it is a copy and no explanation. "
-        "No maps: A and D."
-    )
+@pytest.mark.parametrize(
+    ("column", "cell", "mark"),
+    [
+        ("zero maps", number(0.0), "yes"),
+        ("zero maps", number(0.02, 0.0, 0.05), "yes"),
+        ("zero maps", number(0.05, 0.01, 0.1), "?"),
+        ("zero maps", number(0.69, 0.6, 0.8), "no"),
+        ("infidelity", number(0.3, 0.1, 0.5), "yes"),
+        ("infidelity", number(0.6, 0.4, 0.8), "?"),
+        ("infidelity", number(0.9, 0.85, 0.95), "no"),
+        ("sensitivity", number(0.2, 0.1, 0.3), "yes"),
+        ("sensitivity", number(0.7, 0.6, 0.8), "?"),
+        ("sensitivity", number(3.0, 1.2, 9.0), "no"),
+    ],
+)
+def test_other_questions_have_their_own_bounds(column, cell, mark):
+    assert answers(column, cell)[0].mark == mark
 
 
-def test_all_is_said_in_the_order_of_the_checks():
+def test_signs_count_for_classes_and_not_for_weights():
+    """Two classes may differ in signs alone; random weights may turn all signs."""
+    asked = {check.question.column for check in CHECKS.values() if check.question}
+    assert "target sensitivity" in asked
+    assert "parameter randomisation, |map|" in asked
+    assert not asked & {"target sensitivity, |map|", "parameter randomisation"}
+
+
+def test_numbers_of_few_images_are_shown_and_not_judged():
+    found = answers("input recovery", number(0.9, count=9, total=60), number(0.9, count=10, total=60))
+    assert found == [Answer("?", "0.90, 9 of 60"), Answer("no", "0.90, 10 of 60")]
+
+
+def test_where_most_maps_die_nothing_is_said_of_weights():
+    columns = ["parameter randomisation, |map|", "parameter randomisation, zero"]
+    rows = [["A", number(0.1), number(0.75)], ["B", number(0.1), number(0.5)], ["C", BROKEN, BROKEN]]
+    (line,) = verdict(ResultTable(["method", *columns], rows), 60).answers.rows
+    assert line[1:-1] == [Answer("?", "75% died"), Answer("yes", "0.10"), Answer("?", "RuleError")]
+
+
+def test_what_has_no_number_cannot_be_said():
+    assert answers("input recovery", UNDEFINED, BROKEN) == [Answer("?", "no map"), Answer("?", "RuleError")]
+
+
+# ------------------------------------------------------------------------------------------ its look
+
+
+def test_every_check_has_a_question_in_the_order_of_the_table():
     columns = [column for check in CHECKS.values() for column in check.columns]
-    table = ResultTable(
-        ["method", *columns], [["A", *(number(0.9) for _ in columns)], ["B", *([BROKEN] * len(columns))]]
-    )
-    openings = [
-        "From 12 images, and for images like these only.",
-        "The signal died",
-        "The map of another class is nearly the same for A (0.90)",
-        "With random weights, the map keeps its strongest pixels for A (0.90)",
-        "The map is nearly the image itself for A (0.90)",
-        "The strongest pixel lies on the object more often than by chance (0.30) for A (0.90)",
-        "No maps: B.",
+    table = ResultTable(["method", *columns], [["A", *(number(0.9) for _ in columns)]])
+    rows = verdict(table, 60).answers.rows
+    assert [row[0] for row in rows] == [check.question.text for check in CHECKS.values()]
+    assert [row[-1].split(", ")[0] for row in rows] == list(CHECKS)
+    assert all(row[0].endswith("?") for row in rows)
+
+
+def test_a_verdict_is_read_at_a_glance():
+    columns = ["target sensitivity", "input recovery"]
+    rows = [
+        ["ZFDeconv from the score", number(0.9), number(0.1)],
+        ["Saliency", number(0.2), number(0.3, 0.2, 0.9, 40, 60)],
     ]
-    text = verdict(table, 12, 0.3)
-    places = [text.index(opening) for opening in openings]
-    assert places == sorted(places)
-    assert text.count("A (") == 5
+    found = verdict(ResultTable(["method", *columns], rows), 60)
+    assert str(found).splitlines() == [
+        "From 60 images. Yes and no are said of whole intervals; ? cannot be said.",
+        "",
+        "question                           ZFDeconv from  Saliency        from",
+        "                                   the score",
+        "Does the map depend on the class?  no (0.90)      yes (0.20)      target sensitivity",
+        "Is it more than a copy of the      yes (0.10)     ? (0.30, 40 of  input recovery",
+        "image?                                            60)",
+    ]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found.to_markdown().splitlines()[2:]]
+    assert lines[0] == ["question", "ZFDeconv from the score", "Saliency", "from"]
+    assert lines[2:] == [
+        ["Does the map depend on the class?", "no (0.90)", "yes (0.20)", "target sensitivity"],
+        ["Is it more than a copy of the image?", "yes (0.10)", "? (0.30, 40 of 60)", "input recovery"],
+    ]
 
 
-def test_which_correlation_counts_is_that_of_the_column():
-    """Signs count for classes, which differ in them alone; not for weights, which may turn all of them."""
-    assert "(" not in said("other class, |map|", number(1.0))
-    assert "(" not in said("random weights", number(1.0))
+def test_a_verdict_in_a_notebook_is_html_and_nothing_in_it_is_markup():
+    found = verdict(ResultTable(["method", "input recovery"], [["<b>A</b>", number(0.9)]]), 60)
+    page = found._repr_html_()
+    assert page.startswith("<p>From 60 images.")
+    assert "&lt;b&gt;A&lt;/b&gt;" in page
+    assert "no (0.90)" in page
 
 
-@pytest.mark.parametrize("header", [["method", "deletion"], ["method"]], ids=["of other checks", "of none"])
-def test_a_verdict_without_content_says_so(header):
+@pytest.mark.parametrize("header", [["method", "deletion"], ["method"]], ids=["of other columns", "of none"])
+def test_a_verdict_without_questions_says_so(header):
     table = ResultTable(header, [[name, *([number(0.9)] * (len(header) - 1))] for name in "AB"])
-    assert verdict(table, 60) == NOTHING
+    assert str(verdict(table, 60)) == "These numbers are told by the table alone."

@@ -6,13 +6,16 @@
 from ...engine.restore import eval_mode, without_dead_signals
 from ...engine.undo import to_the_end
 from .builtin import captum_misses, controls, default_methods, rule_tables
-from .method import Method, as_method, as_methods
+from .method import RANKINGS, Method, Ranking, as_method, as_methods, check_ranking
 
 __all__ = [
+    "RANKINGS",
     "Method",
+    "Ranking",
     "as_method",
     "as_methods",
     "captum_misses",
+    "check_ranking",
     "controls",
     "default_methods",
     "eval_mode",

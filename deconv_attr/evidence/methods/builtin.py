@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ...attribution.at_layer import NeuronZFDeconv
+from ...attribution.base import as_tuple
+from ...attribution.batches import of_examples
 from ...attribution.targets import Selector
 from ...attribution.zf_deconv import ZFDeconv, coverage
 from ...engine.coverage import Call, Coverage
@@ -35,7 +37,12 @@ _MODULES_ONLY = (GuidedBackprop, Deconvolution, NeuronGuidedBackprop, NeuronDeco
 
 
 def default_methods(
-    model: nn.Module, inputs: Tensor, layer: nn.Module | str | None = None, **choices: Unpack[Choices]
+    model: nn.Module,
+    inputs: Tensor,
+    layer: nn.Module | str | None = None,
+    *,
+    additional_forward_args: Any = None,
+    **choices: Unpack[Choices],
 ) -> list[Method]:
     """Return the methods that are compared by default.
 
@@ -46,13 +53,15 @@ def default_methods(
     Parameters
     ----------
     model : nn.Module
-        Returns class scores (N, classes).
+        Returns class scores (N, classes), or one score for each image, (N,).
     inputs : Tensor
-        (N, C, H, W); the first is run.
+        (N, C, ...); the first is run.
     layer : nn.Module, str or None
         The layer of the single-unit start. By default a layer with one map for each class, of which the score is the
         mean or the maximum; else the last layer of rectified maps. The start is the strongest unit of the class's own
         map, or of the other layer.
+    additional_forward_args
+        What the model is given beside the images, as for Captum's methods.
     **choices : Choices
         ``activations``, ``unknown``, ``batch_norm``, ``overlap``, as for :class:`ZFDeconv`.
 
@@ -61,10 +70,11 @@ def default_methods(
     InputError
         The model has no such layer. Without a named layer only that method fails, and the others stand.
     """
+    others = as_tuple(additional_forward_args)
     return [
-        Method(_deconvnet, "ZFDeconv from the score", "signed", dict(choices)),
-        _from_unit(model, inputs, layer, choices),
-        _guided_backprop(model, inputs, choices),
+        Method(_deconvnet, "ZFDeconv from the score", "signed", dict(choices), rank_by="size"),
+        _from_unit(model, inputs, layer, choices, others),
+        _guided_backprop(model, inputs, choices, others),
         Method(Saliency(model), "Saliency", arguments={"abs": False}),
     ]
 
@@ -87,7 +97,7 @@ def rule_tables(layer: nn.Module | str, neuron_selector: Selector | None = None)
     Source: Mahendran and Vedaldi, "Salient Deconvolutional Networks", ECCV 2016; Springenberg et al. 2015.
     """
     given = {"layer": layer, "neuron_selector": _strongest if neuron_selector is None else neuron_selector}
-    return [Method(_unit, label, "signed", {**given, "rules": table}) for label, table in TABLES.items()]
+    return [Method(_unit, label, "signed", {**given, "rules": t}, rank_by="size") for label, t in TABLES.items()]
 
 
 def controls() -> list[Method]:
@@ -98,7 +108,9 @@ def controls() -> list[Method]:
     return [Method(_noise, "Control: noise"), Method(_image, "Control: the image", "signed")]
 
 
-def captum_misses(model: nn.Module, inputs: Tensor, methods: Sequence[Method]) -> list[str]:
+def captum_misses(
+    model: nn.Module, inputs: Tensor, methods: Sequence[Method], additional_forward_args: Any = None
+) -> list[str]:
     """Return a sentence for each method in which Captum passes over rectifiers.
 
     Its guided backprop and deconvolution hook modules of class ``nn.ReLU``. At a functional call, or another rectifier,
@@ -106,13 +118,13 @@ def captum_misses(model: nn.Module, inputs: Tensor, methods: Sequence[Method]) -
 
     Parameters
     ----------
-    model, inputs
+    model, inputs, additional_forward_args
         As for :func:`default_methods`.
     methods : sequence of Method
         The methods that are compared.
     """
     labels = [method.label for method in methods if isinstance(innermost(method.explain), _MODULES_ONLY)]
-    report = _guided_coverage(model, inputs) if labels else None
+    report = _guided_coverage(model, inputs, as_tuple(additional_forward_args)) if labels else None
     passed_over = [] if report is None else _missed(report)
     if report is None or not passed_over:
         return []
@@ -123,22 +135,27 @@ def captum_misses(model: nn.Module, inputs: Tensor, methods: Sequence[Method]) -
     return [f"{label}: {said}" for label in labels]
 
 
-def _deconvnet(model: nn.Module, inputs: Tensor, target: Tensor, **choices: Any) -> Tensor:
-    maps: Tensor = ZFDeconv(model, **choices).attribute(inputs, target=target)
+def _deconvnet(
+    model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: Any = None, **choices: Any
+) -> Tensor:
+    maps: Tensor = ZFDeconv(model, **choices).attribute(inputs, target, additional_forward_args)
     return maps
 
 
 def _unit(
     model: nn.Module,
     inputs: Tensor,
-    target: Tensor,
+    target: Tensor | None,
     layer: nn.Module | str,
     neuron_selector: Selector | None = None,
+    additional_forward_args: Any = None,
     **choices: Any,
 ) -> Tensor:
     """Return the maps of a unit of a layer, by default the strongest of the target's own map, from its activation."""
     selector = target if neuron_selector is None else neuron_selector
-    maps: Tensor = NeuronZFDeconv(model, layer, **choices).attribute(inputs, selector, start="activation")
+    assert selector is not None  # a layer with a map for each class has a target
+    deconvnet = NeuronZFDeconv(model, layer, **choices)
+    maps: Tensor = deconvnet.attribute(inputs, selector, additional_forward_args, start="activation")
     return maps
 
 
@@ -147,50 +164,56 @@ def _strongest(output: Tensor) -> Tensor:
     return output.flatten(1).max(1).values  # of equal activations, max sends the signal to one
 
 
-def _from_unit(model: nn.Module, inputs: Tensor, layer: nn.Module | str | None, choices: Choices) -> Method:
+def _from_unit(
+    model: nn.Module, inputs: Tensor, layer: nn.Module | str | None, choices: Choices, others: tuple[Any, ...]
+) -> Method:
     try:
-        start = starting_layer(model, inputs, None if layer is None else find_layer(model, layer))
+        start = starting_layer(model, inputs, None if layer is None else find_layer(model, layer), others)
     except Exception as error:
         if layer is not None and isinstance(error, DeconvError):
             raise
         return Method(_refused, "ZFDeconv from one unit", "signed", {"error": error})
-    where = start.layer.label
-    if start.is_of_classes:
-        return Method(_unit, f"ZFDeconv from the class's map {where}", "signed", {"layer": where, **choices})
-    label = f"ZFDeconv from a unit of {where}"
-    return Method(_unit, label, "signed", {"layer": where, "neuron_selector": _strongest, **choices})
+    given: dict[str, Any] = {"layer": start.layer.label, **choices}
+    label = f"ZFDeconv from the class's map {start.layer.label}"
+    if not start.is_of_classes:
+        given["neuron_selector"] = _strongest
+        label = f"ZFDeconv from a unit of {start.layer.label}"
+    return Method(_unit, label, "signed", given, rank_by="size")
 
 
-def _noise(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
+def _noise(model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: Any = None) -> Tensor:
     drawn = torch.randn(inputs.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return drawn.to(inputs).expand_as(inputs)
 
 
-def _image(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
+def _image(model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: Any = None) -> Tensor:
     return inputs
 
 
-def _refused(model: nn.Module, inputs: Tensor, target: Tensor, error: Exception) -> Tensor:
+def _refused(
+    model: nn.Module, inputs: Tensor, target: Tensor | None, error: Exception, additional_forward_args: Any = None
+) -> Tensor:
     """Raise when maps are asked for, and not before: the other methods stand."""
     raise error
 
 
-def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Choices) -> Method:
+def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Choices, others: tuple[Any, ...]) -> Method:
     captums = Method(GuidedBackprop(model), "Guided backprop", "signed")
-    report = _guided_coverage(model, inputs)
+    report = _guided_coverage(model, inputs, others)
     if report is None:
         return replace(captums, label="Guided backprop (Captum's; what it misses is unknown)")
     count = len(_missed(report))
     if not count:
         return captums
     label = f"Guided backprop (our rules: Captum's misses {count} of {len(report.rectifiers)} ReLUs)"
-    return Method(_deconvnet, label, "signed", {"rules": GUIDED_BACKPROP, **choices})
+    return Method(_deconvnet, label, "signed", {"rules": GUIDED_BACKPROP, **choices}, rank_by="size")
 
 
-def _guided_coverage(model: nn.Module, inputs: Tensor) -> Coverage | None:
+def _guided_coverage(model: nn.Module, inputs: Tensor, others: tuple[Any, ...]) -> Coverage | None:
     """Return the coverage of a model by our rules; None where it does not run under them."""
     try:
-        return coverage(model, inputs[:1], rules=GUIDED_BACKPROP)
+        first = of_examples(others, slice(0, 1), len(inputs))
+        return coverage(model, inputs[:1], first, rules=GUIDED_BACKPROP)
     except Exception:  # the methods themselves raise it
         return None
 

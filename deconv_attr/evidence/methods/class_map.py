@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...attribution.batches import of_examples
 from ...engine.copy_on_write import run_plainly
 from ...engine.dry_run import dry_run, plainly_named, rectified_maps
 from ...engine.layer_reader import LayerReader
@@ -18,6 +19,9 @@ from ...engine.meta_mode import LayerRun
 from ...errors import InputError
 
 __all__ = ["StartingLayer", "starting_layer"]
+
+Given = tuple[Any, ...]
+"""What the model is given: the first image, and what belongs to it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,32 +32,36 @@ class StartingLayer:
     is_of_classes: bool
 
 
-def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None) -> StartingLayer:
+def starting_layer(
+    model: nn.Module, inputs: Tensor, layer: Layer | None = None, others: tuple[Any, ...] = ()
+) -> StartingLayer:
     """Return the layer to start from.
 
     Parameters
     ----------
     model : nn.Module
-        Returns class scores (N, classes); left as it was.
+        Returns class scores (N, classes), or (N,); left as it was.
     inputs : Tensor
-        (N, C, H, W); the first is run.
+        (N, C, ...); the first is run.
     layer : Layer or None
         The chosen layer; None: the last from which the scores are read, else the last of rectified maps.
+    others : tuple
+        What the model is given beside the images.
 
     Raises
     ------
     InputError
         No layer has rectified maps, or the chosen one runs never or several times.
     """
-    image = inputs[:1]
-    runs = dry_run(model, (image,), reach=True, or_run=True)
-    scores = run_plainly(model, model, image)
+    given = (inputs[:1], *of_examples(others, slice(0, 1), len(inputs)))
+    runs = dry_run(model, given[:1], given[1:], reach=True, or_run=True)
+    scores = run_plainly(model, model, *given)
     if layer is not None:
-        return _chosen_start(model, image, runs, layer, scores)
+        return _chosen_start(model, given, runs, layer, scores)
     runs = plainly_named(runs)
-    rectified = _rectified(model, image, runs)
+    rectified = _rectified(model, given, runs)
     for run in [*reversed(rectified), *reversed(runs)]:
-        if _has_maps(run) and _is_read(model, image, run, scores):
+        if _has_maps(run, given) and _is_read(model, given, run, scores):
             return StartingLayer(run.layer, True)
     if not rectified:
         raise InputError(
@@ -63,27 +71,28 @@ def starting_layer(model: nn.Module, inputs: Tensor, layer: Layer | None = None)
 
 
 def _chosen_start(
-    model: nn.Module, image: Tensor, runs: Sequence[LayerRun], layer: Layer, scores: Tensor
+    model: nn.Module, given: Given, runs: Sequence[LayerRun], layer: Layer, scores: Tensor
 ) -> StartingLayer:
     own = [run for run in runs if run.layer.module is layer.module]
     run = own[(layer.resolve_call(len(own)).call or 1) - 1]
-    return StartingLayer(layer, _has_maps(run) and _is_read(model, image, run, scores))
+    return StartingLayer(layer, _has_maps(run, given) and _is_read(model, given, run, scores))
 
 
-def _rectified(model: nn.Module, image: Tensor, runs: list[LayerRun]) -> list[LayerRun]:
+def _rectified(model: nn.Module, given: Given, runs: list[LayerRun]) -> list[LayerRun]:
     """Return the layers of rectified feature maps; without a dry run, by their values."""
     if all(run.dry for run in runs):
-        return [run for run in rectified_maps(runs) if _has_maps(run)]
-    return [run for run in runs if _has_maps(run) and _is_rectified(model, image, run)]
+        return [run for run in rectified_maps(runs) if _has_maps(run, given)]
+    return [run for run in runs if _has_maps(run, given) and _is_rectified(model, given, run)]
 
 
-def _has_maps(run: LayerRun) -> bool:
-    return bool(run.layer.name) and len(run.shape or ()) == 4 and prod((run.shape or ())[2:]) > 1
+def _has_maps(run: LayerRun, given: Given) -> bool:
+    shape = run.shape or ()
+    return bool(run.layer.name) and len(shape) == given[0].dim() and prod(shape[2:]) > 1
 
 
-def _is_rectified(model: nn.Module, image: Tensor, run: LayerRun) -> bool:
+def _is_rectified(model: nn.Module, given: Given, run: LayerRun) -> bool:
     """Whether the values of a layer's maps are rectified: at least 0, and some of them 0."""
-    output = run_plainly(model, _until(model, run), image)
+    output = run_plainly(model, _until(model, run), *given)
     return bool((output == 0).any() and (output >= 0).all())
 
 
@@ -91,10 +100,10 @@ def _until(model: nn.Module, run: LayerRun) -> Callable[..., Any]:
     return LayerReader(replace(run.layer, call=run.layer.call or 1), last=True).until(model)
 
 
-def _is_read(model: nn.Module, image: Tensor, run: LayerRun, scores: Tensor) -> bool:
+def _is_read(model: nn.Module, given: Given, run: LayerRun, scores: Tensor) -> bool:
     """Whether the scores are the means or the maxima of the layer's maps, or the softmax of these."""
     if scores.shape != (run.shape or ())[:2]:
         return False
-    output = run_plainly(model, _until(model, run), image)
-    read = [output.mean((2, 3)), output.amax((2, 3))]
+    output = run_plainly(model, _until(model, run), *given).flatten(2)
+    read = [output.mean(2), output.amax(2)]
     return any(torch.allclose(scores, each, rtol=1e-3, atol=1e-5) for each in [*read, *(r.softmax(1) for r in read)])

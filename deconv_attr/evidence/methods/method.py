@@ -5,20 +5,47 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
-from captum.attr import Attribution, LayerAttribution, NoiseTunnel
+from captum.attr import (
+    Attribution,
+    Deconvolution,
+    DeepLift,
+    GradientShap,
+    GuidedBackprop,
+    GuidedGradCam,
+    IntegratedGradients,
+    LayerAttribution,
+    NeuronDeconvolution,
+    NeuronGradient,
+    NeuronGuidedBackprop,
+    NoiseTunnel,
+    Saliency,
+)
 from torch import Tensor, nn
 
+from ...attribution.base import CaptumAttribution
+from ...attribution.batches import of_examples
 from ...attribution.scored_model import ScoredModel
 from ...engine.restore import contained
 from ...errors import InputError
 
-__all__ = ["Explain", "Method", "as_method", "as_methods", "innermost"]
+__all__ = ["RANKINGS", "Explain", "Method", "Ranking", "as_method", "as_methods", "check_ranking", "innermost"]
 
 Explain = Callable[..., Tensor]
 """``explain(model, inputs, target, **arguments) -> maps``."""
+
+Ranking = Literal["value", "size"]
+RANKINGS: tuple[Ranking, ...] = get_args(Ranking)
+
+_DIRECTIONS = (
+    *(Saliency, GuidedBackprop, Deconvolution, GuidedGradCam),
+    *(NeuronGradient, NeuronGuidedBackprop, NeuronDeconvolution, CaptumAttribution),
+)
+"""The attributions whose sign is a direction or a colour, not a contribution."""
+
+_INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +55,8 @@ class Method:
     Parameters
     ----------
     explain : Attribution or callable
-        A Captum attribution of the model, or a function ``(model, inputs, target) -> maps``, with maps (N, C, H, W), or
-        (N, 1, H, W) for all channels. A layer's maps, such as Grad-CAM's, are interpolated to the size of the images;
+        A Captum attribution of the model, or a function ``(model, inputs, target) -> maps``, with maps (N, C, ...), or
+        (N, 1, ...) for all channels. A layer's maps, such as Grad-CAM's, are interpolated to the size of the images;
         a ``NoiseTunnel`` is treated as the attribution inside.
     label : str
         Its name in pictures and tables; by default that of the attribution or function.
@@ -40,6 +67,13 @@ class Method:
         image, such as a list of selectors, follow neither `batch_size` nor the images of the sensitivity check.
     batch_size : int or None
         Number of images that it explains at a time; None: all.
+    rank_by : {"value", "size"} or None
+        Which pixels come first where pixels are ranked: in deletion, insertion and the pointing game. ``"value"``:
+        those that raise the score most, ``sum_c M_c``; those with a negative value come last. That is right for
+        contributions: integrated gradients, DeepLift, LRP, occlusion, Grad-CAM; Captum calls them attributions.
+        ``"size"``: ``max_c |M_c|``, which is right where a sign is a direction of change or a colour: for gradients,
+        guided backprop and the deconvnet. None: "size" for these, and for methods that may multiply by the inputs and
+        do not; "value" for all others, functions among them.
     """
 
     explain: Attribution | Explain
@@ -47,6 +81,7 @@ class Method:
     style: Literal["heat", "signed"] = "heat"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
+    rank_by: Ranking | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.explain, type) or not callable(getattr(self.explain, "attribute", self.explain)):
@@ -60,8 +95,22 @@ class Method:
             raise InputError(f"expected a batch_size of at least 1, or None for all, got {self.batch_size!r}")
         if not self.label:
             object.__setattr__(self, "label", _own_name(self.explain))
+        if self.rank_by is not None:
+            check_ranking(self.rank_by)
 
-    def __call__(self, model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
+    @property
+    def ranking(self) -> Ranking:
+        """How pixels are ranked: `rank_by`, or what belongs to the attribution."""
+        return self.rank_by or _ranking_of(self.explain)
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Whether values are contributions of the inputs, and not what a change of an input changes; as Captum says."""
+        return bool(getattr(innermost(self.explain), "multiplies_by_inputs", False))
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: tuple[Any, ...] = ()
+    ) -> Tensor:
         """Explain scores in eval mode, with the same random numbers each time; the model is left as it was.
 
         Parameters
@@ -69,39 +118,45 @@ class Method:
         model : nn.Module
             Not for two threads at once: eval mode, and the hooks of other methods, are on the model itself.
         inputs : Tensor
-            (N, C, H, W); not touched.
-        target : Tensor
-            (N,), the class of each image.
+            (N, C, ...); not touched.
+        target : Tensor or None
+            (N,), the class of each image; None for a model that returns one score, (N,).
+        additional_forward_args : tuple
+            What the model is given beside the images; functions get it by this name, where there is any.
 
         Returns
         -------
         Tensor
-            Maps (N, C, H, W) or (N, 1, H, W), signed.
+            Maps (N, C, ...) or (N, 1, ...), signed.
 
         Raises
         ------
         InputError
             The attribution is that of another model, or the maps have another shape or are not finite.
         """
-        size = self.batch_size or len(inputs)
+        count = len(inputs)
+        size = self.batch_size or count
         parts = []
-        for start in range(0, len(inputs), size):
-            rows = slice(start, start + size)
+        for start in range(0, count, size):
+            rows = slice(start, min(start + size, count))
+            others = of_examples(additional_forward_args, rows, count)
             with contained(model, inputs.device):
                 # Copies: Captum leaves requires_grad set after an error, and a function may write into its arguments.
-                parts.append(self._maps(model, inputs[rows].detach().clone(), target[rows].clone()))
+                own = None if target is None else target[rows].clone()
+                parts.append(self._maps(model, inputs[rows].detach().clone(), own, others))
         return torch.cat(parts)
 
-    def _maps(self, model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
+    def _maps(self, model: nn.Module, inputs: Tensor, target: Tensor | None, others: tuple[Any, ...]) -> Tensor:
         inside = innermost(self.explain)
+        given = {**({"additional_forward_args": others} if others else {}), **self.arguments}
         if isinstance(self.explain, Attribution):
             _check_model_of(self.explain, model)
-            given = {"target": target, **self.arguments} if _takes_target(inside) else self.arguments
+            given = {"target": target, **given} if _takes_target(inside) else given
             maps = self.explain.attribute(inputs, **given)
         else:
-            maps = self.explain(model, inputs, target, **self.arguments)
-        if isinstance(inside, LayerAttribution) and isinstance(maps, Tensor) and maps.dim() == 4:
-            maps = LayerAttribution.interpolate(maps, tuple(inputs.shape[2:]), "bilinear")
+            maps = self.explain(model, inputs, target, **given)
+        if isinstance(inside, LayerAttribution) and isinstance(maps, Tensor) and maps.dim() == inputs.dim():
+            maps = LayerAttribution.interpolate(maps, tuple(inputs.shape[2:]), _INTERPOLATION[inputs.dim() - 2])
         return _checked(maps, inputs).detach()
 
 
@@ -138,6 +193,21 @@ def innermost(explain: Any) -> Any:
     while isinstance(explain, NoiseTunnel):
         explain = explain.attribution_method
     return explain
+
+
+def check_ranking(ranking: Any) -> Ranking:
+    """Return the name of a ranking; raise InputError for any other."""
+    for name in RANKINGS:
+        if ranking == name:
+            return name
+    raise InputError(f"expected rank_by as {' or '.join(map(repr, RANKINGS))}, got {ranking!r:.80}")
+
+
+def _ranking_of(explain: Any) -> Ranking:
+    inside = innermost(explain)
+    may_multiply = isinstance(inside, (IntegratedGradients, GradientShap, DeepLift))
+    without_inputs = may_multiply and not inside.multiplies_by_inputs
+    return "size" if isinstance(inside, _DIRECTIONS) or without_inputs else "value"
 
 
 def _own_name(explain: Any) -> str:

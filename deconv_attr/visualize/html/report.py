@@ -39,7 +39,7 @@ class ReportCell:
     ----------
     text : str
         The text of the cell.
-    kind : {"name", "number", "undefined", "error"}
+    kind : {"name", "number", "undefined", "error", "yes", "no", "unsaid"}
         The kind of the text.
     value : float or None
         The value by which the table is sorted; None sorts last.
@@ -113,6 +113,7 @@ def write_report(
     labels: Sequence[str],
     columns: Sequence[ReportColumn],
     figures: Sequence[tuple[str, bytes]] = (),
+    answers: ReportTable | None = None,
 ) -> Path:
     """Write a comparison as one HTML file that needs no other file and no network, or write nothing at all.
 
@@ -125,7 +126,7 @@ def write_report(
     facts : sequence of tuple
         Pairs of a name and a text, shown below the heading.
     verdict : str
-        A paragraph.
+        A sentence or two.
     notes : sequence of str
         A list below it; no list if there are none.
     table : ReportTable
@@ -138,6 +139,8 @@ def write_report(
         The methods, in the order to be shown.
     figures : sequence of tuple
         Pairs of a description and an SVG file.
+    answers : ReportTable or None
+        The lines of the verdict, below it.
 
     Returns
     -------
@@ -163,6 +166,7 @@ def write_report(
         title=title,
         facts=facts,
         verdict=verdict,
+        answers=answers,
         notes=notes,
         table=table,
         figures=[(what, data_uri("image/svg+xml", svg)) for what, svg in figures],
