@@ -39,6 +39,8 @@ from .verdicts import Verdict, verdict
 
 __all__ = ["Comparison"]
 
+HOLLOW = " (hollow dots: most maps are zero)"
+
 
 class Comparison:
     """Maps of the same scores by several methods, as :func:`compare` returns them.
@@ -264,6 +266,7 @@ class Comparison:
         layers = [curve.steps for curve in curves if isinstance(curve.steps[0], str)]
         drawn = [self._drawn(label, finding) for label, finding in found.items()]
         up = next((curve.up for curve in curves if curve.up), up)
+        across += HOLLOW if any(any(curve.hollow) for curve in drawn) else ""
         return Panel(name, across, up, drawn, [str(step) for step in layers[-1]] if layers else None)
 
     def _drawn(self, label: str, finding: Finding) -> DrawnCurve:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
-
-from tqdm import auto
 
 __all__ = ["in_words", "progress_bar"]
 
 
 def progress_bar(total: float, what: str, show: bool) -> Any:
-    """Return a bar of `total` seconds, which disappears when it is closed."""
-    watched = sys.stderr.isatty() or _in_notebook()
+    """Return a bar of `total` seconds or methods, which disappears when it is closed."""
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    bar: Any = auto.tqdm  # of two classes with another signature each
-    return bar(total=total, desc=f"{what}: ", disable=not (show and watched), leave=False, bar_format=form)
+    watched = sys.stderr.isatty() or _in_notebook()
+    return _tqdm()(total=total, desc=f"{what}: ", disable=not (show and watched), leave=False, bar_format=form)
+
+
+def _tqdm() -> Any:
+    """Return tqdm's bar for a terminal or a notebook; without ipywidgets that of a terminal, without its advice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tqdm import auto
+    return auto.tqdm
 
 
 def _in_notebook() -> bool:

@@ -138,7 +138,7 @@ def parameter_randomisation(
         "parameter randomisation, |map|": "the same without signs",
         "parameter randomisation, zero": "share of maps that are zero under random weights; they count as 0 above",
     },
-    axes=("random down to (hollow: most maps are zero)", "rank correlation of |map|"),
+    axes=("random down to", "rank correlation of |map|"),
     question=Question(
         "Does it depend on the weights?",
         "parameter randomisation, |map|",

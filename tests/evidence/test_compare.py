@@ -509,6 +509,7 @@ def test_curves_are_means_with_intervals(inputs, seen):
     assert list(panels[0].ticks) == list(cascade.layers) == ["linear", "conv"]
     assert panels[0].curves[0].mean == pytest.approx([1, 1])
     assert panels[0].curves[0].hollow == [False, False]
+    assert panels[0].across == "random down to"
     steps = panels[1].curves[0]
     assert (steps.x[0], steps.x[-1]) == (0, 1)
     before = estimate(ByHand()(inputs).softmax(1).gather(1, TARGET[:, None])[:, 0])
@@ -578,6 +579,7 @@ def test_where_maps_are_zero_at_a_stage_its_dot_is_hollow_and_a_note_says_so(inp
     (panels,), _ = seen["curves_figure"]
     assert panels[0].curves[0].mean == pytest.approx([1, 0])
     assert panels[0].curves[0].hollow == [False, True]
+    assert panels[0].across == "random down to (hollow dots: most maps are zero)"
     table = comparison.table(["parameter randomisation"])
     assert said in comparison.notes
     assert said in str(table)
@@ -790,7 +792,7 @@ class Bar:
 @pytest.fixture
 def bars(monkeypatch):
     Bar.made = []
-    monkeypatch.setattr(progress.auto, "tqdm", Bar)
+    monkeypatch.setattr(progress, "_tqdm", lambda: Bar)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     return Bar.made
 
@@ -824,7 +826,7 @@ def test_the_time_of_long_checks_is_told_before(inputs, bars, monkeypatch):
     comparison = compare(ByHand(), inputs, TARGET, controls())
     assert comparison.estimated_seconds(["zero maps"]) == 0
     assert comparison.estimated_seconds(["sensitivity"]) == 10 * 2 * 10
-    assert comparison.estimated_seconds(["deletion"]) == 17 * 2 * 10
+    assert comparison.estimated_seconds(["deletion"]) == 2 * 17 * 2 * 10
     comparison.table(["sensitivity", "zero maps"])
     assert bars[1].names == ["sensitivity, about 3 min in all", "zero maps, about 3 min in all"]
     assert comparison.estimated_seconds(["sensitivity"]) == 0

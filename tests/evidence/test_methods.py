@@ -6,19 +6,27 @@ import torch
 import torch.nn.functional as F
 from by_hand import ByHand
 from captum.attr import (
+    LRP,
     Deconvolution,
+    DeepLift,
+    FeatureAblation,
+    GradientShap,
     GuidedBackprop,
+    GuidedGradCam,
     InputXGradient,
     IntegratedGradients,
     LayerGradCam,
+    NeuronDeconvolution,
     NeuronGradient,
     NeuronGuidedBackprop,
     NoiseTunnel,
+    Occlusion,
     Saliency,
+    ShapleyValueSampling,
 )
 from torch import nn
 
-from deconv_attr import ZFDeconv
+from deconv_attr import LayerZFDeconv, NeuronZFDeconv, ZFDeconv
 from deconv_attr.errors import InputError
 from deconv_attr.evidence.methods import (
     Method,
@@ -153,6 +161,105 @@ def test_a_method_cannot_write_into_the_inputs(inputs):
     before = inputs.clone()
     Method(lambda model, x, target: x.zero_())(ByHand(), inputs, TARGET)
     assert torch.equal(inputs, before)
+
+
+# ------------------------------------------------------------------------------------ how pixels are ranked
+
+RANKED = {
+    "value": [
+        lambda net: IntegratedGradients(net),
+        lambda net: InputXGradient(net),
+        lambda net: DeepLift(net),
+        lambda net: GradientShap(net),
+        lambda net: LRP(net),
+        lambda net: Occlusion(net),
+        lambda net: FeatureAblation(net),
+        lambda net: ShapleyValueSampling(net),
+        lambda net: LayerGradCam(net, net.conv),
+        lambda net: NoiseTunnel(IntegratedGradients(net)),
+        lambda net: lambda model, inputs, target: inputs,
+    ],
+    "size": [
+        lambda net: Saliency(net),
+        lambda net: GuidedBackprop(net),
+        lambda net: Deconvolution(net),
+        lambda net: GuidedGradCam(net, net.conv),
+        lambda net: NeuronGradient(net, net.conv),
+        lambda net: NeuronGuidedBackprop(net, net.conv),
+        lambda net: NeuronDeconvolution(net, net.conv),
+        lambda net: NoiseTunnel(NoiseTunnel(Saliency(net))),
+        lambda net: IntegratedGradients(net, multiply_by_inputs=False),
+        lambda net: DeepLift(net, multiply_by_inputs=False),
+        lambda net: ZFDeconv(net),
+        lambda net: NeuronZFDeconv(net, "conv"),
+        lambda net: LayerZFDeconv(net, "conv"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("ranking", "make"), [(name, make) for name, makes in RANKED.items() for make in makes])
+def test_contributions_are_ranked_by_value_and_directions_by_size(ranking, make):
+    explain = make(ByHand())
+    assert Method(explain).ranking == ranking
+    for name in RANKED:
+        assert Method(explain, rank_by=name).ranking == name
+
+
+def test_what_multiplies_by_the_inputs_is_asked_of_the_attribution():
+    net = ByHand()
+    assert Method(IntegratedGradients(net)).multiplies_by_inputs
+    assert Method(NoiseTunnel(InputXGradient(net))).multiplies_by_inputs
+    assert not Method(IntegratedGradients(net, multiply_by_inputs=False)).multiplies_by_inputs
+    assert not Method(Saliency(net)).multiplies_by_inputs
+    assert not Method(lambda model, inputs, target: inputs).multiplies_by_inputs
+
+
+def test_the_built_in_methods_are_ranked_by_size(inputs):
+    net = ByHand(functional=True)
+    built_in = [*default_methods(net, inputs, "conv"), *rule_tables("conv", 1)]
+    assert {method.ranking for method in built_in} == {"size"}
+
+
+def test_another_ranking_is_refused():
+    with pytest.raises(InputError, match="expected rank_by as 'value' or 'size', got 'strength'"):
+        Method(max, rank_by="strength")
+
+
+# -------------------------------------------------------------------------- signals, volumes, further arguments
+
+
+@pytest.mark.parametrize(
+    ("conv", "shape", "mode"),
+    [(nn.Conv1d, (2, 3, 12), "linear"), (nn.Conv3d, (2, 3, 6, 7, 8), "trilinear")],
+    ids=["signals", "volumes"],
+)
+def test_a_layers_maps_are_enlarged_to_signals_and_volumes(conv, shape, mode):
+    net = nn.Sequential(conv(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5)).double()
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    net(x)
+    maps = Method(LayerGradCam(net, net[0]))(net, x, torch.tensor([1, 2]))
+    small = LayerGradCam(net, net[0]).attribute(x, target=torch.tensor([1, 2]))
+    torch.testing.assert_close(maps, F.interpolate(small, shape[2:], mode=mode).detach())
+
+
+def test_further_arguments_go_where_they_belong(inputs):
+    class Shifted(ByHand):
+        def forward(self, x, shift):
+            return super().forward(x + shift.view(-1, 1, 1, 1))
+
+    net, shift, seen = Shifted(), torch.arange(3.0).double(), []
+
+    def spied(model, inputs, target, additional_forward_args):
+        seen.append(additional_forward_args)
+        return inputs
+
+    expected = Saliency(net).attribute(inputs.clone().requires_grad_(), TARGET, True, shift)
+    assert torch.equal(Method(Saliency(net))(net, inputs, TARGET, (shift,)), expected)
+    assert torch.equal(Method(Saliency(net), batch_size=2)(net, inputs, TARGET, (shift,)), expected)
+    Method(spied, batch_size=2)(net, inputs, TARGET, (shift, "more"))
+    assert [(rows.tolist(), more) for rows, more in seen] == [([0, 1], "more"), ([2], "more")]
+    own = Method(Saliency(net), arguments={"additional_forward_args": 0 * shift})
+    assert not torch.equal(own(net, inputs, TARGET, (shift,)), expected)  # the method's own go before
 
 
 # ------------------------------------------------------------------------------------------------- what is built in

@@ -162,6 +162,39 @@ def test_flat_regions_have_no_edges_whatever_their_colour():
     torch.testing.assert_close(edge_similarity(maps, painted), edge_similarity(maps, step))
 
 
+def test_edges_of_a_signal_are_its_slopes():
+    signal = torch.tensor([[[0.0, 0, 0, 1, 3, 3, 3, 2]]])
+    slopes = torch.tensor([[[0.0, 0, 1, 3, 2, 0, 1, 1]]])
+    assert edge_similarity(slopes**3, signal).item() == pytest.approx(1)
+    assert edge_similarity(slopes.expand(1, 3, 8), signal.expand(1, 3, 8)).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("axis", [2, 3, 4])
+def test_edges_of_a_volume_that_is_even_along_an_axis_are_those_of_the_image(axis):
+    volume, maps = (tensor.unsqueeze(axis).expand([-1, -1, *[6 if a == axis else -1 for a in (2, 3, 4)]])
+                    for tensor in (X, MAPS))  # fmt: skip
+    torch.testing.assert_close(edge_similarity(maps, volume), edge_similarity(MAPS, X))
+
+
+@pytest.mark.parametrize("size", [(35,), (5, 1, 7)], ids=["signals", "volumes"])
+def test_signals_and_volumes_are_compared_as_images_are(size):
+    maps, inputs = MAPS.view(3, 3, *size), X.view(3, 3, *size)
+    torch.testing.assert_close(input_recovery(maps, inputs), input_recovery(MAPS, X))
+    torch.testing.assert_close(input_recovery(maps[:, :1], inputs), input_recovery(MAPS[:, :1], X))
+    found = method_agreement({"a": maps, "b": inputs[:, :1]}).rows[0][2]
+    assert found == method_agreement({"a": MAPS, "b": X[:, :1]}).rows[0][2]
+
+
+def test_known_maps_are_not_made_again():
+    calls = []
+    method = Method(lambda model, inputs, target: calls.append(1) or MAPS * (1 + target.view(3, 1, 1, 1)))
+    expected = target_sensitivity(NET, method, X, TARGET, OTHER)
+    found = target_sensitivity(NET, method, X, TARGET, OTHER, maps=method(NET, X, TARGET))
+    assert len(calls) == 4
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
 # ------------------------------------------------------------------------------------ each other
 
 

@@ -18,10 +18,10 @@ def test_methods_stand_side_by_side_on_a_trained_network(capsys, tmp_path, monke
     with pytest.warns(UserWarning, match="died for 2 of 2 examples"):
         comparison = main(photographs, squeezenet())
     assert comparison.target.tolist() == [254, 856]
-    assert comparison.labels[0].startswith("pug\n7")
+    assert comparison.labels[0].startswith("pug\nprobability 7")
     printed = capsys.readouterr().out
     assert "ZFDeconv from the class's map classifier.2" in printed
-    assert "2 images are no evidence" in printed
+    assert "2 images are too few for a finding" in printed
     assert {path.name for path in tmp_path.iterdir()} == {"side_by_side.png", "side_by_side.html"}
 
 
@@ -61,4 +61,4 @@ def test_the_table_of_the_readme_is_what_its_example_prints(capsys):
     found = [line.split(" | ")[0] for line in readme[start : start + len(rows)]]
     names = [[name for name in some if not name.startswith(("|-", "| -"))] for some in (found, rows)]
     assert names[0] == names[1]
-    assert comparison.table().column("random weights, |map|")[4].mean == 1
+    assert comparison.table().column("parameter randomisation, |map|")[4].mean == pytest.approx(1)

@@ -174,6 +174,18 @@ def test_curves_without_extent_are_drawn(values):
     assert_apart(figure)
 
 
+def test_hollow_dots_are_white_inside_and_where_they_should_be():
+    curve = Curve("a", [0, 1, 2], [0.9, 0.5, 0.0], [0.8, 0.4, 0.0], [1.0, 0.6, 0.1], [False, True, True])
+    axes = curves_figure([Panel("p", "x", "y", [curve])]).axes[0]
+    line, dots = axes.lines
+    assert (list(dots.get_xdata()), list(dots.get_ydata())) == ([1, 2], [0.5, 0.0])
+    assert dots.get_linestyle() == "None"
+    assert dots.get_markerfacecolor() == "white"
+    assert dots.get_markeredgecolor() == line.get_color()
+    full = Curve("a", curve.x, curve.mean, curve.low, curve.high, [False] * 3)
+    assert len(curves_figure([Panel("p", "x", "y", [full])]).axes[0].lines) == 1
+
+
 def test_panel_may_be_empty():
     figure = curves_figure([panel([]), panel(["a"])])
     assert [len(axes.lines) for axes in figure.axes] == [0, 1]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from deconv_attr.errors import InputError
 from deconv_attr.evidence.bootstrap import Estimate
-from deconv_attr.evidence.table import Failure, ResultTable, text
+from deconv_attr.evidence.table import Answer, Failure, ResultTable, text
 from deconv_attr.visualize.html import ReportColumn, report, report_path, write_report
 
 NAN = float("nan")
@@ -165,10 +165,25 @@ def test_everything_stands_in_its_order(tmp_path):
     assert base64.b64decode(curve.attributes["src"].removeprefix("data:image/svg+xml;base64,")) == SVG
 
 
+def test_the_lines_of_the_verdict_stand_below_it(tmp_path):
+    rows = [["Is it?", Answer("yes", "0.10"), Answer("no", "0.90"), Answer("?", "0.60, 9 of 60"), "image"]]
+    answers = ResultTable(["question", "a", "b", "<c>", "from"], rows)
+    page = parsed(write(tmp_path, answers=answers.for_page()))
+    table = page.one("table", id="answers")
+    assert [head.text for head in table.all("th", scope="col")] == ["question", "a", "b", "<c>", "from"]
+    assert table.one("th", scope="row").text == "Is it?"
+    found = [(cell.attributes["class"], *[span.text for span in cell.all("span")]) for cell in table.all("td")]
+    expected = [("yes", "yes", " (0.10)"), ("no", "no", " (0.90)"), ("unsaid", "?", " (0.60, 9 of 60)")]
+    assert found == [*expected, ("name", "image")]
+    lines = [line for line in page.one("main").text.split("\n") if line.strip()]
+    assert lines.index("Nothing follows.") < lines.index("question") < lines.index("In numbers")
+
+
 def test_what_is_not_given_leaves_no_trace(tmp_path):
     page = parsed(write(tmp_path, columns=[], images=[]))
     assert [heading.text for heading in page.one("main").all("h2")] == ["In numbers"]
     assert page.one("main").all("ul") == page.one("main").all("img") == page.all("table", id="pictures") == []
+    assert page.all("table", id="answers") == []
 
 
 @pytest.mark.parametrize(

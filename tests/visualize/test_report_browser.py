@@ -11,7 +11,7 @@ from selenium.webdriver import Keys
 from test_report import NAN, NASTY, SVG, column_of, picture, write
 
 from deconv_attr.evidence.bootstrap import Estimate
-from deconv_attr.evidence.table import Failure, ResultTable, text
+from deconv_attr.evidence.table import Answer, Failure, ResultTable, text
 from deconv_attr.visualize.html import ReportColumn
 
 ROWS = [
@@ -42,7 +42,20 @@ def folder(tmp_path_factory):
     columns = [column_of("one", 3, scales=["s = 1", "", "s = 3"]), failed, column_of("three", 3)]
     images = [picture(number) for number in range(3)]
     notes = ["a note " * 30]
-    write(folder, "usual.html", images=images, columns=columns, table=TABLE, notes=notes, figures=[("a curve", SVG)])
+    answers = ResultTable(
+        ["question", "one", "failed", "three", "from"],
+        [
+            [
+                "Does the map depend on the class?",
+                Answer("yes", "0.10"),
+                Answer("?", "RuleError"),
+                Answer("no", "0.9"),
+                "d",
+            ]
+        ],
+    ).for_page()
+    usual = {"images": images, "columns": columns, "table": TABLE, "notes": notes, "figures": [("a curve", SVG)]}
+    write(folder, "usual.html", **usual, answers=answers)
     write(folder, "none.html", images=[], columns=[], table=ResultTable(["method"], []), notes=notes)
     write(
         folder,
@@ -321,6 +334,11 @@ def test_light_and_dark_are_readable(open_page):
             ("#numbers .beside", paper),
             ("#numbers .error", paper),
             ("#numbers .undefined", paper),
+            ("#answers .yes span", paper),
+            ("#answers .no span", paper),
+            ("#answers .unsaid", paper),
+            ("#answers .name", paper),
+            ("#answers .beside", paper),
         ]:
             assert contrast(page.run(colour, where, "color"), behind) > 4.5, where
         grounds[scheme] = luminance(ground)
