@@ -1,7 +1,9 @@
 """What maps are worth, in numbers: checks beside the pictures.
 
 Each check is a function with its formula and source, and returns a number for each image. ``checks`` registers them
-by name, ``comparison`` runs them on several methods, ``verdicts`` puts a table of them into words.
+by name, ``findings`` runs them on several methods of a ``comparison``, ``bootstrap`` gives means their intervals,
+``table`` shows them, and ``verdicts`` answers a question with each. ``outputs`` runs a model and knows what it returns,
+``cascade`` gives it random weights.
 
 =================  ============================================================================
 module             question

@@ -89,6 +89,14 @@ class Curve:
     zero: Tensor | None = None
     up: str = ""
 
+    @property
+    def mostly_zero(self) -> list[bool]:
+        """Whether most of the maps are zero, at each step, among those that have a value."""
+        if self.zero is None:
+            return [False] * len(self.steps)
+        known = ~self.values.isnan()
+        return ((self.zero & known).sum(1) > known.sum(1) / 2).tolist()
+
 
 @dataclass(frozen=True, eq=False)
 class Finding:

@@ -275,8 +275,7 @@ class Comparison:
         steps = [float(index) if isinstance(step, str) else step for index, step in enumerate(curve.steps)]
         means = [estimate(values, self.seed, finding.draw) for values in curve.values]
         low, high = [each.low for each in means], [each.high for each in means]
-        hollow = [] if curve.zero is None else (curve.zero.double().mean(1) > 0.5).tolist()
-        return DrawnCurve(label, steps, [each.mean for each in means], low, high, hollow)
+        return DrawnCurve(label, steps, [each.mean for each in means], low, high, curve.mostly_zero)
 
     def _case(self, label: str, tick: Callable[[float], object]) -> Case:
         self._check_weights()

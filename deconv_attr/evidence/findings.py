@@ -40,6 +40,8 @@ class Findings:
     def run(self, names: Sequence[str], show_progress: bool) -> None:
         """Run the checks that have not run yet."""
         pending = self._pending(names)
+        if not pending:
+            return
         seconds = {name: self._estimate(name) for name in pending}
         whole = sum(seconds.values())
         told = f", {in_words(whole)} in all" if whole > LONG else ""

@@ -92,7 +92,9 @@ def compare(
         Model, inputs or target cannot be explained by any method.
     """
     check_model(model)
-    inputs, *further = check_inputs(inputs if isinstance(inputs, tuple) else (inputs,), model)
+    tensors = check_inputs(inputs, model, integers=True)
+    check_inputs(tensors[:1], model)  # which is explained, and no tokens
+    inputs, *further = tensors
     _check_further(further, len(inputs))
     given = (*further, *as_tuple(additional_forward_args))
     _check_arguments(inputs, images, labels, masks, batch_size, seed)

@@ -11,6 +11,7 @@ from deconv_attr.errors import InputError
 from deconv_attr.evidence import (
     CHECKS,
     Case,
+    Curve,
     Finding,
     Question,
     area,
@@ -195,6 +196,14 @@ def test_a_map_gains_where_the_score_comes_from_and_nothing_where_it_does_not_ma
     case = Case(Corner(), Method(lambda *given: None), inputs, inputs, None, outputs="values")
     # The corner is a quarter of the image: the score falls to the mean colour, a quarter, and stays there.
     assert found_by("deletion", case).values[0].tolist() == [0.25 * (1 + 0.25) / 2 + 0.75 * 0.25] * 2
+
+
+def test_most_maps_are_zero_among_those_that_count():
+    nan = float("nan")
+    values = torch.tensor([[0.0, 0.0, 1.0], [0.0, nan, 1.0], [0.0, nan, nan]])
+    zero = torch.tensor([[True, True, False], [True, True, False], [True, True, False]])
+    assert Curve(values, [1, 2, 3], zero).mostly_zero == [True, False, True]
+    assert Curve(values, [1, 2, 3]).mostly_zero == [False] * 3
 
 
 # -------------------------------------------------------------------------------- registered and chosen

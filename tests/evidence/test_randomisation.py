@@ -165,6 +165,7 @@ def test_of_how_many_stages_and_images_a_number_is_is_said():
     assert found.note == "is zero for 14 of 21 maps under random weights, all of them from 'middle' on"
     assert found.draw.tolist() == [0, 1, 2, 3, 4, 0, 1]
     assert found.curve.zero.tolist() == [[False] * 7, [True] * 7, [True] * 7]
+    assert found.curve.mostly_zero == [False, True, True]
     (alive,) = check_of(controls()[1])
     assert (alive.note, alive.basis) == ("", "3 stages x 2 images, 2 draws of the weights")
 

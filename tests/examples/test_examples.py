@@ -18,7 +18,7 @@ def test_methods_stand_side_by_side_on_a_trained_network(capsys, tmp_path, monke
     with pytest.warns(UserWarning, match="died for 2 of 2 examples"):
         comparison = main(photographs, squeezenet())
     assert comparison.target.tolist() == [254, 856]
-    assert comparison.labels[0].startswith("pug\nprobability 7")
+    assert comparison.labels[0].startswith("pug\n7")
     printed = capsys.readouterr().out
     assert "ZFDeconv from the class's map classifier.2" in printed
     assert "2 images are too few for a finding" in printed
