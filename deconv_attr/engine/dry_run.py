@@ -6,6 +6,8 @@ known of the layers before, such as a detector's backbone, stays known.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -128,6 +130,8 @@ def _run(
     device = _device_of(model, inputs)
     hooks = ModuleHooks()
     with ExitStack() as undo, hooks, hooks:
+        if dry and "sympy" not in sys.modules:  # which torch imports for some operations, and which adds filters
+            undo.enter_context(warnings.catch_warnings())
         undo.enter_context(torch.inference_mode(False))
         shapes = [torch.empty_like(tensor, device="meta", requires_grad=False) for tensor in inputs]
         undo.enter_context(torch.no_grad())

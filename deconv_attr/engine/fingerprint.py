@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 __all__ = ["KnownWeights", "fingerprint_of", "memory_of", "without_addresses"]
 
+SAMPLED = 4096  # words of a tensor, or up to twice as many, whose places are known
+
 
 def fingerprint_of(model: nn.Module) -> str:
     """Digest a model's text form, and the names, types, shapes and values of its parameters, buffers and other tensors.
@@ -77,12 +79,14 @@ def _address(parameter: Tensor) -> int:
 
 
 def _sums(parameter: Tensor) -> list[int]:
+    """Return the sum of a tensor's memory in words of 8 bytes, and one of some words with their places."""
     try:
-        words = parameter.detach().view(_WORDS[parameter.element_size()])
-        # Every other row besides, so that weights which change places are seen.
-        return [int(part.sum(dtype=torch.int64)) for part in ([words, words[::2]] if words.dim() else [words])]
-    except (RuntimeError, NotImplementedError, KeyError, TypeError):  # without bits of its own: on "meta", or in parts
+        octets = parameter.detach().contiguous().view(-1).view(torch.uint8)
+        whole = len(octets) // 8 * 8
+        words = octets[:whole].view(torch.int64)
+        # Weights that change places, of which the first sum knows nothing, are seen by the second.
+        some = words[:: max(1, len(words) // SAMPLED)]
+        places = torch.arange(1, len(some) + 1, device=some.device)
+        return [int(words.sum()), int((some * places).sum()), int(octets[whole:].sum())]
+    except (RuntimeError, NotImplementedError, TypeError):  # without memory of its own: on "meta", or in parts
         return [0 if parameter.is_inference() else parameter._version]
-
-
-_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

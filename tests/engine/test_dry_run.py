@@ -1,5 +1,7 @@
 """What a dry run makes of a model: what mixes the image, what spoils a crop; and that it changes nothing."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -676,3 +678,17 @@ def test_a_constant_that_leaves_the_device_keeps_its_values():
     (run,) = dry_run(Of(shifted, conv()), [torch.rand(1, *SHAPE)], layer=None, reach=True)[-1:]
     assert run.dry
     assert run.shape == (1, 2, *run.shape[2:])
+
+
+def test_what_torch_imports_on_the_way_leaves_no_filters_of_warnings():
+    program = """
+import sys, warnings, torch
+from deconv_attr import receptive_field
+model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 5))
+before = list(warnings.filters)
+receptive_field(model, "3", (1, 3, 6, 6))
+assert warnings.filters == before, warnings.filters
+assert "sympy" in sys.modules  # else there was nothing to see
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
