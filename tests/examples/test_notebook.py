@@ -25,7 +25,9 @@ def shown(notebook):
     return found
 
 
-def test_the_notebook_runs_and_shows_what_is_kept_in_it(tmp_path):
+def test_the_notebook_runs_and_shows_what_is_kept_in_it(tmp_path, monkeypatch):
+    # Threads that wait for a core of another test's spin: five minutes instead of one.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     kept = nbformat.read(NOTEBOOK, as_version=4)
     again = nbformat.from_dict(kept)
     for cell in again.cells:
