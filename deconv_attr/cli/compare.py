@@ -17,7 +17,7 @@ from ..errors import DeadSignalWarning, InputError, TargetError
 from ..evidence import CHECKS, OUTPUTS, chosen_checks, kind_of_outputs, probabilities
 from ..evidence.inputs import Comparison, compare
 from ..evidence.methods import default_methods
-from ..evidence.outputs import Outputs
+from ..evidence.outputs import Outputs, number_in_words
 from ..evidence.progress import in_words
 from ..visualize import picture_path, save_figure
 from ..visualize.html import PAGES, report_path
@@ -181,8 +181,7 @@ def _print_classes(heading: str, numbers: Tensor, target: int, classifier: Class
 
 
 def _label(number: Tensor, target: int, classifier: Classifier, outputs: Outputs) -> str:
-    shown = f"value {number:.4g}" if outputs == "values" else f"probability {number:.1%}"
-    return f"{_name(target, classifier, outputs)}\n{shown}"
+    return f"{_name(target, classifier, outputs)}\n{number_in_words(float(number), outputs)}"
 
 
 def _name(index: int, classifier: Classifier, outputs: Outputs) -> str:

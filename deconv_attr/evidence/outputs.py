@@ -31,6 +31,7 @@ __all__ = [
     "check_outputs",
     "kind_of_outputs",
     "labels_of",
+    "number_in_words",
     "parts",
     "probabilities",
     "scores_of",
@@ -138,12 +139,15 @@ def labels_of(scores: Tensor, target: Tensor | None, outputs: Outputs) -> list[s
     """
     classes = torch.zeros(len(scores), dtype=torch.long, device=scores.device) if target is None else target
     numbers = probabilities(scores, outputs).gather(1, classes[:, None])[:, 0].tolist()
-    pairs = list(zip(classes.tolist(), numbers, strict=True))
-    if outputs != "values":
-        return [f"class {c}\nprobability {number:.1%}" for c, number in pairs]
-    return [
-        f"output {c if scores.shape[1] > 1 else ''}\nvalue {number:.4g}".replace(" \n", "\n") for c, number in pairs
-    ]
+    names = [f"output {c}" if outputs == "values" else f"class {c}" for c in classes.tolist()]
+    if outputs == "values" and scores.shape[1] == 1:
+        names = ["output"] * len(names)
+    return [f"{name}\n{number_in_words(number, outputs)}" for name, number in zip(names, numbers, strict=True)]
+
+
+def number_in_words(number: float, outputs: Outputs) -> str:
+    """Return a probability, or a value that is none, with a word beside it."""
+    return f"value {number:.4g}" if outputs == "values" else f"probability {number:.1%}"
 
 
 def check_outputs(outputs: Any) -> Outputs:
