@@ -8,10 +8,9 @@ checks single units, ``page_layout`` positions pictures on a figure, ``tile_page
 ``comparison_grid``, ``projections``, ``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
 """
 
-from matplotlib.figure import Figure
-
 from .comparison_grid import Column, comparison_figure
 from .curves import Curve, Panel, curves_figure
+from .figure import Figure
 from .files import FORMATS, picture_path, save_figure
 from .paper_figures import MOST_MAPS, MOST_TILES, evolution_figure, gallery_figure
 from .pictures import coloured, heat, in_bytes, own_scale, photograph, robust_scale, signed_rgb

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..errors import InputError
+from .figure import Figure
 from .page_layout import (
     BAR,
     DPI,

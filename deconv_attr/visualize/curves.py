@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .figure import Figure
 from .page_layout import BETWEEN, GAP, HINTING, Page, broken, line_height, text_width
 from .tile_page import text_height
 

@@ -8,9 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from matplotlib.figure import Figure
+from matplotlib import figure as figures
+from matplotlib import rc_context
 
 from ..errors import DeconvError, InputError
+from .figure import FONTS
 
 __all__ = [
     "FORMATS",
@@ -38,7 +40,7 @@ def picture_path(name: str | Path) -> Path:
     return checked_path(name, "picture", FORMATS)
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: figures.Figure, path: str | Path) -> None:
     """Write a figure in the format that the file's ending names, or nothing at all.
 
     Raises
@@ -47,7 +49,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         If it cannot be written; see :func:`picture_path`.
     """
     path = picture_path(path)
-    with writing(path):
+    with writing(path), rc_context(FONTS):
         atomic_write(path.resolve(), lambda file: figure.savefig(file, format=path.suffix.lower()[1:]))
 
 

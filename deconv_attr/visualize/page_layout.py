@@ -14,12 +14,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from .figure import Figure
 from .pictures import Picture, Style
 from .tiles import Bytes
 
@@ -39,6 +39,7 @@ __all__ = [
     "columns_for",
     "fitted",
     "line_height",
+    "short",
     "show",
     "text_width",
     "write",
@@ -53,6 +54,8 @@ TICKS = 0.5  # inches: the numbers and the caption below a colour bar
 SCALE = 0.16  # inches: a scale below its tile
 CUT = "…"  # the end of a text that was cut
 HINTING = 1.04  # letters are moved to whole pixels: a drawn line is up to this factor wider than its outlines
+
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 PAGE_TILE = 1.5  # inches: a tile of many on a page; at 225 pixels the usual image of 224 is not shrunk
 NARROWEST = 0.85  # inches: the narrowest column of tiles, as wide as a scale below
@@ -94,6 +97,15 @@ def write_inside(axes: Axes, text: str) -> None:
 def line_height(size: float | str) -> float:
     """Return the distance of two lines in inches, in a size in points."""
     return 1.25 * FontProperties(size=size).get_size_in_points() / 72
+
+
+def short(value: float) -> str:
+    """Return a number in few characters: three digits and, up to a million, all those before the point."""
+    size = abs(value)
+    if size and not 9.995e-5 <= size < 999999.5:
+        digits, exponent = f"{value:.2e}".split("e")
+        return f"{float(digits):g}·10{str(int(exponent)).translate(RAISED)}"
+    return f"{value:.0f}" if size >= 999.5 else f"{value:.3g}"
 
 
 def text_width(text: str, size: float | str) -> float:

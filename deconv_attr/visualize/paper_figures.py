@@ -8,11 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
 from ..errors import InputError
-from .page_layout import BETWEEN, DPI, GAP, LABEL_SIZE, NARROWEST, SCALE, broken, columns_for, text_width, write_below
-from .tile_page import LOWEST, MOST_MAPS, Scaled, TilePage, check_number, short, text_height
+from .figure import Figure
+from .page_layout import (
+    BETWEEN,
+    DPI,
+    GAP,
+    LABEL_SIZE,
+    NARROWEST,
+    SCALE,
+    broken,
+    columns_for,
+    short,
+    text_width,
+    write_below,
+)
+from .tile_page import LOWEST, MOST_MAPS, Scaled, TilePage, check_number, text_height
 from .tiles import MapTiles
 from .unit_input import checked_text
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, cast
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
+from .figure import Figure
 from .page_layout import GAP, SCALE, Page, ProjectionPage, broken, line_height, show, write_below, write_inside
 from .pictures import STYLES, robust_scale, signed_rgb
 from .unit_input import Box, Unit, checked_text, checked_unit, checked_units
@@ -224,7 +226,7 @@ def _new_axes(
     if use_pyplot:
         from matplotlib import pyplot  # only here: importing it chooses a backend
 
-        make = pyplot.figure
+        make = cast(Callable[..., Figure], partial(pyplot.figure, FigureClass=Figure))
     page = Page(width, above + down + below if size is None else size[1], make)
     axes = [page.axes(GAP + number * (across + GAP), above, across, down) for number in range(tiles)]
     return page.figure, np.array(axes, dtype=object)

@@ -15,7 +15,7 @@ from ..errors import InputError
 from .page_layout import DPI, GAP, Page, broken, line_height, show, write
 from .tiles import Bytes, montage
 
-__all__ = ["LOWEST", "MOST_MAPS", "Scaled", "TilePage", "check_number", "short", "text_height"]
+__all__ = ["LOWEST", "MOST_MAPS", "Scaled", "TilePage", "check_number", "text_height"]
 
 MOST_MAPS = 64
 """How many feature maps a page can hold."""
@@ -85,11 +85,6 @@ class TilePage(Page):
         axes.set(xticks=[], yticks=[], facecolor=EMPTY)
         axes.spines[:].set_visible(False)
         write(axes, 0.5, 0.5, broken(text, size, width), ha="center", va="center", fontsize=size, color="dimgrey")
-
-
-def short(value: float) -> str:
-    """Return an activation in few characters: three digits, and all those before the point up to a million."""
-    return f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def check_number(count: int, most: int, what: str) -> None:

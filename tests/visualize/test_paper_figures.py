@@ -218,7 +218,7 @@ def test_labels_say_number_and_strongest_activation_and_stand_above_their_blocks
     values = {1: 12.345, 20: 3.4, 300: 0.01234, 4000: 999.7, 50000: 123456.7, 6: 1.5e9}
     figure = gallery_figure("features.5", [tiles(number, 3, value=value) for number, value in values.items()], 4, FACTS)
     words = nothing_is_cut(figure)
-    expected = ["12.3", "3.4", "0.0123", "1000", "123457", "1.5e+09"]
+    expected = ["12.3", "3.4", "0.0123", "1000", "123457", "1.5·10⁹"]
     labels = [f"map {number}   {value}" for number, value in zip(values, expected, strict=True)]
     assert [word for word in words if word.startswith("map")] == labels
     assert words[0] == f"features.5   {FACTS}"
