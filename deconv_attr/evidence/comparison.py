@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from ..engine.fingerprint import KnownWeights
 from ..errors import InputError, reason
 from ..visualize import (
-    Column,
+    AnyFigure,
+    ColourMaps,
     Figure,
     Panel,
     coloured,
     comparison_figure,
     curves_figure,
-    image_planes,
     in_bytes,
-    map_planes,
     own_scale,
     photograph,
 )
@@ -29,6 +28,7 @@ from ..visualize import Curve as DrawnCurve
 from ..visualize.html import ReportColumn, report_path, write_report
 from .bootstrap import Estimate, estimate
 from .checks import CHECKS, Case, Finding, chosen_checks
+from .drawing import Drawing
 from .findings import Findings
 from .methods import Method, captum_misses, eval_mode
 from .outputs import Outputs, kind_of_outputs, labels_of, scores_of
@@ -54,6 +54,8 @@ class Comparison:
     ----------
     attributions : dict of str to Tensor
         Maps (N, C, ...) by label, of the methods that succeeded.
+    units : dict of str to tuple
+        Layer, and positions (N, axes) of its units, by label, of the methods that explain single units.
     errors : dict of str to Exception
         Errors by label, of the methods that failed.
     methods : list of Method
@@ -83,6 +85,7 @@ class Comparison:
         self.seed = seed
         self.additional_forward_args = additional_forward_args
         self.attributions: dict[str, Tensor] = {}
+        self.units: dict[str, tuple[str, Tensor]] = {}
         self.errors: dict[str, Exception] = {}
         self._images = images
         self._labels = labels
@@ -103,8 +106,10 @@ class Comparison:
                 bar.set_description(method.label)
                 start = perf_counter()
                 try:
-                    maps = method(self.model, self.inputs, self.target, self.additional_forward_args)
-                    self.attributions[method.label] = maps
+                    found = method.explained(self.model, self.inputs, self.target, self.additional_forward_args)
+                    self.attributions[method.label] = found.maps
+                    if found.positions is not None:
+                        self.units[method.label] = found.layer, found.positions
                     seconds[method.label] = perf_counter() - start
                 except Exception as error:
                     self.errors[method.label] = error
@@ -142,10 +147,8 @@ class Comparison:
         return self._labels
 
     @property
-    def images(self) -> Tensor:
-        """The images to show, between 0 and 1."""
-        if self._images is None:
-            self._images = image_planes(self.inputs)
+    def images(self) -> Tensor | None:
+        """The images to show, between 0 and 1; None: the inputs, each from its minimum to its maximum."""
         return self._images
 
     def table(self, checks: Sequence[str] | None = None) -> ResultTable:
@@ -180,17 +183,84 @@ class Comparison:
         """Return what :meth:`table` says, a line for each question, as careful as the number of images asks."""
         return verdict(self.table(checks), len(self))
 
-    def plot(self, *, shared_scale: bool = False) -> Figure:
+    def plot(
+        self,
+        *,
+        rows: Sequence[int] | None = None,
+        columns: Sequence[str] | None = None,
+        channels: Sequence[int] | None = None,
+        slices: Sequence[int] | None = None,
+        frames: Sequence[int] | None = None,
+        luminance: bool = False,
+        shared_scale: bool = False,
+        width: float | None = None,
+        tile: float | None = None,
+        font_size: float | None = None,
+        cmap: ColourMaps = None,
+        axes: Any = None,
+    ) -> AnyFigure:
         """Draw the maps, a row for each image, a column for each method.
+
+        Methods whose maps are zero for most images come last. A box in an image is the receptive field of the unit that
+        a method starts from. Signals are drawn as curves above their maps, a stripe for each channel; videos as strips
+        of frames; of a volume the slice with the strongest maps, and the values of the largest magnitude along its
+        first axis.
 
         Parameters
         ----------
+        rows : sequence of int, optional
+            The numbers of the images to show; by default all.
+        columns : sequence of str, optional
+            The labels of the methods to show, in this order.
+        channels : sequence of int, optional
+            The channels to show, of images, volumes and their maps one, in grey, or three, as red, green and blue; of
+            signals any number. By default, of images of neither one channel nor three, the mean.
+        slices : sequence of int, optional
+            The slices of volumes to show, along the first axis.
+        frames : sequence of int, optional
+            The frames to show of videos (N, C, T, H, W); by default 8 frames, of inputs of three channels.
+        luminance : bool
+            Whether maps that are drawn in colours stand beside their luminance, in greys.
         shared_scale : bool
             Whether all rows of a column share a scale, so that images can be compared; by default each map has its own.
+        width, tile : float, optional
+            Width of the figure, or the longer side of a tile, in inches; by default the width of a paper's text, 7
+            inches, or more where tiles would be too small.
+        font_size : float, optional
+            Points of all texts.
+        cmap : str or mapping of str to str, optional
+            A colour map of matplotlib for maps of one channel, or one for each style, such as ``{"heat": "magma"}``.
+        axes : array of Axes, optional
+            The caller's own to draw on, (rows, 1 + columns); nothing else on their figure is touched.
+
+        Returns
+        -------
+        Figure
+            The figure of the axes, or a new one.
+
+        Raises
+        ------
+        InputError
+            There are no such images, methods, channels, slices or frames, or the figure cannot be drawn so.
         """
-        drawn = {label: map_planes(maps) for label, maps in self.attributions.items()}
-        columns = [Column(m.label, drawn.get(m.label), m.style, self._error(m.label)) for m in self.methods]
-        return comparison_figure(self.images, columns, self.labels, shared_scale)
+        drawing = Drawing(self, rows, columns, channels, slices, frames, luminance)
+        boxes = drawing.boxes()
+        return comparison_figure(
+            drawing.images,
+            drawing.columns,
+            drawing.labels,
+            shared_scale,
+            head=drawing.view.words,
+            boxes=boxes,
+            boxed="box: the unit's receptive field" if any(boxes.values()) else "",
+            stacked=drawing.view.stacked,
+            axis=drawing.view.axis,
+            width=width,
+            tile=tile,
+            font_size=font_size,
+            cmap=cmap,
+            axes=axes,
+        )
 
     def plot_curves(self) -> Figure:
         """Draw the curves of parameter randomisation, deletion and insertion: means over images, with intervals."""
@@ -216,11 +286,14 @@ class Comparison:
         path = report_path(path)  # fails before the checks, which may take long
         table = self.table(checks)
         said = verdict(table, len(self))
+        drawing = Drawing(self)
+        by_label = {column.title: column for column in drawing.columns}
         columns = []
         for method in self.methods:
-            maps = map_planes(self.attributions[method.label]) if method.label in self.attributions else ()
-            scales = [own_scale(each, method.style) for each in maps]
-            drawn = [coloured(each, method.style, scale) for each, scale in zip(maps, scales, strict=True)]
+            maps = by_label[method.label].maps or ()
+            style = by_label[method.label].style
+            scales = [own_scale(each, style) for each in maps]
+            drawn = [coloured(each, style, scale) for each, scale in zip(maps, scales, strict=True)]
             notes = [f"s = {scale:.2g}" if scale else "zero everywhere" for scale in scales]
             columns.append(ReportColumn(method.label, drawn, notes, self._error(method.label)))
         panels = [self._panel(name) for name in chosen_checks(checks, self.masks) if CHECKS[name].axes]
@@ -232,8 +305,8 @@ class Comparison:
             said.opening,
             self.notes,
             table.for_page(),
-            [in_bytes(photograph(image)) for image in self.images],
-            self.labels,
+            [in_bytes(photograph(image)) for image in drawing.images],
+            drawing.labels,
             columns,
             [("Means over images, with intervals of 95 %", _svg(curves_figure(panels)))] if panels else [],
             None if said.answers is None else said.answers.for_page(),

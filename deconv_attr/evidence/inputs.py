@@ -21,7 +21,6 @@ from ..attribution.inputs import check_inputs, check_model
 from ..attribution.scored_model import described
 from ..engine.copy_on_write import run_plainly
 from ..errors import InputError, ModelError, TargetError
-from ..visualize import map_planes
 from .comparison import Comparison
 from .localisation import check_masks
 from .methods import as_methods, default_methods, eval_mode
@@ -72,7 +71,7 @@ def compare(
         :func:`kind_of_outputs` sees it. Labels, deletion and insertion are of probabilities, where there are such.
     images : Tensor, optional
         (N, 3, H, W) or (N, 1, H, W) between 0 and 1, to show; by default each input, scaled from its minimum to its
-        maximum.
+        maximum. Of volumes (N, 3, D, H, W) or (N, 1, D, H, W); in place of signals others, (N, C, L).
     labels : sequence of str, optional
         The text beside each image; by default its class and the probability of that, or the value.
     masks : Tensor, optional
@@ -182,11 +181,14 @@ def _check_arguments(inputs: Tensor, images: Any, labels: Any, masks: Any, batch
 
 
 def _check_images(images: Any, inputs: Tensor) -> None:
-    count, _, *size = map_planes(inputs).shape
+    count, _, *size = inputs.shape
     shapes = [(count, channels, *size) for channels in (3, 1)]
-    if not isinstance(images, Tensor) or tuple(images.shape) not in shapes or not images.is_floating_point():
-        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise InputError(f"expected images {shapes[0]} or {shapes[1]} between 0 and 1, got {found}")
+    given = tuple(images.shape) if isinstance(images, Tensor) else ()
+    fits = given in shapes or (len(size) == 1 and len(given) == 3 and (given[0], given[2]) == (count, *size))
+    if not fits or not images.is_floating_point():
+        found = f"{images.dtype} {given}" if isinstance(images, Tensor) else type(images).__name__
+        wanted = f"{shapes[0]} or {shapes[1]} between 0 and 1" if len(size) > 1 else f"({count}, channels, {size[0]})"
+        raise InputError(f"expected images {wanted}, got {found}")
 
 
 def _check_labels(labels: Any, count: int) -> None:

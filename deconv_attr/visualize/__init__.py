@@ -3,43 +3,64 @@
 The one chapter that imports matplotlib, and only its object-oriented interface: no window, no backend, no
 figure that a user's own plots could see, unless they ask for pyplot. Its input is tensors and pictures, never models.
 
-``planes`` makes planes of signals and volumes, ``pictures`` arrays of colours of maps and photographs, ``unit_input``
-checks single units, ``page_layout`` positions pictures on a figure, ``tile_page`` tiles pixel for pixel;
-``comparison_grid``, ``projections``, ``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
+``views`` says what is shown of signals, volumes and videos, ``pictures`` makes colours of maps and photographs,
+``unit_input`` checks single units, ``page_layout`` positions pictures on a ``figure``, ``tile_page`` tiles pixel for
+pixel; ``comparison_figure``, on ``comparison_grid``, ``comparison_stack`` or ``callers_axes``, ``projections``,
+``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
 """
 
-from .comparison_grid import Column, comparison_figure
+from .comparison_figure import Column, comparison_figure, scale_ends
 from .curves import Curve, Panel, curves_figure
-from .figure import Figure
+from .figure import AnyFigure, Figure
 from .files import FORMATS, picture_path, save_figure
 from .paper_figures import MOST_MAPS, MOST_TILES, evolution_figure, gallery_figure
-from .pictures import coloured, heat, in_bytes, own_scale, photograph, robust_scale, signed_rgb
-from .planes import image_planes, map_planes
+from .pictures import (
+    STYLES,
+    ColourMaps,
+    colour_bar,
+    coloured,
+    heat,
+    in_bytes,
+    luminance,
+    own_scale,
+    photograph,
+    robust_scale,
+    signed_rgb,
+    style_named,
+)
 from .projections import projections_figure, visualize_projection
+from .views import View, view_of
 
 __all__ = [
     "FORMATS",
     "MOST_MAPS",
     "MOST_TILES",
+    "STYLES",
+    "AnyFigure",
+    "ColourMaps",
     "Column",
     "Curve",
     "Figure",
     "Panel",
+    "View",
+    "colour_bar",
     "coloured",
     "comparison_figure",
     "curves_figure",
     "evolution_figure",
     "gallery_figure",
     "heat",
-    "image_planes",
     "in_bytes",
-    "map_planes",
+    "luminance",
     "own_scale",
     "photograph",
     "picture_path",
     "projections_figure",
     "robust_scale",
     "save_figure",
+    "scale_ends",
     "signed_rgb",
+    "style_named",
+    "view_of",
     "visualize_projection",
 ]

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .figure import Figure
-from .page_layout import BETWEEN, GAP, HINTING, Page, broken, line_height, text_width
-from .tile_page import text_height
+from .page_layout import BETWEEN, GAP, HINTING, Page, broken, line_height, text_height, text_width
 
 __all__ = ["Curve", "Panel", "curves_figure"]
 

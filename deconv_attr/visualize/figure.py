@@ -5,15 +5,16 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
-from matplotlib import figure, rc_context
+from matplotlib import rc_context
+from matplotlib.figure import Figure as AnyFigure
 
-__all__ = ["FONTS", "Figure"]
+__all__ = ["FONTS", "AnyFigure", "Figure"]
 
 FONTS: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # TrueType: many venues refuse matplotlib's own choice, Type 3
 SHOWN = 120  # pixels of a notebook for an inch
 
 
-class Figure(figure.Figure):
+class Figure(AnyFigure):
     """A figure of matplotlib.
 
     A notebook shows it without ``%matplotlib inline``. Its fonts are embedded in PDF and PostScript as TrueType.

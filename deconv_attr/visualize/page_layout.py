@@ -6,8 +6,11 @@ The layout is computed, not fitted: a picture of one row looks like one row of a
 from __future__ import annotations
 
 import math
-import textwrap
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,12 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.font_manager import FontProperties
+from matplotlib.image import AxesImage
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .figure import Figure
 from .pictures import Picture, Style
 from .tiles import Bytes
@@ -27,20 +32,28 @@ __all__ = [
     "BAR",
     "BETWEEN",
     "DPI",
+    "FONT",
     "GAP",
     "HINTING",
     "LABEL_SIZE",
+    "LEAST_FONT",
     "NARROWEST",
+    "PAPER",
     "SCALE",
     "TICKS",
+    "Corners",
+    "Head",
     "Page",
     "ProjectionPage",
+    "Sizes",
     "broken",
     "columns_for",
+    "fine_dpi",
     "fitted",
     "line_height",
     "short",
     "show",
+    "text_height",
     "text_width",
     "write",
     "write_below",
@@ -48,6 +61,11 @@ __all__ = [
 ]
 
 DPI = 150  # pixels per inch
+PAPER = 7.0  # inches: the width of a paper's text
+FONT = 8.0  # points
+FINEST = 300  # pixels per inch of a small figure
+AMOUNT = 2e7  # pixels of a figure: of a larger one, those of an inch are fewer, down to DPI
+LEAST_FONT = 6.0  # points: the smallest text that is readable in print, where the figure is as wide as the text
 GAP = 0.1  # inches between two tiles
 BAR = 0.1  # inches: the height of a colour bar
 TICKS = 0.5  # inches: the numbers and the caption below a colour bar
@@ -55,6 +73,9 @@ SCALE = 0.16  # inches: a scale below its tile
 CUT = "…"  # the end of a text that was cut
 HINTING = 1.04  # letters are moved to whole pixels: a drawn line is up to this factor wider than its outlines
 
+ALIGNED = {0.0: "left", 0.5: "center", 1.0: "right"}  # words along a bar, within its width
+# After a space, and within a name after a dot and the like, but within no number.
+BREAKS = re.compile(r"(?<=\s)|(?<=[^\W\d][._/-])(?=\w)|(?<=\d[._/-])(?=[^\W\d])")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 PAGE_TILE = 1.5  # inches: a tile of many on a page; at 225 pixels the usual image of 224 is not shrunk
@@ -110,23 +131,51 @@ def short(value: float) -> str:
 
 def text_width(text: str, size: float | str) -> float:
     """Return the width of the longest line in inches, in matplotlib's usual font of a size in points."""
-    font = FontProperties(size=size)
-    lines = text.splitlines()
-    return max((text_to_path.get_text_width_height_descent(line, font, False)[0] for line in lines), default=0) / 72
+    return max((_line_width(line, size) for line in text.splitlines()), default=0.0)
+
+
+@lru_cache(4096)
+def _line_width(line: str, size: float | str) -> float:
+    width: float = text_to_path.get_text_width_height_descent(line, FontProperties(size=size), False)[0]
+    return width / 72
+
+
+def text_height(text: str, size: float) -> float:
+    """Return the height of all lines in inches, in a size in points."""
+    return line_height(size) * (1 + text.count("\n"))
 
 
 def broken(text: str, size: float | str, width: float) -> str:
-    """Break lines, and words where they must, so that none is wider than a number of inches."""
-    return "\n".join(_broken_line(line, size, width) for line in text.splitlines())
+    """Break lines, and words where they must, so that none is wider than a number of inches.
+
+    A name with dots, such as a layer's, is broken after one of them if it can be.
+    """
+    return "\n".join(line for given in text.splitlines() for line in _broken_line(given, size, width))
 
 
-def _broken_line(line: str, size: float | str, width: float) -> str:
-    letters = len(line)
-    result = line
-    while (actual := HINTING * text_width(result, size)) > width and letters > 1:
-        letters = max(1, min(letters - 1, int(letters * width / actual)))
-        result = textwrap.fill(line, letters)
-    return result
+@lru_cache(4096)
+def _broken_line(line: str, size: float | str, width: float) -> list[str]:
+    lines = [""]
+    for part in BREAKS.split(line):
+        while part:
+            fits = _fitting(lines[-1] + part, size, width)
+            if fits >= len((lines[-1] + part).rstrip()):
+                lines[-1] += part
+                part = ""
+            elif lines[-1].strip():  # the part may fit into a line of its own
+                lines.append("")
+            else:
+                lines[-1], part = part[: max(1, fits)], part[max(1, fits) :]
+                lines.append("")
+    return [each.rstrip() for each in lines if each.strip()] or [""]
+
+
+def _fitting(text: str, size: float | str, width: float) -> int:
+    """Return how many of a text's letters fit into a number of inches."""
+    letters = len(text)
+    while letters > 1 and HINTING * text_width(text[:letters].rstrip(), size) > width:
+        letters -= 1
+    return letters
 
 
 def fitted(text: str, sizes: Sequence[float], width: float, height: float) -> tuple[str, float]:
@@ -150,18 +199,92 @@ def _colour_bar(axes: Axes, style: Style, scale: float | None, note: str) -> Non
     """Draw what the colours mean: values where there is one scale, else multiples of each map's own ``s``."""
     ends = [end for end in (-1, 0, 1) if end >= style.lowest and (scale != 0 or end == 0)]
     names = [{-1: "-s", 0: "0", 1: "s"}[end] if scale is None else f"{end * scale:.2g}" for end in ends]
-    colours = ScalarMappable(Normalize(style.lowest, 1), style.colours)
-    bar = axes.figure.colorbar(colours, cax=axes, orientation="horizontal", extend=style.extend, ticks=ends)
+    colours = ScalarMappable(Normalize(style.lowest, 1), "gray" if style.lowest else style.colours)
+    bar = axes.figure.colorbar(
+        colours, cax=axes, orientation="horizontal", extend="both" if style.lowest else "max", ticks=ends
+    )
     bar.ax.set_xticklabels(names, fontsize="x-small")
-    bar.set_label(style.caption + note, fontsize="x-small", labelpad=1)
+    bar.set_label(style.caption(3) + note, fontsize="x-small", labelpad=1)
+
+
+Corners = tuple[int, int, int, int]
+"""Top, left, bottom, right in pixels, half open: the rows ``top ... bottom - 1``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """What stands above a column and below it: its title; what its colours mean, themselves, and their ends."""
+
+    title: str
+    caption: str = ""
+    colours: Bytes | None = None
+    ends: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a caller has chosen of a figure's sizes, in inches and points; None is computed.
+
+    Raises
+    ------
+    InputError
+        A size is no number above 0, or both width and tile are given.
+    """
+
+    width: float | None = None
+    tile: float | None = None
+    font_size: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("width", self.width), ("tile", self.tile), ("font_size", self.font_size)):
+            if value is not None and not (isinstance(value, Real) and 0 < value < math.inf):
+                raise InputError(f"expected {name} as a number above 0, got {value!r:.80}")
+        if self.width is not None and self.tile is not None:
+            raise InputError(f"expected a width or a tile, got both: {self.width} and {self.tile} inches")
+
+    def fonts(self) -> list[float]:
+        """Return the sizes of letters to try, in points: of a wide figure they are larger."""
+        return [FONT + 0.5 * step for step in range(200)] if self.font_size is None else [self.font_size]
+
+    def small(self, font: float) -> float:
+        """Return the size of notes beside texts of a size."""
+        return font if self.font_size is not None else font - 1
+
+    def readable(self, font: float, width: float) -> bool:
+        """Whether notes have enough points where a figure of this width is as wide as a paper's text."""
+        return self.small(font) * min(1, PAPER / width) >= LEAST_FONT
+
+
+def fine_dpi(width: float, height: float) -> float:
+    """Return the pixels per inch of a figure: of a small one more, so that its tiles keep the pixels of images."""
+    return min(FINEST, max(DPI, math.floor(math.sqrt(AMOUNT / (width * height)))))
 
 
 class Page:
     """A figure of a size in inches, on which axes and texts have positions in inches."""
 
-    def __init__(self, width: float, height: float, make: Callable[..., Figure] = Figure) -> None:
+    def __init__(self, width: float, height: float, make: Callable[..., Figure] = Figure, dpi: float = DPI) -> None:
         self.size = width, height
-        self.figure = make(figsize=self.size, dpi=DPI)
+        self.figure = make(figsize=self.size, dpi=dpi)
+
+    @cached_property
+    def canvas(self) -> Axes:
+        """Axes that fill the figure, in inches from its top left corner: for hundreds of pictures, as axes are slow."""
+        across, down = self.size
+        canvas = self.axes(0, 0, across, down)
+        canvas.set(xlim=(0, across), ylim=(down, 0))
+        canvas.set_axis_off()
+        return canvas
+
+    def picture(self, pixels: Bytes, left: float, top: float, width: float, height: float, smooth: bool = True) -> None:
+        """Show a picture in a rectangle; large pixels stay sharp, see :func:`show`."""
+        image = AxesImage(
+            self.canvas,
+            extent=(left, left + width, top + height, top),
+            interpolation="antialiased" if smooth else "nearest",
+        )
+        image.set_data(pixels)
+        self.canvas.add_image(image)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Return new axes that fill a rectangle."""
@@ -174,9 +297,25 @@ class Page:
         y = 1 - bottom / self.size[1]
         self.figure.text(x, y, text, va="bottom", parse_math=False, **look)
 
+    def middle(self, x: float, y: float, text: str, **look: Any) -> None:
+        """Write a text around a position, over pictures."""
+        self.canvas.text(x, y, text, ha="center", va="center", linespacing=1.15, parse_math=False, **look)
+
     def bar(self, style: Style, scale: float | None, left: float, top: float, width: float, note: str = "") -> None:
         """Draw a colour bar below a column of tiles, a little narrower than they are, and a note below its caption."""
         _colour_bar(self.axes(left + 0.1 * width, top, 0.8 * width, BAR), style, scale, note)
+
+    def legend_bar(self, head: Head, left: float, top: float, width: float, size: float) -> None:
+        """Draw colours as a bar, with the words at its ends below it, in a size in points."""
+        assert head.colours is not None
+        self.picture(head.colours, left, top, width, BAR, smooth=False)
+        bottom = top + BAR + line_height(size)
+        ends = head.ends
+        if HINTING * text_width("  ".join(ends), size) > width:
+            ends = [ends[0], ends[-1]]
+        for number, end in enumerate(ends):
+            share = number / (len(ends) - 1) if len(ends) > 1 else 0.5
+            self.write(left + share * width, bottom, end, ha=ALIGNED[share], fontsize=size)
 
 
 class ProjectionPage(Page):

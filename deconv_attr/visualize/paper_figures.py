@@ -20,10 +20,11 @@ from .page_layout import (
     broken,
     columns_for,
     short,
+    text_height,
     text_width,
     write_below,
 )
-from .tile_page import LOWEST, MOST_MAPS, Scaled, TilePage, check_number, text_height
+from .tile_page import LOWEST, MOST_MAPS, Scaled, TilePage, check_number
 from .tiles import MapTiles
 from .unit_input import checked_text
 

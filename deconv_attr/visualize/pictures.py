@@ -1,12 +1,14 @@
 """Maps and photographs as arrays of colours.
 
-A signed map v with scale s is drawn around mid-grey, ``0.5 + 0.5 * clip(v / s, -1, 1)`` for each
-channel; its heat is ``clip(max_c |v_c| / s, 0, 1)``. The scale is robust (:func:`robust_scale`).
+A map is drawn in a :class:`Style`: ``"signed"`` in colours around mid-grey, ``0.5 + 0.5 * clip(v / s, -1, 1)`` for each
+channel, or, where it has one channel, in diverging colours around white; ``"luminance"`` in greys around mid-grey;
+``"heat"`` by its size, ``clip(max_c |v_c| / s, 0, 1)``; ``"positive"`` by its positive part. The scale ``s`` is robust
+(:func:`robust_scale`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,11 +23,16 @@ from .tiles import Bytes
 
 __all__ = [
     "STYLES",
+    "ColourMaps",
     "Picture",
     "Style",
+    "StyleName",
+    "check_colour_maps",
+    "colour_bar",
     "coloured",
     "heat",
     "in_bytes",
+    "luminance",
     "own_scale",
     "photograph",
     "robust_scale",
@@ -33,11 +40,16 @@ __all__ = [
     "style_named",
 ]
 
-Picture = NDArray[np.float64]
+Picture = NDArray[np.floating]
+StyleName = Literal["signed", "luminance", "heat", "positive"]
+ColourMaps = str | Mapping[str, str] | None
+"""A colour map of matplotlib for all maps of one channel, or one for each style by its name."""
 
 # Interpolation and rounding leave [0, 1] by a little; a normalised image, or one in bytes, by much.
 OVERSHOOT = 0.25
 PIXEL = 3  # values
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
+BAR = 256  # pixels of a colour bar
 
 
 def robust_scale(maps: Tensor, percentile: float = 99.5) -> float:
@@ -119,7 +131,7 @@ def heat(attribution: Tensor, scale: float | None = None) -> Picture:
     InputError
         If the map is not finite.
     """
-    strength = _strength(attribution)
+    strength = _strength(attribution)[0]
     return _relative(_values(strength, "a map"), robust_scale(strength) if scale is None else scale)
 
 
@@ -139,7 +151,13 @@ def photograph(image: Tensor) -> Picture:
     return np.clip(rgb, 0, 1)
 
 
-def coloured(attribution: Tensor, style: str, scale: float | None = None) -> Bytes:
+def luminance(attribution: Tensor) -> Tensor:
+    """Return the luminance of maps in RGB, (..., 3, H, W), as maps of one channel, (..., 1, H, W), signed."""
+    weights = torch.tensor(LUMA, dtype=attribution.dtype, device=attribution.device)
+    return (attribution * weights[:, None, None]).sum(-3, keepdim=True)
+
+
+def coloured(attribution: Tensor, style: str, scale: float | None = None, cmap: ColourMaps = None) -> Bytes:
     """Return a map as the colours in which figures show it.
 
     Parameters
@@ -147,9 +165,11 @@ def coloured(attribution: Tensor, style: str, scale: float | None = None) -> Byt
     attribution : Tensor
         ``(C, H, W)``.
     style : str
-        ``"signed"``: :func:`signed_rgb`, for C of 1 or 3. ``"heat"``: :func:`heat`, from black to pale yellow.
+        One of :data:`STYLES`.
     scale : float, optional
         The magnitude of full contrast; by default the map's own.
+    cmap : str or mapping of str to str, optional
+        A colour map of matplotlib, or one by style, for what has one channel.
 
     Returns
     -------
@@ -162,13 +182,41 @@ def coloured(attribution: Tensor, style: str, scale: float | None = None) -> Byt
         If there is no such style, or the map cannot be drawn in it.
     """
     drawn = style_named(style)
-    picture = drawn.draw(attribution, scale)
-    return in_bytes(picture if picture.ndim == 3 else colormaps[drawn.colours](picture)[..., :3])
+    shown = drawn.shown(attribution)
+    if scale is None:
+        scale = robust_scale(shown)
+    if len(shown) == 3:
+        return in_bytes(signed_rgb(shown, scale))
+    values = _relative(_values(shown[0], "a map"), scale)
+    return _by_colour_map(values, drawn, cmap)
 
 
 def own_scale(attribution: Tensor, style: str) -> float:
     """Return the magnitude that a map has full contrast at, in a style; 0.0 where it is zero everywhere."""
-    return robust_scale(style_named(style).measure(attribution))
+    return robust_scale(style_named(style).shown(attribution))
+
+
+def colour_bar(channels: int, style: str, cmap: ColourMaps = None) -> Bytes:
+    """Return the colours of maps of C channels from the least to the greatest value, (1, n, 3)."""
+    drawn = style_named(style)
+    values = np.linspace(drawn.lowest, 1, BAR)[None]
+    if style == "signed" and channels == 3:
+        return in_bytes(np.repeat(0.5 + 0.5 * values[..., None], 3, -1))
+    return _by_colour_map(values, drawn, cmap)
+
+
+def check_colour_maps(cmap: ColourMaps) -> None:
+    """Refuse what is no colour map of matplotlib, or is for no style.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    for style, name in cmap.items() if isinstance(cmap, Mapping) else [("heat", cmap)]:
+        style_named(style)
+        if name is not None and not (isinstance(name, str) and name in colormaps):
+            raise InputError(f"expected cmap as the name of a colour map of matplotlib, got {name!r:.80}")
 
 
 def style_named(name: str) -> Style:
@@ -180,13 +228,20 @@ def style_named(name: str) -> Style:
         If there is none of that name.
     """
     if name not in STYLES:
-        raise InputError(f"expected the style {' or '.join(STYLES)}, got {name!r:.80}")
+        raise InputError(f"expected the style {', '.join(STYLES)}, got {name!r:.80}")
     return STYLES[name]
 
 
 def in_bytes(picture: Picture) -> Bytes:
     """Return a picture between 0 and 1 as the nearest bytes."""
     return np.asarray((255 * picture).round(), dtype=np.uint8)
+
+
+def _by_colour_map(values: Picture, style: Style, cmap: ColourMaps) -> Bytes:
+    """Return values (H, W) between the style's lowest and 1 as colours."""
+    name = cmap.get(style.name) if isinstance(cmap, Mapping) else cmap
+    share = (values - style.lowest) / (1 - style.lowest)
+    return colormaps[name or style.colours](share, bytes=True)[..., :3]
 
 
 def _rgb(image: Tensor, what: str) -> Picture:
@@ -204,16 +259,31 @@ def _check_kind(tensor: Tensor, what: str) -> None:
 
 
 def _values(tensor: Tensor, what: str) -> Picture:
+    """Return values as an array, in double precision only where they have it."""
     _check_kind(tensor, what)
-    values: Picture = tensor.detach().double().cpu().numpy()
-    lost = np.sum(~np.isfinite(values))
-    if lost:
-        raise InputError(f"expected {what} of finite values, got {lost} that are NaN or infinite")
+    exact = tensor.detach() if tensor.dtype in (torch.float32, torch.float64) else tensor.detach().double()
+    values: Picture = exact.cpu().numpy()
+    if not np.isfinite(values.sum()):  # faster than to ask each; that of finite values may be infinite
+        lost = np.sum(~np.isfinite(values))
+        if lost:
+            raise InputError(f"expected {what} of finite values, got {lost} that are NaN or infinite")
     return values
 
 
 def _strength(maps: Tensor) -> Tensor:
-    return maps.abs().amax(dim=-3)
+    return maps.abs().amax(dim=-3, keepdim=True)
+
+
+def _signed(maps: Tensor) -> Tensor:
+    return maps if maps.shape[-3] in (1, 3) else maps.sum(-3, keepdim=True)
+
+
+def _luminance(maps: Tensor) -> Tensor:
+    return luminance(maps) if maps.shape[-3] == 3 else _signed(maps)
+
+
+def _positive(maps: Tensor) -> Tensor:
+    return maps.sum(-3, keepdim=True).clamp(min=0)
 
 
 def _relative(values: Picture, scale: float) -> Picture:
@@ -223,17 +293,75 @@ def _relative(values: Picture, scale: float) -> Picture:
 
 @dataclass(frozen=True)
 class Style:
-    """How maps are drawn: one picture, what its scale is taken of, and its colour bar."""
+    """How maps are drawn: which values of one channel or three, from which least one on, in which colours.
 
-    draw: Callable[[Tensor, float | None], Picture]
-    measure: Callable[[Tensor], Tensor]
+    Parameters
+    ----------
+    name : str
+        Its name.
+    shown : callable
+        From maps (..., C, H, W) to what is drawn of them: (..., 1, H, W), or the colours themselves, (..., 3, H, W).
+    lowest : {-1, 0}
+        The least value, in units of the scale.
+    colours : str
+        The colour map of one channel.
+    captions : tuple of str
+        What the colours mean: of one channel, of three, and of any other number of them.
+    """
+
+    name: StyleName
+    shown: Callable[[Tensor], Tensor]
     lowest: int
     colours: str
-    extend: Literal["both", "max"]
-    caption: str
+    captions: tuple[str, str, str]
+
+    def caption(self, channels: int) -> str:
+        """Return what the colours of maps of C channels mean, in words."""
+        return self.captions[{1: 0, 3: 1}.get(channels, 2)].format(channels)
 
 
-STYLES = {
-    "signed": Style(signed_rgb, lambda maps: maps, -1, "gray", "both", "each channel"),
-    "heat": Style(heat, _strength, 0, "inferno", "max", "largest |channel|"),
-}
+SIGNED = Style(
+    "signed",
+    _signed,
+    -1,
+    "RdBu_r",
+    (
+        "signed; white is zero",
+        "signed, per colour channel; grey is zero",
+        "signed, sum of {} channels; white is zero",
+    ),
+)
+LUMINANCE = Style(
+    "luminance",
+    _luminance,
+    -1,
+    "gray",
+    (
+        "signed; grey is zero",
+        "signed, luminance; grey is zero",
+        "signed, sum of {} channels; grey is zero",
+    ),
+)
+HEAT = Style(
+    "heat",
+    _strength,
+    0,
+    "inferno",
+    (
+        "|map|; black is zero",
+        "|map|, the largest of the colour channels; black is zero",
+        "|map|, the largest of {} channels; black is zero",
+    ),
+)
+POSITIVE = Style(
+    "positive",
+    _positive,
+    0,
+    "inferno",
+    (
+        "positive part only; black is zero or less",
+        "positive part of the sum of the colour channels; black is zero or less",
+        "positive part of the sum of {} channels; black is zero or less",
+    ),
+)
+STYLES = {style.name: style for style in (SIGNED, LUMINANCE, HEAT, POSITIVE)}

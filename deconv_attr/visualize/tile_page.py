@@ -12,10 +12,10 @@ from collections.abc import Callable
 from matplotlib.axes import Axes
 
 from ..errors import InputError
-from .page_layout import DPI, GAP, Page, broken, line_height, show, write
+from .page_layout import DPI, GAP, Page, broken, show, text_height, write
 from .tiles import Bytes, montage
 
-__all__ = ["LOWEST", "MOST_MAPS", "Scaled", "TilePage", "check_number", "text_height"]
+__all__ = ["LOWEST", "MOST_MAPS", "Scaled", "TilePage", "check_number"]
 
 MOST_MAPS = 64
 """How many feature maps a page can hold."""
@@ -91,11 +91,6 @@ def check_number(count: int, most: int, what: str) -> None:
     """Raise an InputError for no items, or more than a page can hold."""
     if not 1 <= count <= most:
         raise InputError(f"expected 1 to {most} {what} on a page, got {count}")
-
-
-def text_height(text: str, size: float) -> float:
-    """Return the height of all lines in inches, in a size in points."""
-    return line_height(size) * (1 + text.count("\n"))
 
 
 def _whole(inches: float, rounded: Callable[[float], int] = round) -> float:

@@ -6,10 +6,11 @@
 from ...engine.restore import eval_mode, without_dead_signals
 from ...engine.undo import to_the_end
 from .builtin import captum_misses, controls, default_methods, rule_tables
-from .method import RANKINGS, Method, Ranking, as_method, as_methods, check_ranking
+from .method import RANKINGS, Explained, Method, Ranking, as_method, as_methods, check_ranking
 
 __all__ = [
     "RANKINGS",
+    "Explained",
     "Method",
     "Ranking",
     "as_method",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,14 +21,15 @@ from typing_extensions import Unpack
 from ...attribution.at_layer import NeuronZFDeconv
 from ...attribution.base import as_tuple
 from ...attribution.batches import of_examples
-from ...attribution.targets import Selector
+from ...attribution.targets import Selector, select_units
 from ...attribution.zf_deconv import ZFDeconv, coverage
 from ...engine.coverage import Call, Coverage
 from ...engine.layers import find_layer
 from ...errors import DeconvError
 from ...rules.tables import GUIDED_BACKPROP, TABLES, Choices
+from ...units.selection import positions_of_maxima
 from .class_map import starting_layer
-from .method import Method, innermost
+from .method import Explained, Method, innermost
 
 __all__ = ["captum_misses", "controls", "default_methods", "rule_tables"]
 
@@ -150,13 +151,41 @@ def _unit(
     neuron_selector: Selector | None = None,
     additional_forward_args: Any = None,
     **choices: Any,
-) -> Tensor:
-    """Return the maps of a unit of a layer, by default the strongest of the target's own map, from its activation."""
+) -> Explained:
+    """Explain a unit of a layer, by default the strongest of the target's own map, from its activation."""
     selector = target if neuron_selector is None else neuron_selector
     assert selector is not None  # a layer with a map for each class has a target
+    located = _Located(selector)
     deconvnet = NeuronZFDeconv(model, layer, **choices)
-    maps: Tensor = deconvnet.attribute(inputs, selector, additional_forward_args, start="activation")
-    return maps
+    maps: Tensor = deconvnet.attribute(inputs, located, additional_forward_args, start="activation")
+    return Explained(maps, find_layer(model, layer).label, located.positions)
+
+
+@dataclass(eq=False)
+class _Located:
+    """A selector that keeps where in their feature maps the units are, if it is of strongest ones."""
+
+    selector: Selector
+    positions: Tensor | None = None
+
+    def __call__(self, output: Any) -> Tensor:
+        units = select_units(output, self.selector, len(output))
+        planes = _planes(output, self.selector)
+        self.positions = None if planes is None else positions_of_maxima(planes)[:, -(output.dim() - 2) :]
+        return units
+
+
+def _planes(output: Any, selector: Selector) -> Tensor | None:
+    """Return the map of each example of which the strongest unit is meant, (N, ...), or all of them, (N, maps, ...)."""
+    if not isinstance(output, Tensor) or output.dim() < 3:
+        return None
+    if selector is _strongest:
+        return output
+    if isinstance(selector, int) or (isinstance(selector, Tensor) and selector.dim() == 0):
+        return output[:, int(selector)]
+    if isinstance(selector, Tensor) and selector.dim() == 1:
+        return output[torch.arange(len(output)), selector.expand(len(output))]
+    return None
 
 
 def _strongest(output: Tensor) -> Tensor:

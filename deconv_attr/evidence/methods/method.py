@@ -17,6 +17,7 @@ from captum.attr import (
     GuidedGradCam,
     IntegratedGradients,
     LayerAttribution,
+    LayerGradCam,
     NeuronDeconvolution,
     NeuronGradient,
     NeuronGuidedBackprop,
@@ -30,10 +31,21 @@ from ...attribution.batches import of_examples
 from ...attribution.scored_model import ScoredModel
 from ...engine.restore import contained
 from ...errors import InputError
+from ...visualize.pictures import StyleName, style_named
 
-__all__ = ["RANKINGS", "Explain", "Method", "Ranking", "as_method", "as_methods", "check_ranking", "innermost"]
+__all__ = [
+    "RANKINGS",
+    "Explain",
+    "Explained",
+    "Method",
+    "Ranking",
+    "as_method",
+    "as_methods",
+    "check_ranking",
+    "innermost",
+]
 
-Explain = Callable[..., Tensor]
+Explain = Callable[..., "Tensor | Explained"]
 """``explain(model, inputs, target, **arguments) -> maps``."""
 
 Ranking = Literal["value", "size"]
@@ -49,6 +61,25 @@ _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 @dataclass(frozen=True, eq=False)
+class Explained:
+    """Maps, and where the units are that they explain, if they explain single units of a layer.
+
+    Parameters
+    ----------
+    maps : Tensor
+        (N, C, ...) or (N, 1, ...).
+    layer : str
+        The units' layer.
+    positions : Tensor or None
+        (N, axes): the position of each unit in its feature map.
+    """
+
+    maps: Tensor
+    layer: str = ""
+    positions: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Method:
     """A way to explain scores.
 
@@ -56,12 +87,15 @@ class Method:
     ----------
     explain : Attribution or callable
         A Captum attribution of the model, or a function ``(model, inputs, target) -> maps``, with maps (N, C, ...), or
-        (N, 1, ...) for all channels. A layer's maps, such as Grad-CAM's, are interpolated to the size of the images;
-        a ``NoiseTunnel`` is treated as the attribution inside.
+        (N, 1, ...) for all channels, or :class:`Explained`. A layer's maps, such as Grad-CAM's, are interpolated to the
+        size of the images; a ``NoiseTunnel`` is treated as the attribution inside.
     label : str
         Its name in pictures and tables; by default that of the attribution or function.
-    style : {"heat", "signed"}
-        How its maps are drawn: by their strength, or in colours around mid-grey, as in the paper.
+    style : {"signed", "luminance", "heat", "positive"} or None
+        How its maps are drawn: in colours around mid-grey, as in the paper, or, of one channel, in diverging colours;
+        by their luminance; by their size; or by their positive part. None: the positive part of Grad-CAM, as is
+        customary, the sign of other maps of one channel, or of signals, that have negative values, the size of all
+        others.
     arguments : mapping
         Further arguments of ``attribute`` or the function, the same for all images. Arguments with one entry for each
         image, such as a list of selectors, follow neither `batch_size` nor the images of the sensitivity check.
@@ -78,7 +112,7 @@ class Method:
 
     explain: Attribution | Explain
     label: str = ""
-    style: Literal["heat", "signed"] = "heat"
+    style: StyleName | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
     rank_by: Ranking | None = None
@@ -89,8 +123,8 @@ class Method:
                 "expected a method as a Captum attribution or a function of model, inputs and target, got "
                 f"{self.explain!r:.80}"
             )
-        if self.style not in ("heat", "signed"):
-            raise InputError(f"expected style 'heat' or 'signed', got {self.style!r}")
+        if self.style is not None:
+            style_named(self.style)
         if self.batch_size is not None and (not isinstance(self.batch_size, int) or self.batch_size < 1):
             raise InputError(f"expected a batch_size of at least 1, or None for all, got {self.batch_size!r}")
         if not self.label:
@@ -108,9 +142,24 @@ class Method:
         """Whether values are contributions of the inputs, and not what a change of an input changes; as Captum says."""
         return bool(getattr(innermost(self.explain), "multiplies_by_inputs", False))
 
+    def style_of(self, maps: Tensor) -> StyleName:
+        """Return how maps (N, C, ...) are drawn: `style`, or what suits them."""
+        if self.style is not None:
+            return self.style
+        if isinstance(innermost(self.explain), LayerGradCam):
+            return "positive"
+        alone = maps.shape[1] == 1 or maps.dim() == 3  # of a signal each channel is drawn by itself
+        return "signed" if alone and bool((maps < 0).any()) else "heat"
+
     def __call__(
         self, model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: tuple[Any, ...] = ()
     ) -> Tensor:
+        """Return the maps of :meth:`explained`."""
+        return self.explained(model, inputs, target, additional_forward_args).maps
+
+    def explained(
+        self, model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: tuple[Any, ...] = ()
+    ) -> Explained:
         """Explain scores in eval mode, with the same random numbers each time; the model is left as it was.
 
         Parameters
@@ -126,7 +175,7 @@ class Method:
 
         Returns
         -------
-        Tensor
+        Explained
             Maps (N, C, ...) or (N, 1, ...), signed.
 
         Raises
@@ -143,10 +192,12 @@ class Method:
             with contained(model, inputs.device):
                 # Copies: Captum leaves requires_grad set after an error, and a function may write into its arguments.
                 own = None if target is None else target[rows].clone()
-                parts.append(self._maps(model, inputs[rows].detach().clone(), own, others))
-        return torch.cat(parts)
+                parts.append(self._part(model, inputs[rows].detach().clone(), own, others))
+        positions = [part.positions for part in parts if part.positions is not None]
+        known = torch.cat(positions) if len(positions) == len(parts) else None
+        return Explained(torch.cat([part.maps for part in parts]), parts[0].layer, known)
 
-    def _maps(self, model: nn.Module, inputs: Tensor, target: Tensor | None, others: tuple[Any, ...]) -> Tensor:
+    def _part(self, model: nn.Module, inputs: Tensor, target: Tensor | None, others: tuple[Any, ...]) -> Explained:
         inside = innermost(self.explain)
         given = {**({"additional_forward_args": others} if others else {}), **self.arguments}
         if isinstance(self.explain, Attribution):
@@ -155,9 +206,11 @@ class Method:
             maps = self.explain.attribute(inputs, **given)
         else:
             maps = self.explain(model, inputs, target, **given)
+        found = maps if isinstance(maps, Explained) else Explained(maps)
+        maps = found.maps
         if isinstance(inside, LayerAttribution) and isinstance(maps, Tensor) and maps.dim() == inputs.dim():
             maps = LayerAttribution.interpolate(maps, tuple(inputs.shape[2:]), _INTERPOLATION[inputs.dim() - 2])
-        return _checked(maps, inputs).detach()
+        return replace(found, maps=_checked(maps, inputs).detach())
 
 
 def as_method(method: object) -> Method:
