@@ -98,9 +98,8 @@ def comparison_figure(
     Scales are never shared between methods: a deconvnet's signal is no gradient, and is orders of magnitude
     larger or smaller. Nor, by default, between rows: on trained SqueezeNet the top class's DeconvNet maps
     differ by a factor of 40 from photograph to photograph, guided backprop's by 8, and under one scale the
-    weak ones are plain grey. A map of zeros says so. By default the figure is 7 inches wide, as a paper's text is; with
-    so many methods that tiles would be too small it is wider, and its letters larger: in print they have 6 points or
-    more.
+    weak ones are plain grey. A map of zeros says so. By default the figure is at most 7 inches wide, as a paper's text
+    is, with letters of 7 and 8 points; methods that have no space beside the others stand in a further band below them.
 
     Parameters
     ----------
@@ -124,7 +123,7 @@ def comparison_figure(
     axis : str
         What runs along strips, such as "sample".
     width, tile : float, optional
-        Width of the figure, or the longer side of a tile, in inches.
+        Width of the figure, or the longer side of a tile, in inches; of tiles of a given size all stand in one band.
     font_size : float, optional
         Points of all texts.
     cmap : str or mapping of str to str, optional

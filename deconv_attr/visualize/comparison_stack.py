@@ -71,8 +71,7 @@ class Stack(Page):
         self, images: Sequence[Tensor], heads: Sequence[Head], labels: Sequence[str], sizes: Sizes, axis: str
     ) -> None:
         self.heads, self.axis = heads, axis
-        self.font = sizes.fonts()[0]
-        self.small = sizes.small(self.font)
+        self.font, self.small = sizes.font, sizes.small
         self.titles = [broken(head.title, self.font, TITLE) for head in heads]
         self.aside = EDGE + HINTING * max(text_width(title, self.font) for title in self.titles) + GAP
         right = GAP / 2 + HINTING * text_width(WIDEST_SCALE, self.small) + EDGE

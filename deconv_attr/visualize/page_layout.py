@@ -36,7 +36,6 @@ __all__ = [
     "GAP",
     "HINTING",
     "LABEL_SIZE",
-    "LEAST_FONT",
     "NARROWEST",
     "PAPER",
     "SCALE",
@@ -65,7 +64,7 @@ PAPER = 7.0  # inches: the width of a paper's text
 FONT = 8.0  # points
 FINEST = 300  # pixels per inch of a small figure
 AMOUNT = 2e7  # pixels of a figure: of a larger one, those of an inch are fewer, down to DPI
-LEAST_FONT = 6.0  # points: the smallest text that is readable in print, where the figure is as wide as the text
+SMALL = 7.0  # points: below 6, letters are hard to read in print
 GAP = 0.1  # inches between two tiles
 BAR = 0.1  # inches: the height of a colour bar
 TICKS = 0.5  # inches: the numbers and the caption below a colour bar
@@ -73,7 +72,8 @@ SCALE = 0.16  # inches: a scale below its tile
 CUT = "…"  # the end of a text that was cut
 HINTING = 1.04  # letters are moved to whole pixels: a drawn line is up to this factor wider than its outlines
 
-ALIGNED = {0.0: "left", 0.5: "center", 1.0: "right"}  # words along a bar, within its width
+PLACES = {1: (0.5,), 2: (0.0, 1.0), 3: (0.0, 0.5, 1.0)}  # of so many words along a bar, and how they are aligned
+ALIGNED = {0.0: "left", 0.5: "center", 1.0: "right"}
 # After a space, and within a name after a dot and the like, but within no number.
 BREAKS = re.compile(r"(?<=\s)|(?<=[^\W\d][._/-])(?=\w)|(?<=\d[._/-])(?=[^\W\d])")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -242,17 +242,15 @@ class Sizes:
         if self.width is not None and self.tile is not None:
             raise InputError(f"expected a width or a tile, got both: {self.width} and {self.tile} inches")
 
-    def fonts(self) -> list[float]:
-        """Return the sizes of letters to try, in points: of a wide figure they are larger."""
-        return [FONT + 0.5 * step for step in range(200)] if self.font_size is None else [self.font_size]
+    @property
+    def font(self) -> float:
+        """The size of texts in points."""
+        return self.font_size or FONT
 
-    def small(self, font: float) -> float:
-        """Return the size of notes beside texts of a size."""
-        return font if self.font_size is not None else font - 1
-
-    def readable(self, font: float, width: float) -> bool:
-        """Whether notes have enough points where a figure of this width is as wide as a paper's text."""
-        return self.small(font) * min(1, PAPER / width) >= LEAST_FONT
+    @property
+    def small(self) -> float:
+        """The size of notes in points."""
+        return self.font_size or SMALL
 
 
 def fine_dpi(width: float, height: float) -> float:
@@ -310,12 +308,12 @@ class Page:
         assert head.colours is not None
         self.picture(head.colours, left, top, width, BAR, smooth=False)
         bottom = top + BAR + line_height(size)
-        ends = head.ends
-        if HINTING * text_width("  ".join(ends), size) > width:
-            ends = [ends[0], ends[-1]]
-        for number, end in enumerate(ends):
-            share = number / (len(ends) - 1) if len(ends) > 1 else 0.5
-            self.write(left + share * width, bottom, end, ha=ALIGNED[share], fontsize=size)
+        ends = list(zip(PLACES[len(head.ends)], head.ends, strict=True))
+        for fewer in (ends[::2], ends[-1:]):  # as many of them as have space
+            if HINTING * text_width("  ".join(end for _, end in ends), size) > width:
+                ends = fewer
+        for place, end in ends:
+            self.write(left + place * width, bottom, end, ha=ALIGNED[place], fontsize=size)
 
 
 class ProjectionPage(Page):

@@ -240,8 +240,11 @@ def in_bytes(picture: Picture) -> Bytes:
 def _by_colour_map(values: Picture, style: Style, cmap: ColourMaps) -> Bytes:
     """Return values (H, W) between the style's lowest and 1 as colours."""
     name = cmap.get(style.name) if isinstance(cmap, Mapping) else cmap
+    colours = colormaps[name or style.colours]
+    table = in_bytes(colours(np.arange(colours.N))[:, :3])
     share = (values - style.lowest) / (1 - style.lowest)
-    return colormaps[name or style.colours](share, bytes=True)[..., :3]
+    drawn: Bytes = table[np.minimum((colours.N * share).astype(int), colours.N - 1)]
+    return drawn
 
 
 def _rgb(image: Tensor, what: str) -> Picture:

@@ -6,15 +6,20 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from drawn import bars, legend, tiles, within, words
 from matplotlib.image import imread
+from PIL import Image
 
 import deconv_attr
 from deconv_attr.errors import InputError
 from deconv_attr.visualize import (
     Column,
+    colour_bar,
     coloured,
     comparison_figure,
     heat,
+    in_bytes,
+    own_scale,
     picture_path,
     robust_scale,
     save_figure,
@@ -86,9 +91,51 @@ def test_heat_is_the_largest_magnitude_over_channels():
     np.testing.assert_array_equal(heat(-attribution.flip(0), scale=4), heat(attribution, scale=4))
 
 
+def test_one_channel_diverges_around_white_and_the_negative_is_the_other_colour():
+    values = torch.tensor([[[0.0, 2.0, -2.0, 1.0, -1.0]]])
+    white, red, blue, rose, pale = coloured(values, "signed", 2).astype(int)[0]
+    assert np.ptp(white) < 3
+    assert white.min() > 240
+    assert red[0] > red[2] + 50
+    assert blue[2] > blue[0] + 50
+    assert np.abs(white - rose).sum() < np.abs(white - red).sum()
+    assert np.abs(white - pale).sum() < np.abs(white - blue).sum()
+
+
+def test_of_many_channels_the_sum_is_signed():
+    maps = random_maps(5, 4, 4)
+    np.testing.assert_array_equal(coloured(maps, "signed"), coloured(maps.sum(0, keepdim=True), "signed"))
+
+
+def test_the_positive_part_has_nothing_of_the_negative():
+    maps = torch.tensor([[[4.0, -4.0, 0.0, 1.0]], [[0.0, 0.0, 0.0, 1.0]]])
+    drawn = coloured(maps, "positive", 4)
+    np.testing.assert_array_equal(drawn, coloured(torch.tensor([[[4.0, 0.0, 0.0, 2.0]]]), "heat", 4))
+    assert own_scale(-maps.abs(), "positive") == 0
+
+
+def test_luminance_is_that_of_the_colours():
+    maps = random_maps(3, 4, 5)
+    red, green, blue = maps.numpy()
+    expected = 255 * (0.5 + 0.5 * (0.299 * red + 0.587 * green + 0.114 * blue) / 9)
+    grey = coloured(maps, "luminance", 9)
+    assert (grey == grey[..., :1]).all()
+    assert np.abs(grey[..., 0] - expected).max() <= 1
+    picture = Image.fromarray(in_bytes(signed_rgb(maps, 9)))  # Pillow knows the same weights
+    assert np.abs(grey[..., 0] - np.asarray(picture.convert("L"), dtype=float)).max() <= 2
+
+
+def test_colour_bar_runs_from_the_least_to_the_greatest_value():
+    for style, channels, least in (("signed", 3, -1), ("signed", 1, -1), ("heat", 3, 0), ("luminance", 3, -1)):
+        bar = colour_bar(channels, style)
+        for place, value in ((0, least), (-1, 1)):
+            maps = torch.full((channels, 1, 1), float(value)) if value else torch.zeros(channels, 1, 1)
+            np.testing.assert_allclose(bar[0, place].astype(int), coloured(maps, style, 1.0)[0, 0].astype(int), atol=1)
+
+
 def test_heat_takes_its_scale_of_the_strengths():
     # 7 pixels of 1000 are strong in one channel of three: 0.7 % of the strengths, 0.23 % of the values.
-    attribution = torch.ones(3, 20, 50)
+    attribution = torch.ones(3, 20, 50, dtype=torch.float64)
     attribution[1, 0, :7] = -10
     expected = np.full((20, 50), 0.1)
     expected[0, :7] = 1
@@ -149,21 +196,13 @@ def test_colours_have_the_maps_own_scale_unless_one_is_given(style):
 
 
 def test_unknown_style_is_an_error():
-    with pytest.raises(InputError, match="style signed or heat, got 'warm'"):
+    with pytest.raises(InputError, match="style signed, luminance, heat, positive, got 'warm'"):
         coloured(torch.ones(3, 2, 2), "warm")
-    with pytest.raises(InputError, match="first: expected the style signed or heat, got 'warm'"):
+    with pytest.raises(InputError, match="first: expected the style signed, luminance, heat, positive, got 'warm'"):
         comparison_figure(torch.ones(1, 3, 2, 2), [Column("first", torch.ones(1, 3, 2, 2), "warm")], [""])
 
 
 # ------------------------------------------------------------------------------------------------ the grid
-
-
-def tiles(figure):
-    """The pictures of the grid by (row, column), read from their places."""
-    drawn = [axes for axes in figure.axes if axes.images]
-    tops = sorted({round(axes.get_position().y1, 6) for axes in drawn}, reverse=True)
-    lefts = sorted({round(axes.get_position().x0, 6) for axes in drawn})
-    return {(tops.index(round(a.get_position().y1, 6)), lefts.index(round(a.get_position().x0, 6))): a for a in drawn}
 
 
 def texts(figure):
@@ -172,15 +211,6 @@ def texts(figure):
         yield from [*axes.texts, axes.title]
         if not axes.images:
             yield from [*axes.get_xticklabels(), axes.xaxis.label]
-
-
-def words(figure):
-    return [text.get_text() for text in texts(figure)]
-
-
-def bar_ticks(figure):
-    bars = [axes for axes in figure.axes if not axes.images]
-    return [[tick.get_text() for tick in bar.get_xticklabels()] for bar in bars]
 
 
 @pytest.fixture
@@ -202,7 +232,7 @@ def test_rows_are_images_and_columns_methods(images, columns):
         photo = np.round(255 * images[row].permute(1, 2, 0).numpy())
         expected = [photo, coloured(columns[0].maps[row], "signed"), coloured(columns[1].maps[row], "heat")]
         for column, picture in enumerate(expected):
-            np.testing.assert_array_equal(grid[row, column].images[0].get_array(), picture)
+            np.testing.assert_array_equal(grid[row, column].pixels, picture)
 
 
 def test_shared_scale_is_that_of_all_rows_and_stands_at_the_bar(images, columns):
@@ -213,17 +243,25 @@ def test_shared_scale_is_that_of_all_rows_and_stands_at_the_bar(images, columns)
         grid = tiles(figure)
         expected = coloured(columns[0].maps[row], "signed", scale), coloured(columns[1].maps[row], "heat", hottest)
         for column, picture in enumerate(expected, start=1):
-            np.testing.assert_array_equal(grid[row, column].images[0].get_array(), picture)
-    assert bar_ticks(figure) == [[f"{-scale:.2g}", "0", f"{scale:.2g}"], ["0", f"{hottest:.2g}"]]
-    assert not any(text.startswith("s = ") for text in words(figure))
+            np.testing.assert_array_equal(grid[row, column].pixels, picture)
+    ends = [legend(figure, bar)[0] for bar in bars(figure)]
+    assert ends == [[f"{-scale:.3g}", "0", f"{scale:.3g}"], ["0", f"{hottest:.3g}"]]
+    assert not any(text.startswith("scale ") for text in words(figure))
 
 
 def test_own_scales_stand_below_their_maps(images, columns):
     figure = comparison_figure(images, columns, ["a", "b"])
-    assert bar_ticks(figure) == [["-s", "0", "s"], ["0", "s"]]
+    assert [legend(figure, bar)[0] for bar in bars(figure)] == [["-scale", "0", "scale"], ["0", "scale"]]
     for row in range(2):
-        assert f"s = {robust_scale(columns[0].maps[row]):.2g}" in words(figure)
-        assert f"s = {robust_scale(columns[1].maps[row].abs().amax(0)):.2g}" in words(figure)
+        assert f"scale {robust_scale(columns[0].maps[row]):.3g}" in words(figure)
+        assert f"scale {robust_scale(columns[1].maps[row].abs().amax(0)):.3g}" in words(figure)
+
+
+def test_numbers_are_written_out(images):
+    for size, said in ((200, "200"), (1234, "1234"), (2e7, "2·10⁷"), (1.25e-7, "1.25·10⁻⁷"), (0.00025, "0.00025")):
+        maps = torch.full((2, 1, 8, 8), size, dtype=torch.float64)
+        figure = comparison_figure(images, [Column("m", maps)], ["a", "b"])
+        assert words(figure).count(f"scale {said}") == 2
 
 
 @pytest.mark.parametrize("shared_scale", [True, False])
@@ -232,10 +270,17 @@ def test_map_of_zeros_says_so(images, columns, shared_scale):
     columns[1].maps[:] = 0
     figure = comparison_figure(images, columns, ["a", "b"], shared_scale)
     grid = tiles(figure)
-    marked = {place for place, axes in grid.items() if "zero everywhere" in [t.get_text() for t in axes.texts]}
+    marked = {place for place, tile in grid.items() if within(figure, tile.rectangle)}
     assert marked == {(0, 1), (0, 2), (1, 2)}
     if shared_scale:
-        assert bar_ticks(figure)[1] == ["0"]
+        assert legend(figure, bars(figure)[1])[0] == ["0"]
+
+
+def test_map_of_zeros_says_why(images):
+    column = Column("m", torch.zeros(2, 3, 8, 8), zero={1: "rectified away at features.3"})
+    figure = comparison_figure(images, [column], ["a", "b"])
+    said = [" ".join(" ".join(within(figure, tiles(figure)[row, 1].rectangle)).split()) for row in range(2)]
+    assert said == ["zero everywhere", "rectified away at features.3"]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +295,7 @@ def test_numbers_of_images_maps_and_labels_must_agree(images, maps, labels, mess
 def test_image_is_drawn_clipped_to_its_range(caplog):
     image = torch.tensor([-0.01, 0.25, 1.01]).view(3, 1, 1)
     figure = comparison_figure(image[None], [], ["a"])
-    np.testing.assert_array_equal(tiles(figure)[0, 0].images[0].get_array(), [[[0, 64, 255]]])
+    np.testing.assert_array_equal(tiles(figure)[0, 0].pixels, [[[0, 64, 255]]])
     assert not caplog.records  # matplotlib would clip too, and complain
 
 
@@ -278,8 +323,8 @@ def test_saved_picture_shows_the_figure(tmp_path, images):
     pixels = imread(tmp_path / "picture.png")
     width, height = figure.get_size_inches() * figure.dpi
     assert pixels.shape[:2] == (int(height), int(width))
-    box = tiles(figure)[0, 0].get_position()
-    middle = pixels[int(height * (1 - (box.y0 + box.y1) / 2)), int(width * (box.x0 + box.x1) / 2), :3]
+    left, bottom, right, top = tiles(figure)[0, 0].rectangle
+    middle = pixels[int(height - (bottom + top) / 2), int((left + right) / 2), :3]
     assert (middle == 0).all()
     assert (pixels[1, 1, :3] == 1).all()
 
@@ -354,8 +399,10 @@ def modules():
 
 def test_only_this_package_imports_matplotlib():
     importers = {name for name, tree in modules() if any(n.split(".")[0] == "matplotlib" for n in imports(tree))}
-    drawing = "comparison_grid curves files page_layout paper_figures pictures projections tile_page".split()
-    assert importers == {"deconv_attr.visualize", *(f"deconv_attr.visualize.{module}" for module in drawing)}
+    drawing = (
+        "callers_axes comparison_grid comparison_stack curves figure files page_layout pictures projections tile_page"
+    ).split()
+    assert importers == {f"deconv_attr.visualize.{module}" for module in drawing}
 
 
 def test_pyplot_is_imported_in_one_function_only():
