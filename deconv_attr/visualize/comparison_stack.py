@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .page_layout import (
     BAR,
+    DPI,
     GAP,
     HINTING,
     PAPER,
@@ -33,7 +36,7 @@ from .page_layout import (
 from .pictures import in_bytes, photograph
 from .tiles import Bytes
 
-__all__ = ["Stack"]
+__all__ = ["Stack", "curve_pixels", "stripe_pixels"]
 
 TITLE = 1.9  # inches: the widest title of a method, left of its strips
 LEGEND = 1.2  # inches: a colour bar
@@ -47,6 +50,7 @@ BETWEEN = 0.2  # inches between two inputs
 TICK = 0.04  # inches
 LINE = 0.8  # points: a curve
 EMPTY = "0.95"  # the grey of an empty strip
+PIXELS = 1200  # the width of a curve on a page
 WIDEST_SCALE = "scale -0.000123"
 
 
@@ -143,14 +147,12 @@ class Stack(Page):
         """Draw a signal as curves, or show a strip of frames."""
         if image.dim() == 3:
             return self.show(row, 0, in_bytes(photograph(image)))
-        height = self.heights[row][0]
-        lane = height / len(image)
-        across = self.aside + (np.arange(image.shape[1]) + 0.5) / image.shape[1] * self.width
+        lane = self.heights[row][0] / len(image)
         for number, values in enumerate(image.detach().double().cpu().numpy()):
             low, high = values.min(), values.max()
-            share = (values - low) / (high - low) if high > low else np.full(len(values), 0.5)
             top = self.tops[row][0] + number * lane
-            line = Line2D(across, top + lane * (0.94 - 0.88 * share), color="black", linewidth=LINE)
+            x, y = _curve(values)
+            line = Line2D(self.aside + x * self.width, top + lane * y, color="black", linewidth=LINE)
             self.canvas.add_line(line)
             if lane >= 2 * line_height(self.small):
                 left = self.aside + self.width + GAP / 2
@@ -188,6 +190,34 @@ class Stack(Page):
 
     def _strip(self, row: int, column: int) -> tuple[float, float, float, float]:
         return self.aside, self.tops[row][column], self.width, self.heights[row][column]
+
+
+def curve_pixels(signal: Tensor) -> Bytes:
+    """Return the curves of a signal (C, L) as pixels, for a page."""
+    _, width = PIXELS
+    height = round(width / PAPER * _heights(signal, PAPER)[0])
+    page = Page(width / DPI, height / DPI)
+    for number, values in enumerate(signal.detach().double().cpu().numpy()):
+        x, y = _curve(values)
+        lane = page.size[1] / len(signal)
+        page.canvas.add_line(Line2D(x * page.size[0], (number + y) * lane, color="black", linewidth=2 * LINE))
+    canvas = FigureCanvasAgg(page.figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def stripe_pixels(stripes: Bytes) -> Bytes:
+    """Return the stripes of a map (C, L, 3) as high as they are in a figure, for a page."""
+    channels, length, _ = stripes.shape
+    height = min(TALLEST, STRIPE[0] + STRIPE[1] * (channels - 1)) / PAPER * length
+    return stripes.repeat(max(1, round(height / channels)), axis=0)
+
+
+def _curve(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a channel as a curve in a lane of width and height 1: each sample in its middle, y downwards."""
+    low, high = values.min(), values.max()
+    share = (values - low) / (high - low) if high > low else np.full(len(values), 0.5)
+    return (np.arange(len(values)) + 0.5) / len(values), 0.94 - 0.88 * share
 
 
 def _heights(image: Tensor, width: float) -> tuple[float, float]:

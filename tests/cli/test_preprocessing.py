@@ -94,7 +94,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    monkeypatch.setattr(comparison, "comparison_figure", lambda *given: Figure())
+    monkeypatch.setattr(comparison, "comparison_figure", lambda *given, **_: Figure())
 
 
 def photograph():

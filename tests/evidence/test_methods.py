@@ -123,7 +123,7 @@ def test_labels_are_the_keys_or_the_methods_own():
 
 
 def test_a_style_that_does_not_exist_is_refused():
-    with pytest.raises(InputError, match="'heat' or 'signed', got 'hot'"):
+    with pytest.raises(InputError, match="expected the style signed, luminance, heat, positive, got 'hot'"):
         Method(max, style="hot")
 
 
@@ -277,7 +277,7 @@ def test_the_defaults_are_what_the_literature_says(functional, inputs):
     signal = torch.zeros_like(activations).flatten(1).scatter(1, strongest.indices[:, None], strongest.values[:, None])
     expected = F.conv_transpose2d(signal.view_as(activations), net.conv.weight)
     torch.testing.assert_close(unit(net, inputs, TARGET), expected.detach())
-    assert [method.style for method in (score, unit, guided, saliency)] == ["signed"] * 3 + ["heat"]
+    assert [method.style for method in (score, unit, guided, saliency)] == ["signed"] * 3 + [None]
     assert unit.label == f"ZFDeconv from a unit of {'conv' if functional else 'relu'}"
     ours = "Guided backprop (our rules: Captum's misses 1 of 1 ReLUs)"
     assert guided.label == (ours if functional else "Guided backprop")
