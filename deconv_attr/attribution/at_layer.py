@@ -275,7 +275,7 @@ class LayerZFDeconv(_AtLayer, LayerAttribution, GradientAttribution):
                     scores = select_units(output, theirs, len(given[0]))
                 return reader.signals(path, scores, first_signal(scores, start, path.watches))
 
-            signals, _ = explain(self.model, self.rules, parts, descend, SINGLE_UNIT, stacklevel=5)
+            signals, _ = explain(self.model, self.rules, parts, descend, SINGLE_UNIT)
             return signals[0] if reader.is_single else signals
 
         return list(map(read, self.layer)) if isinstance(self.layer, list) else read(self.layer)

@@ -12,7 +12,6 @@ Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, overload
 
@@ -21,6 +20,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
+from ..engine.call_site import warn_caller
 from ..engine.coverage import Coverage
 from ..engine.determinism import RandomState, draws_in
 from ..engine.diagnosis import arrival
@@ -212,7 +212,7 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
             scores = torch.stack([select_scores(output, target, common_rows(tensors)) for target in targets])
             maps = _of_each(scores, leaves)
         if draws := draws_in(self.model, state):
-            warnings.warn(draws, RandomModelWarning, stacklevel=2)
+            warn_caller(RandomModelWarning(draws))
         count = len(tensors[0])
         for number, target in enumerate(targets):
             silent, finite = arrival(tuple(signals[number] for signals in maps), count)

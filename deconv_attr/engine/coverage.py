@@ -57,6 +57,12 @@ class Call:
         parts = [f"'{self.operation}'", f"in module '{self.path}'" if self.path else "in the model itself"]
         return " ".join([*parts, f"({self.source})"] if self.source else parts)
 
+    @property
+    def short_location(self) -> str:
+        """Where the call is, for a caption: module path, file and line; or the operation, where it has no path."""
+        name = self.path or self.operation
+        return f"{name} ({Path(self.source).name})" if self.source else name
+
 
 class Coverage:
     """The calls of one forward pass, in order; prints as a table.

@@ -10,7 +10,6 @@ layer to zero and pass the feature maps as input to the attached deconvnet layer
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from typing_extensions import Unpack
 
 from ..attribution.inputs import check_model
+from ..engine.call_site import warn_caller
 from ..engine.diagnosis import first_few
 from ..engine.layers import find_layer
 from ..errors import DeadSignalWarning, InputError
@@ -214,12 +214,11 @@ def _warn_of_dead(done: Sequence[Done]) -> None:
         if unit.ending:
             died[unit.ending].append(number)
     for ending, numbers in died.items():
-        warnings.warn(
+        text = (
             f"The signal died for {len(numbers)} of {len(done)} units ({first_few(numbers)}), their projections are "
-            f"zero: {ending}. Choose other units, or a layer further down.",
-            DeadSignalWarning,
-            stacklevel=3,
+            f"zero: {ending}. Choose other units, or a layer further down."
         )
+        warn_caller(DeadSignalWarning(text))
 
 
 def _strongest(runner: LayerRunner, source: ImageSource, table: Tensor) -> tuple[Tensor, Tensor]:

@@ -126,6 +126,16 @@ class Strongest(Mapping[str, TopK]):
             f"from {int(self.searched.sum())} of {len(self.searched)} images>"
         )
 
+    @property
+    def skipped_in_words(self) -> str:
+        """A sentence about the images that could not be read; "" if all could be."""
+        if not self.skipped:
+            return ""
+        named = "; ".join(f"{image.name}: {image.reason}" for image in self.skipped[:5])
+        more = "; ..." if len(self.skipped) > 5 else ""
+        searched = int(self.searched.sum())
+        return f"{len(self.skipped)} of {searched} images could not be read and were skipped ({named}{more})"
+
     def merge(self, other: Strongest) -> Strongest:
         """Return the result of a search of all images that either has searched.
 
