@@ -61,7 +61,7 @@ class Call:
     def short_location(self) -> str:
         """Where the call is, for a caption: module path, file and line; or the operation, where it has no path."""
         name = self.path or self.operation
-        return f"{name} ({Path(self.source).name})" if self.source else name
+        return f"{name}, {Path(self.source).name}" if self.source else name
 
 
 class Coverage:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..engine.call_site import warn_caller
 from ..engine.fingerprint import KnownWeights
 from ..errors import InputError, reason
 from ..visualize import (
@@ -29,6 +30,7 @@ from ..visualize import Curve as DrawnCurve
 from ..visualize.html import ReportColumn, report_path, write_report
 from .bootstrap import Estimate, estimate
 from .checks import CHECKS, Case, Finding, chosen_checks
+from .dead_signals import Explained, dead_signals, explained
 from .findings import Findings
 from .methods import Method, captum_misses, eval_mode
 from .outputs import Outputs, kind_of_outputs, labels_of, scores_of
@@ -56,8 +58,16 @@ class Comparison:
         Maps (N, C, ...) by label, of the methods that succeeded.
     errors : dict of str to Exception
         Errors by label, of the methods that failed.
+    zero_reasons : dict of str to dict of int to str
+        Why maps are zero, by label and by the number of the image: of a signal that died, in at most 60 characters
+        where it did, else "zero everywhere".
     methods : list of Method
         All methods, in order.
+
+    Warns
+    -----
+    DeadSignalWarning
+        Signals of a method died; once for each method.
     """
 
     def __init__(
@@ -84,6 +94,7 @@ class Comparison:
         self.additional_forward_args = additional_forward_args
         self.attributions: dict[str, Tensor] = {}
         self.errors: dict[str, Exception] = {}
+        self.zero_reasons: dict[str, dict[int, str]] = {}
         self._images = images
         self._labels = labels
         self._other = other
@@ -98,19 +109,24 @@ class Comparison:
     def _explained(self) -> dict[str, float]:
         """Explain the scores by all methods, and return how long each took that has maps, in seconds."""
         seconds = {}
+        found: dict[str, Explained] = {}
         with progress_bar(len(self.methods), "methods", self._show_progress) as bar:
             for method in self.methods:
                 bar.set_description(method.label)
                 start = perf_counter()
                 try:
-                    maps = method(self.model, self.inputs, self.target, self.additional_forward_args)
-                    self.attributions[method.label] = maps
+                    each = explained(method, self.model, self.inputs, self.target, self.additional_forward_args)
                     seconds[method.label] = perf_counter() - start
+                    found[method.label] = each
+                    self.attributions[method.label] = each.maps
+                    self.zero_reasons[method.label] = each.zero_reasons
                 except Exception as error:
                     self.errors[method.label] = error
                 bar.update()
                 if not self._weights.unchanged():
                     raise InputError(f"expected {method.label} to leave the model's weights, got others after it")
+        for warning in dead_signals(self.methods, found):
+            warn_caller(warning)
         return seconds
 
     def __len__(self) -> int:

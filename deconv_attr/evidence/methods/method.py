@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -134,17 +134,22 @@ class Method:
         InputError
             The attribution is that of another model, or the maps have another shape or are not finite.
         """
+        return torch.cat([maps for _, maps in self.in_batches(model, inputs, target, additional_forward_args)])
+
+    def in_batches(
+        self, model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: tuple[Any, ...] = ()
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield which images each batch has, and their maps; the arguments are those of a call."""
         count = len(inputs)
         size = self.batch_size or count
-        parts = []
         for start in range(0, count, size):
             rows = slice(start, min(start + size, count))
             others = of_examples(additional_forward_args, rows, count)
             with contained(model, inputs.device):
                 # Copies: Captum leaves requires_grad set after an error, and a function may write into its arguments.
                 own = None if target is None else target[rows].clone()
-                parts.append(self._maps(model, inputs[rows].detach().clone(), own, others))
-        return torch.cat(parts)
+                maps = self._maps(model, inputs[rows].detach().clone(), own, others)
+            yield rows, maps
 
     def _maps(self, model: nn.Module, inputs: Tensor, target: Tensor | None, others: tuple[Any, ...]) -> Tensor:
         inside = innermost(self.explain)
