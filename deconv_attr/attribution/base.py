@@ -12,12 +12,14 @@ from captum.attr import Attribution
 from torch import Tensor, nn
 
 from ..engine.call_site import warn_caller
-from ..engine.coverage import Coverage
+from ..engine.coverage import NO_RULE, Coverage
 from ..engine.determinism import RandomState, draws_in
 from ..engine.diagnosis import Ending, arrival, faint_examples, first_few, where_signals_died
+from ..engine.reprs import html_table
 from ..engine.signal_path import SignalPath
 from ..errors import DeadSignalWarning, RandomModelWarning, TargetError
-from ..rules.tables import Table
+from ..rules.kinds import Kind
+from ..rules.tables import DECONVNET, TABLES, Choices, Table, choose
 from .batches import Gathered
 
 __all__ = ["SINGLE_UNIT", "CaptumAttribution", "as_tuple", "explain", "leaves_of"]
@@ -27,11 +29,47 @@ SINGLE_UNIT = (
     "NeuronZFDeconv(model, layer).attribute(inputs, neuron_selector=feature_map), or project(...)."
 )
 
+_DEFAULTS = {"activations": "error", "unknown": "error", "batch_norm": "scale", "overlap": "sum"}
+
 Send = Callable[[SignalPath, slice], tuple[Tensor, ...]]
 
 
 class CaptumAttribution(Attribution):
     """The parts of Captum's interface that all three classes share."""
+
+    model: nn.Module
+    rules: Table
+    _chosen: tuple[str, ...]  # the arguments that make another table than the default, as code
+
+    def _choose(self, model: nn.Module, rules: Table, choices: Choices) -> None:
+        """Keep the model and the rules for it, and what of them a reader should know."""
+        self.model = model
+        self.rules = choose(rules, model, **choices)
+        named = [f"rules=TABLES[{name!r}]" for name, table in TABLES.items() if table == rules]
+        own = [] if rules == DECONVNET else named or ["rules={...}"]
+        chosen = [f"{argument}={choice!r}" for argument, choice in choices.items() if choice != _DEFAULTS[argument]]
+        self._chosen = (*own, *chosen)
+
+    def _of_model(self) -> list[str]:
+        """Return what is explained, as it stands in a ``repr``: the model, of a :class:`ScoredModel` the one inside."""
+        return [type(next(self.model.modules())).__name__]
+
+    def __repr__(self) -> str:
+        return f"{self.get_name()}({', '.join([*self._of_model(), *self._chosen])})"
+
+    def _repr_html_(self) -> str:
+        """Return the table of rules for a notebook."""
+        kinds = [[kind.value, self.rules[kind].name if kind in self.rules else NO_RULE] for kind in Kind]
+        others = [[self._named(key), rule.name] for key, rule in self.rules.items() if not isinstance(key, Kind)]
+        return html_table(repr(self), ["operation", "rule"], [*others, *kinds])
+
+    def _named(self, key: object) -> str:
+        """Return the name of a layer, or of an entry of the table."""
+        if isinstance(key, nn.Module):
+            return next(
+                (name for name, module in self.model.named_modules() if module is key and name), type(key).__name__
+            )
+        return key.__name__ if isinstance(key, type) else str(key)
 
     @classmethod
     def get_name(cls) -> str:

@@ -26,7 +26,7 @@ from ..engine.determinism import RandomState, draws_in
 from ..engine.diagnosis import arrival
 from ..engine.signal_path import SignalPath, send
 from ..errors import RandomModelWarning, TargetError
-from ..rules.tables import DECONVNET, Table, check_table, choose
+from ..rules.tables import DECONVNET, Choices, Table, check_table
 from .base import SINGLE_UNIT, CaptumAttribution, as_tuple, explain, leaves_of
 from .batches import batches, common_rows, of_examples, target_of
 from .inputs import check_inputs, check_model
@@ -78,9 +78,10 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
     ) -> None:
         check_model(model)
         super().__init__(model)
-        self.model = model
-        self.rules = choose(
-            rules, model, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap
+        self._choose(
+            model,
+            rules,
+            Choices(activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap),
         )
         self.gradient_func: Callable[..., tuple[Tensor, ...]] = signal_to_inputs
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..rules.kinds import Kind
 from ..rules.switches import Switches
+from .reprs import html_table, one_line
 
 __all__ = ["NO_RULE", "Call", "Coverage"]
 
@@ -123,4 +124,9 @@ class Coverage:
         return "\n".join([*lines, self.summary(), *self.notes])
 
     def __repr__(self) -> str:
-        return f"<Coverage: {self.summary()}>"
+        return one_line(self, self.summary())
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        rows = [[n, c.path, c.operation, c.rule, Path(c.source).name] for n, c in enumerate(self.calls)]
+        return html_table(repr(self)[1:-1], ["call", "module", "operation", "rule", "source"], rows, self.notes)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..engine.call_site import warn_caller
 from ..engine.fingerprint import KnownWeights
+from ..engine.reprs import html_lines, html_table, in_html, one_line
 from ..errors import InputError, reason
 from ..visualize import (
     Column,
@@ -28,6 +29,7 @@ from ..visualize import (
 )
 from ..visualize import Curve as DrawnCurve
 from ..visualize.html import ReportColumn, report_path, write_report
+from ..visualize.html.rendering import data_uri
 from .bootstrap import Estimate, estimate
 from .checks import CHECKS, Case, Finding, chosen_checks
 from .dead_signals import Explained, dead_signals, explained
@@ -41,6 +43,7 @@ from .verdicts import Verdict, verdict
 
 __all__ = ["Comparison"]
 
+SHOWN = 4  # images in a notebook
 HOLLOW = " (hollow dots: most maps are zero)"
 
 
@@ -133,7 +136,36 @@ class Comparison:
         return len(self.inputs)
 
     def __repr__(self) -> str:
-        return f"<Comparison: {len(self)} images; {', '.join(method.label for method in self.methods)}>"
+        methods = [
+            f"{method.label} (failed)" if method.label in self.errors else method.label for method in self.methods
+        ]
+        return one_line(self, f"{len(self)} images; {', '.join(methods)}")
+
+    def _repr_html_(self) -> str:
+        """Return methods, errors and maps that are zero for a notebook, and the picture; no check is run."""
+        rows = []
+        for method in self.methods:
+            zero = self.zero_reasons.get(method.label, {})
+            why = "; ".join(dict.fromkeys(zero.values()))
+            count = f"{len(zero)} of {len(self)}: {why}" if zero else f"0 of {len(self)}"
+            failed = method.label in self.errors
+            rows.append([method.label, "" if failed else count, self._error(method.label)])
+        name = type(next(self.model.modules())).__name__  # of a ScoredModel, the model's own
+        caption = f"Comparison: {len(self)} images, {len(self.methods)} methods, {name}"
+        return html_table(caption, ["method", "maps that are zero", "error"], rows) + self._picture_in_html()
+
+    def _picture_in_html(self) -> str:
+        """Return the picture of the first images; one that cannot be drawn is no reason to show nothing."""
+        shown = range(len(self))  # range(min(SHOWN, len(self))), as soon as plot has rows
+        try:
+            figure = self.plot()  # self.plot(rows=shown)
+            picture, size = figure._repr_png_()
+        except Exception as error:
+            return html_lines([f"There is no picture: {reason(error)}"])
+        more = html_lines([f"The first {len(shown)} of {len(self)} images."] if len(shown) < len(self) else [])
+        what = f"Maps of {len(shown)} images, a row for each, by {', '.join(self.attributions)}"
+        source, width = data_uri("image/png", picture), size["width"]
+        return f'<img src="{source}" width="{width}" style="max-width: 100%" alt="{in_html(what)}">{more}'
 
     @property
     def outputs(self) -> Outputs:

@@ -24,6 +24,7 @@ from ..attribution.inputs import check_model
 from ..engine.call_site import warn_caller
 from ..engine.diagnosis import first_few
 from ..engine.layers import find_layer
+from ..engine.reprs import ROWS, html_table, one_line
 from ..errors import DeadSignalWarning, InputError
 from ..rules.tables import DECONVNET, Choices, Table, choose
 from .acceptance import check_takes_images
@@ -94,7 +95,17 @@ class Projection:
 
     def __repr__(self) -> str:
         cut = int(self.from_crop.sum())
-        return f"<Projection: {len(self)} units of {self.layer}, {cut} from crops>"
+        return one_line(self, f"{len(self)} units of {self.layer}, {cut} from crops")
+
+    def _repr_html_(self) -> str:
+        """Return the first units for a notebook."""
+        units = zip(self.units[:ROWS].tolist(), self.activations.tolist(), self.boxes.tolist(), strict=False)
+        rows = [
+            [number, image, feature_map, ", ".join(map(str, position)), activation, _slices(box)]
+            for number, ((image, feature_map, *position), activation, box) in enumerate(units)
+        ]
+        header = ["unit", "image", "map", "position", "activation", "pixels"]
+        return html_table(repr(self)[1:-1], header, rows, count=len(self))
 
 
 def project(
@@ -190,6 +201,12 @@ def project(
         torch.tensor([unit.from_crop for unit in done]),
         [unit.image_shape for unit in done],
     )
+
+
+def _slices(box: Sequence[int]) -> str:
+    """Return a box as Python's slices, one for each axis."""
+    axes = len(box) // 2
+    return ", ".join(f"{start}:{end}" for start, end in zip(box[:axes], box[axes:], strict=True))
 
 
 def _known(expected: Tensor | Sequence[float] | None, table: Tensor, located: bool) -> Tensor | None:

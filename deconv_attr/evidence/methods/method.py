@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from reprlib import Repr
 from typing import Any, Literal, get_args
 
 import torch
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from ...attribution.base import CaptumAttribution
 from ...attribution.batches import of_examples
 from ...attribution.scored_model import ScoredModel
+from ...engine.reprs import html_table, one_line
 from ...engine.restore import contained
 from ...errors import InputError
 
@@ -44,6 +46,9 @@ _DIRECTIONS = (
     *(NeuronGradient, NeuronGuidedBackprop, NeuronDeconvolution, CaptumAttribution),
 )
 """The attributions whose sign is a direction or a colour, not a contribution."""
+
+_REPR = Repr()
+_REPR.maxother = _REPR.maxstring = 80
 
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -97,6 +102,20 @@ class Method:
             object.__setattr__(self, "label", _own_name(self.explain))
         if self.rank_by is not None:
             check_ranking(self.rank_by)
+
+    def __repr__(self) -> str:
+        return one_line(self, f"{self.label}, {self.style}, pixels ranked by {self.ranking}")
+
+    def _repr_html_(self) -> str:
+        """Return what it is made of for a notebook."""
+        rows: list[Sequence[object]] = [
+            ["explains by", _short(self.explain)],
+            *([f"argument {name}", _short(value)] for name, value in self.arguments.items()),
+            ["drawn as", self.style],
+            ["pixels ranked by", self.ranking],
+            ["batch size", "all images" if self.batch_size is None else self.batch_size],
+        ]
+        return html_table(f"Method: {self.label}", [], rows)
 
     @property
     def ranking(self) -> Ranking:
@@ -213,6 +232,15 @@ def _ranking_of(explain: Any) -> Ranking:
     may_multiply = isinstance(inside, (IntegratedGradients, GradientShap, DeepLift))
     without_inputs = may_multiply and not inside.multiplies_by_inputs
     return "size" if isinstance(inside, _DIRECTIONS) or without_inputs else "value"
+
+
+def _short(value: Any) -> str:
+    """Return the name of a function or class, or the start of a ``repr``, which may fail in a third party's class."""
+    if isinstance(value, Attribution) and not isinstance(value, CaptumAttribution):
+        inside = innermost(value)
+        return _own_name(value) if inside is value else f"{_own_name(value)} of {_own_name(inside)}"
+    name = getattr(value, "__qualname__", None)
+    return str(name) if name else _REPR.repr(value)
 
 
 def _own_name(explain: Any) -> str:
