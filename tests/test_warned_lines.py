@@ -8,6 +8,7 @@ import torch
 from captum.attr import NoiseTunnel
 from torch import nn
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 import deconv_attr
 from deconv_attr import (
@@ -80,6 +81,7 @@ DEAD = {
     "project": lambda: project(dying(), IMAGES, "3", [(0, 1), (1, 0)]),
     "Gallery.plot": lambda: gallery().plot("3"),
     "Gallery.tiles": lambda: list(gallery().tiles("3")),
+    "tiles in a bar": lambda: list(tqdm(gallery().tiles("3"), disable=True)),
     "evolution": lambda: evolution(dying(), {"a": dying()}, IMAGES, "3", 2),
     "compare": lambda: compare(dying(), IMAGES, 1, show_progress=False),
 }

@@ -15,7 +15,7 @@ __all__ = ["is_internal", "running_module", "source_line", "warn_caller"]
 
 _PACKAGE = Path(__file__).parents[1]
 _TORCH = str(Path(torch.__file__).parent) + os.sep
-_LIBRARIES = frozenset({__name__.partition(".")[0], "captum", "torch"})
+_LIBRARIES = frozenset({__name__.partition(".")[0], "captum", "torch", "tqdm"})
 
 
 def is_internal(file: str) -> bool:
@@ -49,7 +49,7 @@ def running_module(modules: Mapping[int, str]) -> tuple[str, bool]:
 
 
 def warn_caller(warning: Warning) -> None:
-    """Issue a warning at the innermost line outside this package, Captum and torch: that line is the user's.
+    """Issue a warning at the innermost line that is neither ours nor of Captum, torch or a progress bar: the user's.
 
     As with ``warnings.warn``, filters see the module of that line, and it is warned once where they say so.
     """
