@@ -4,7 +4,7 @@ All errors are a :class:`DeconvError`; catch that one. The kinds also derive fro
 exception that a user of Captum or PyTorch would expect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 __all__ = [
@@ -52,7 +52,27 @@ class SearchError(DeconvError, RuntimeError):
 
 
 class DeadSignalWarning(UserWarning):
-    """The signal was lost before it reached the pixels, so that the map is zero; or it is too weak for float16."""
+    """The signal was lost before it reached the pixels, so that the map is zero; or it is too weak for float16.
+
+    Parameters
+    ----------
+    message : str
+        The text.
+    where : mapping of str to sequence of int, optional
+        Of a call of ``attribute``, the examples whose signals died, by where they did, in at most 60 characters.
+    count : int
+        The number of examples of that call.
+    advice : str
+        What to do, as it stands at the end of the text.
+    """
+
+    def __init__(
+        self, message: str = "", where: Mapping[str, Sequence[int]] | None = None, count: int = 0, advice: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.where = dict(where or {})
+        self.count = count
+        self.advice = advice
 
 
 class RandomModelWarning(UserWarning):
@@ -71,5 +91,8 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 def reason(error: BaseException) -> str:
     """Return an error's kind and the first line of its text."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # the text of a third party's error may itself fail
+        lines = []
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

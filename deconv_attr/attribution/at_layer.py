@@ -19,7 +19,7 @@ from ..engine.layers import Layer, find_layer
 from ..engine.signal_path import SignalPath, send
 from ..errors import DeconvError, InputError, reason
 from ..rules.arguments import tensors_in
-from ..rules.tables import DECONVNET, Choices, Table, choose
+from ..rules.tables import DECONVNET, Choices, Table
 from .base import SINGLE_UNIT, CaptumAttribution, as_tuple, explain, leaves_of
 from .batches import batches, common_rows, of_examples, target_of
 from .inputs import check_inputs, check_model, name_of
@@ -34,6 +34,8 @@ _OTHER_UNIT = "Choose another unit, or a layer further down."
 class _AtLayer(CaptumAttribution):
     """What a method that looks at one layer is made of; its arguments are :class:`NeuronZFDeconv`'s."""
 
+    layer: Any
+
     def __init__(
         self,
         model: nn.Module,
@@ -47,8 +49,11 @@ class _AtLayer(CaptumAttribution):
         for each in self._layers_of(layer):
             find_layer(model, each)
         super().__init__(model, layer, device_ids)  # type: ignore[call-arg]  # Captum's neuron or layer class
-        self.model = model
-        self.rules = choose(rules, model, **choices)
+        self._choose(model, rules, choices)
+
+    def _of_model(self) -> list[str]:
+        layers = [repr(self._named(layer)) for layer in self._layers_of(self.layer)]
+        return [*super()._of_model(), *([f"[{', '.join(layers)}]"] if isinstance(self.layer, list) else layers)]
 
     @staticmethod
     def _layers_of(layer: Any) -> Sequence[Any]:
@@ -275,7 +280,7 @@ class LayerZFDeconv(_AtLayer, LayerAttribution, GradientAttribution):
                     scores = select_units(output, theirs, len(given[0]))
                 return reader.signals(path, scores, first_signal(scores, start, path.watches))
 
-            signals, _ = explain(self.model, self.rules, parts, descend, SINGLE_UNIT, stacklevel=5)
+            signals, _ = explain(self.model, self.rules, parts, descend, SINGLE_UNIT)
             return signals[0] if reader.is_single else signals
 
         return list(map(read, self.layer)) if isinstance(self.layer, list) else read(self.layer)

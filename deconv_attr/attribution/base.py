@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -12,12 +11,15 @@ import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from ..engine.coverage import Coverage
+from ..engine.call_site import warn_caller
+from ..engine.coverage import NO_RULE, Coverage
 from ..engine.determinism import RandomState, draws_in
-from ..engine.diagnosis import arrival, faint_examples, first_few, where_signals_died
+from ..engine.diagnosis import Ending, arrival, faint_examples, first_few, where_signals_died
+from ..engine.reprs import html_table
 from ..engine.signal_path import SignalPath
 from ..errors import DeadSignalWarning, RandomModelWarning, TargetError
-from ..rules.tables import Table
+from ..rules.kinds import Kind
+from ..rules.tables import DECONVNET, TABLES, Choices, Table, choose
 from .batches import Gathered
 
 __all__ = ["SINGLE_UNIT", "CaptumAttribution", "as_tuple", "explain", "leaves_of"]
@@ -27,11 +29,47 @@ SINGLE_UNIT = (
     "NeuronZFDeconv(model, layer).attribute(inputs, neuron_selector=feature_map), or project(...)."
 )
 
+_DEFAULTS = {"activations": "error", "unknown": "error", "batch_norm": "scale", "overlap": "sum"}
+
 Send = Callable[[SignalPath, slice], tuple[Tensor, ...]]
 
 
 class CaptumAttribution(Attribution):
     """The parts of Captum's interface that all three classes share."""
+
+    model: nn.Module
+    rules: Table
+    _chosen: tuple[str, ...]  # the arguments that make another table than the default, as code
+
+    def _choose(self, model: nn.Module, rules: Table, choices: Choices) -> None:
+        """Keep the model and the rules for it, and what of them a reader should know."""
+        self.model = model
+        self.rules = choose(rules, model, **choices)
+        named = [f"rules=TABLES[{name!r}]" for name, table in TABLES.items() if table == rules]
+        own = [] if rules == DECONVNET else named or ["rules={...}"]
+        chosen = [f"{argument}={choice!r}" for argument, choice in choices.items() if choice != _DEFAULTS[argument]]
+        self._chosen = (*own, *chosen)
+
+    def _of_model(self) -> list[str]:
+        """Return what is explained, as it stands in a ``repr``: the model, of a :class:`ScoredModel` the one inside."""
+        return [type(next(self.model.modules())).__name__]
+
+    def __repr__(self) -> str:
+        return f"{self.get_name()}({', '.join([*self._of_model(), *self._chosen])})"
+
+    def _repr_html_(self) -> str:
+        """Return the table of rules for a notebook."""
+        kinds = [[kind.value, self.rules[kind].name if kind in self.rules else NO_RULE] for kind in Kind]
+        others = [[self._named(key), rule.name] for key, rule in self.rules.items() if not isinstance(key, Kind)]
+        return html_table(repr(self), ["operation", "rule"], [*others, *kinds])
+
+    def _named(self, key: object) -> str:
+        """Return the name of a layer, or of an entry of the table."""
+        if isinstance(key, nn.Module):
+            return next(
+                (name for name, module in self.model.named_modules() if module is key and name), type(key).__name__
+            )
+        return key.__name__ if isinstance(key, type) else str(key)
 
     @classmethod
     def get_name(cls) -> str:
@@ -52,7 +90,6 @@ def explain(
     *,
     traced: bool = False,
     pack: bool = True,
-    stacklevel: int = 4,
 ) -> tuple[tuple[Tensor, ...], Coverage]:
     """Send the signals of all examples down a model, and warn where they did not arrive, or follow from chance.
 
@@ -70,8 +107,6 @@ def explain(
         Whether the calls are asked for.
     pack : bool
         As for :class:`SignalPath`.
-    stacklevel : int
-        Of the user's call, for warnings.
 
     Returns
     -------
@@ -85,7 +120,7 @@ def explain(
     """
     count, draws = parts[-1].stop, ""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    gathered, calls, dead, weak = Gathered(count), None, dict[str, list[int]](), list[int]()
+    gathered, calls, dead, weak = Gathered(count), None, dict[Ending, list[int]](), list[int]()
     for examples in parts:
         path = SignalPath(model, rules, traced=traced and calls is None, pack=pack)
         state = RandomState(device)
@@ -95,19 +130,19 @@ def explain(
         rows = examples.stop - examples.start
         silent, finite = arrival(tuple(signal.detach() for signal in signals), rows)
         died = where_signals_died(model, rules, partial(_send_again, send, examples), silent, rows, finite)
-        for location, ended in died.items():
-            dead.setdefault(location, []).extend(examples.start + example for example in ended)
+        for ending, ended in died.items():
+            dead.setdefault(ending, []).extend(examples.start + example for example in ended)
         if path.in_float16:
             found = {*silent, *faint_examples(signals, rows)}
             weak += [examples.start + example for example in sorted(found)]
         gathered.add(signals, examples)
         calls = path.calls if calls is None else calls
     if draws:
-        warnings.warn(draws, RandomModelWarning, stacklevel=stacklevel)
-    notes = _notes(dead, weak, count, advice)
-    for note in notes:
-        warnings.warn(note, DeadSignalWarning, stacklevel=stacklevel)
-    return gathered.tensors, Coverage(calls or (), notes)
+        warn_caller(RandomModelWarning(draws))
+    lost = _warnings(dead, weak, count, advice)
+    for warning in lost:
+        warn_caller(warning)
+    return gathered.tensors, Coverage(calls or (), list(map(str, lost)))
 
 
 def _send_again(send: Send, examples: slice, path: SignalPath) -> tuple[Tensor, ...]:
@@ -125,18 +160,24 @@ def _naming(examples: slice, of_parts: int) -> Iterator[None]:
         raise TargetError(f"of the examples {examples.start} to {examples.stop - 1}: {error}") from error
 
 
-def _notes(dead: Mapping[str, list[int]], weak: list[int], count: int, advice: str) -> list[str]:
-    """Return what is said of maps that are zero, and of those that float16 may have weakened."""
-    notes = [
-        f"The signal died for {_listed(which, count)}, their maps are zero: {location}. {advice}"
-        for location, which in dead.items()
+def _warnings(dead: Mapping[Ending, list[int]], weak: list[int], count: int, advice: str) -> list[DeadSignalWarning]:
+    """Return the warnings of maps that are zero, and of those that float16 may have weakened."""
+    found = [
+        DeadSignalWarning(
+            f"The signal died for {_listed(which, count)}, their maps are zero: {ending.clause}. {advice}",
+            {ending.caption: which},
+            count,
+            advice,
+        )
+        for ending, which in dead.items()
     ]
     if weak:
-        notes.append(
+        text = (
             f"The signal of {_listed(weak, count)} is so weak that float16, in which a part of the model ran, may have "
             "lost some of it, as all that is below 6e-8: use bfloat16 or float32."
         )
-    return notes
+        found.append(DeadSignalWarning(text, count=count))
+    return found
 
 
 def _listed(examples: list[int], count: int) -> str:

@@ -12,7 +12,6 @@ Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, overload
 
@@ -21,12 +20,13 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
+from ..engine.call_site import warn_caller
 from ..engine.coverage import Coverage
 from ..engine.determinism import RandomState, draws_in
 from ..engine.diagnosis import arrival
 from ..engine.signal_path import SignalPath, send
 from ..errors import RandomModelWarning, TargetError
-from ..rules.tables import DECONVNET, Table, check_table, choose
+from ..rules.tables import DECONVNET, Choices, Table, check_table
 from .base import SINGLE_UNIT, CaptumAttribution, as_tuple, explain, leaves_of
 from .batches import batches, common_rows, of_examples, target_of
 from .inputs import check_inputs, check_model
@@ -78,9 +78,10 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
     ) -> None:
         check_model(model)
         super().__init__(model)
-        self.model = model
-        self.rules = choose(
-            rules, model, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap
+        self._choose(
+            model,
+            rules,
+            Choices(activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap),
         )
         self.gradient_func: Callable[..., tuple[Tensor, ...]] = signal_to_inputs
 
@@ -212,7 +213,7 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
             scores = torch.stack([select_scores(output, target, common_rows(tensors)) for target in targets])
             maps = _of_each(scores, leaves)
         if draws := draws_in(self.model, state):
-            warnings.warn(draws, RandomModelWarning, stacklevel=2)
+            warn_caller(RandomModelWarning(draws))
         count = len(tensors[0])
         for number, target in enumerate(targets):
             silent, finite = arrival(tuple(signals[number] for signals in maps), count)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from ..demo import embedded_images
-from ..errors import DeadSignalWarning, InputError
+from ..engine.restore import collected_dead_signals
+from ..errors import InputError
 from ..gallery.images import read_image
 from .models import Classifier, embedded_classifier, load_classifier
 from .preprocessing_options import Asked, add_preprocessing_arguments
@@ -25,7 +26,7 @@ __all__ = [
     "chosen_images",
     "chosen_model",
     "feature_maps",
-    "reissue",
+    "printed_dead_signals",
     "warn_of_embedded_model",
 ]
 
@@ -160,10 +161,10 @@ def warn_of_embedded_model(options: argparse.Namespace) -> None:
         )
 
 
-def reissue(caught: Sequence[warnings.WarningMessage]) -> None:
-    """Print each warning of dead signals as one line; issue any other warning again."""
-    for warning in caught:
-        if issubclass(warning.category, DeadSignalWarning):
-            print(f"warning: {warning.message}", file=sys.stderr)
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+@contextmanager
+def printed_dead_signals() -> Iterator[None]:
+    """Print each warning of dead signals once, as one line, at the end."""
+    with collected_dead_signals() as found:
+        yield
+    for warning in dict.fromkeys(map(str, found)):
+        print(f"warning: {warning}", file=sys.stderr)

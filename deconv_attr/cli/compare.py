@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..demo import embedded_masks
-from ..errors import DeadSignalWarning, InputError, TargetError
+from ..errors import InputError, TargetError
 from ..evidence import CHECKS, OUTPUTS, chosen_checks, kind_of_outputs, probabilities
 from ..evidence.inputs import Comparison, compare
 from ..evidence.methods import default_methods
@@ -28,7 +27,7 @@ from .arguments import (
     check_images,
     chosen_images,
     chosen_model,
-    reissue,
+    printed_dead_signals,
 )
 from .class_names import read_class_names
 from .models import Classifier, scored
@@ -199,9 +198,8 @@ def _compared(
     masks: Tensor | None,
     classes: int,
 ) -> Comparison:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DeadSignalWarning)
-        comparison = compare(
+    with printed_dead_signals():
+        return compare(
             classifier.model,
             inputs,
             targets if classes > 1 else None,
@@ -212,5 +210,3 @@ def _compared(
             outputs=outputs,
             show_progress=sys.stderr.isatty(),
         )
-    reissue(caught)
-    return comparison

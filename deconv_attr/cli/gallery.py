@@ -13,7 +13,7 @@ import torch
 
 from ..demo import GeneratedImages
 from ..engine.layers import find_layer
-from ..errors import DeadSignalWarning, InputError, SkippedImagesWarning, reason
+from ..errors import InputError, SkippedImagesWarning, reason
 from ..gallery import Gallery
 from ..gallery.dataset import NumberedImages
 from ..gallery.images import Photographs
@@ -26,7 +26,7 @@ from .arguments import (
     add_model_arguments,
     chosen_model,
     feature_maps,
-    reissue,
+    printed_dead_signals,
     warn_of_embedded_model,
 )
 from .models import Classifier
@@ -169,8 +169,7 @@ def _chosen_device(name: str) -> torch.device:
 def _draw(
     options: argparse.Namespace, classifier: Classifier, data: Any, found: Strongest, maps: Any, output: Path
 ) -> Path:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DeadSignalWarning)
+    with printed_dead_signals():
         gallery = Gallery(
             classifier.model,
             data,
@@ -190,7 +189,6 @@ def _draw(
         slugs = Slugs()
         for layer in gallery.layers:
             save_figure(gallery.plot(layer, SAMPLE), output / f"{slugs.take(layer)}.png")
-    reissue(caught)
     return page
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from ..errors import DeadSignalWarning, DeconvError, InputError, ModelError, reason
+from ..errors import DeconvError, InputError, ModelError, reason
 from ..units.projection import Projection, project
 from ..visualize import picture_path, projections_figure, save_figure
 from .arguments import (
@@ -22,7 +21,7 @@ from .arguments import (
     chosen_images,
     chosen_model,
     feature_maps,
-    reissue,
+    printed_dead_signals,
 )
 from .models import Classifier
 
@@ -124,8 +123,7 @@ def _projected(
         raise InputError(
             f"expected at most {MOST_UNITS} units in one picture, got {len(units)}: {len(maps)} maps in each image"
         )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DeadSignalWarning)
+    with printed_dead_signals():
         try:
             projection = project(
                 classifier.model,
@@ -139,5 +137,4 @@ def _projected(
             raise
         except Exception as error:
             raise ModelError(f"{classifier.name} raised {reason(error)}") from error
-    reissue(caught)
     return projection

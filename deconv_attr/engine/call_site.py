@@ -1,19 +1,21 @@
-"""Where in the user's code a call was made: for reports and errors."""
+"""Where in the user's code a call was made: for reports, errors and warnings."""
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
 import torch
 
-__all__ = ["is_internal", "running_module", "source_line"]
+__all__ = ["is_internal", "running_module", "source_line", "warn_caller"]
 
 _PACKAGE = Path(__file__).parents[1]
 _TORCH = str(Path(torch.__file__).parent) + os.sep
+_LIBRARIES = frozenset({__name__.partition(".")[0], "captum", "torch", "tqdm"})
 
 
 def is_internal(file: str) -> bool:
@@ -44,6 +46,27 @@ def running_module(modules: Mapping[int, str]) -> tuple[str, bool]:
         if id(module) in modules:
             return modules[id(module)], type(module).__module__.startswith("torch.nn.")
     return "", False
+
+
+def warn_caller(warning: Warning) -> None:
+    """Issue a warning at the innermost line that is neither ours nor of Captum, torch or a progress bar: the user's.
+
+    As with ``warnings.warn``, filters see the module of that line, and it is warned once where they say so.
+    """
+    frame = None
+    for frame in _frames():
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
+            break
+    assert frame is not None
+    warnings.warn_explicit(
+        warning,
+        type(warning),
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        frame.f_globals.get("__name__", "<string>"),
+        frame.f_globals.setdefault("__warningregistry__", {}),
+        frame.f_globals,
+    )
 
 
 def _frames() -> Iterator[FrameType]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..rules.kinds import Kind
 from ..rules.switches import Switches
+from .reprs import html_table, one_line
 
 __all__ = ["NO_RULE", "Call", "Coverage"]
 
@@ -56,6 +57,12 @@ class Call:
         """Where the call is, for a sentence: operation, module path, source line."""
         parts = [f"'{self.operation}'", f"in module '{self.path}'" if self.path else "in the model itself"]
         return " ".join([*parts, f"({self.source})"] if self.source else parts)
+
+    @property
+    def short_location(self) -> str:
+        """Where the call is, for a caption: module path, file and line; or the operation, where it has no path."""
+        name = self.path or self.operation
+        return f"{name}, {Path(self.source).name}" if self.source else name
 
 
 class Coverage:
@@ -117,4 +124,9 @@ class Coverage:
         return "\n".join([*lines, self.summary(), *self.notes])
 
     def __repr__(self) -> str:
-        return f"<Coverage: {self.summary()}>"
+        return one_line(self, self.summary())
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        rows = [[n, c.path, c.operation, c.rule, Path(c.source).name] for n, c in enumerate(self.calls)]
+        return html_table(repr(self)[1:-1], ["call", "module", "operation", "rule", "source"], rows, self.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,38 @@ from torch import Tensor, nn
 from ..errors import SignalError
 from ..rules.arguments import gathered
 from ..rules.tables import Table
+from .coverage import Call
 from .signal_path import SignalPath
 
-__all__ = ["arrival", "faint_examples", "first_few", "where_signals_died"]
+__all__ = ["Ending", "arrival", "faint_examples", "first_few", "where_signals_died"]
+
+SHORT = 60  # characters of an ending as a caption
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Where a signal died.
+
+    Parameters
+    ----------
+    clause : str
+        For a sentence: "it was rectified away at 'relu' in module 'features.1'".
+    caption : str
+        In at most 60 characters: "rectified away at features.1".
+    """
+
+    clause: str
+    caption: str
+
+    @classmethod
+    def at(cls, how: str, call: Call, more: str = "") -> Ending:
+        """Return the ending at a call; a long name of it is cut in the caption, to its end."""
+        said = how.removeprefix("was ")
+        name = call.short_location
+        room = SHORT - len(said) - 1
+        if len(name) > room:
+            name = f"...{name[3 - room :]}"
+        return cls(f"it {how} {call.location}{more}", f"{said} {name}")
 
 
 def arrival(signals: tuple[Tensor, ...], count: int) -> tuple[list[int], bool]:
@@ -64,7 +94,7 @@ def where_signals_died(
     count: int,
     finite: bool,
     narrow: bool = False,
-) -> dict[str, list[int]]:
+) -> dict[Ending, list[int]]:
     """Send signals once more, watched, and return where they died.
 
     Parameters
@@ -80,8 +110,8 @@ def where_signals_died(
 
     Returns
     -------
-    dict of str to list of int
-        The examples by the location, in words.
+    dict of Ending to list of int
+        The examples by where their signals died.
 
     Raises
     ------
@@ -96,7 +126,7 @@ def where_signals_died(
     if not finite:
         where = "somewhere in the model" if watched.culprit is None else f"from {watched.culprit.location} on"
         raise SignalError(f"the signal is NaN or infinite {where}: look at the weights and activations there")
-    found: dict[str, list[int]] = {}
+    found: dict[Ending, list[int]] = {}
     for example in dead:
         found.setdefault(_last_seen(example, count, watched), []).append(example)
     return found
@@ -105,23 +135,23 @@ def where_signals_died(
 _HEADS = frozenset("sigmoid softmax log_softmax softmin logsigmoid tanh hardsigmoid".split())
 
 
-def _last_seen(example: int, count: int, watched: SignalPath) -> str:
+def _last_seen(example: int, count: int, watched: SignalPath) -> Ending:
     rectified = watched.rectified
     unlike = [call for call in rectified if call.lowest is not None and len(call.lowest) != count]
     for call in reversed(rectified):  # from the pixels up: the first that a signal reached at all
         if call.lowest is None or call.highest is None or call in unlike:
             continue
         if call.highest[example] > 0:
-            return f"it was last seen below {call.location}"
+            return Ending.at("was last seen below", call)
         if call.lowest[example] < 0:
-            return f"it was rectified away at {call.location}"
+            return Ending.at("was rectified away at", call)
     if unlike:
-        return f"it was lost at or above {unlike[-1].location}"
+        return Ending.at("was lost at or above", unlike[-1])
     for call, lost in watched.silenced:
         if len(lost) == count and lost[example]:
             saturated = ", which is saturated: explain the scores below it, the logits" * (call.operation in _HEADS)
-            return f"it became 0 at {call.location}{saturated}"
-    return "it reached no rectifier"
+            return Ending.at("became 0 at", call, saturated)
+    return Ending("it reached no rectifier", "reached no rectifier")
 
 
 def first_few(numbers: list[int]) -> str:

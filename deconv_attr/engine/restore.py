@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from ..errors import DeadSignalWarning
 from .attributes import undisturbed
 from .undo import to_the_end
 
-__all__ = ["contained", "eval_mode", "without_dead_signals"]
+__all__ = ["collected_dead_signals", "contained", "eval_mode", "without_dead_signals"]
 
 
 @contextmanager
@@ -68,6 +69,31 @@ def without_dead_signals() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeadSignalWarning)
         yield
+
+
+@contextmanager
+def collected_dead_signals() -> Iterator[list[DeadSignalWarning]]:
+    """Collect warnings of signals that die, whatever the filters say; others are shown as ever."""
+    found: list[DeadSignalWarning] = []
+    with warnings.catch_warnings():  # not with record=True, which would take all warnings
+        show = warnings.showwarning
+
+        def collect(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if isinstance(message, DeadSignalWarning):
+                found.append(message)
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = collect
+        warnings.simplefilter("always", DeadSignalWarning)
+        yield found
 
 
 @contextmanager

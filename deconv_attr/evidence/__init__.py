@@ -3,7 +3,7 @@
 Each check is a function with its formula and source, and returns a number for each image. ``checks`` registers them
 by name, ``findings`` runs them on several methods of a ``comparison``, ``bootstrap`` gives means their intervals,
 ``table`` shows them, and ``verdicts`` answers a question with each. ``outputs`` runs a model and knows what it returns,
-``cascade`` gives it random weights.
+``cascade`` gives it random weights, ``dead_signals`` says why maps are zero.
 
 =================  ============================================================================
 module             question

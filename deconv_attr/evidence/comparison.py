@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..engine.call_site import warn_caller
 from ..engine.fingerprint import KnownWeights
+from ..engine.reprs import html_lines, html_table, in_html, one_line
 from ..errors import InputError, reason
 from ..visualize import (
     AnyFigure,
@@ -26,8 +28,10 @@ from ..visualize import (
 )
 from ..visualize import Curve as DrawnCurve
 from ..visualize.html import ReportColumn, report_path, write_report
+from ..visualize.html.rendering import data_uri
 from .bootstrap import Estimate, estimate
 from .checks import CHECKS, Case, Finding, chosen_checks
+from .dead_signals import MethodResult, dead_signals, explained
 from .drawing import Drawing
 from .findings import Findings
 from .methods import Method, captum_misses, eval_mode
@@ -39,6 +43,7 @@ from .verdicts import Verdict, verdict
 
 __all__ = ["Comparison"]
 
+SHOWN = 4  # images in a notebook
 HOLLOW = " (hollow dots: most maps are zero)"
 
 
@@ -58,8 +63,16 @@ class Comparison:
         Layer, and positions (N, axes) of its units, by label, of the methods that explain single units.
     errors : dict of str to Exception
         Errors by label, of the methods that failed.
+    zero_reasons : dict of str to dict of int to str
+        Why maps are zero, by label and by the number of the image: of a signal that died, in at most 60 characters
+        where it did, else "zero everywhere".
     methods : list of Method
         All methods, in order.
+
+    Warns
+    -----
+    DeadSignalWarning
+        Signals of a method died; once for each method.
     """
 
     def __init__(
@@ -87,6 +100,7 @@ class Comparison:
         self.attributions: dict[str, Tensor] = {}
         self.units: dict[str, tuple[str, Tensor]] = {}
         self.errors: dict[str, Exception] = {}
+        self.zero_reasons: dict[str, dict[int, str]] = {}
         self._images = images
         self._labels = labels
         self._other = other
@@ -101,28 +115,63 @@ class Comparison:
     def _explained(self) -> dict[str, float]:
         """Explain the scores by all methods, and return how long each took that has maps, in seconds."""
         seconds = {}
+        found: dict[str, MethodResult] = {}
         with progress_bar(len(self.methods), "methods", self._show_progress) as bar:
             for method in self.methods:
                 bar.set_description(method.label)
                 start = perf_counter()
                 try:
-                    found = method.explained(self.model, self.inputs, self.target, self.additional_forward_args)
-                    self.attributions[method.label] = found.maps
-                    if found.positions is not None:
-                        self.units[method.label] = found.layer, found.positions
+                    each = explained(method, self.model, self.inputs, self.target, self.additional_forward_args)
                     seconds[method.label] = perf_counter() - start
+                    found[method.label] = each
+                    self.attributions[method.label] = each.maps
+                    self.zero_reasons[method.label] = each.zero_reasons
+                    if each.units is not None:
+                        self.units[method.label] = each.units
                 except Exception as error:
                     self.errors[method.label] = error
                 bar.update()
                 if not self._weights.unchanged():
                     raise InputError(f"expected {method.label} to leave the model's weights, got others after it")
+        for warning in dead_signals(self.methods, found):
+            warn_caller(warning)
         return seconds
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __repr__(self) -> str:
-        return f"<Comparison: {len(self)} images; {', '.join(method.label for method in self.methods)}>"
+        methods = [
+            f"{method.label} (failed)" if method.label in self.errors else method.label for method in self.methods
+        ]
+        return one_line(self, f"{len(self)} images; {', '.join(methods)}")
+
+    def _repr_html_(self) -> str:
+        """Return methods, errors and maps that are zero for a notebook, and the picture; no check is run."""
+        rows = []
+        for method in self.methods:
+            zero = self.zero_reasons.get(method.label, {})
+            why = "; ".join(dict.fromkeys(zero.values()))
+            count = f"{len(zero)} of {len(self)}: {why}" if zero else f"0 of {len(self)}"
+            failed = method.label in self.errors
+            rows.append([method.label, "" if failed else count, self._error(method.label)])
+        name = type(next(self.model.modules())).__name__  # of a ScoredModel, the model's own
+        caption = f"Comparison: {len(self)} images, {len(self.methods)} methods, {name}"
+        return html_table(caption, ["method", "maps that are zero", "error"], rows) + self._picture_in_html()
+
+    def _picture_in_html(self) -> str:
+        """Return the picture of the first images; one that cannot be drawn is no reason to show nothing."""
+        shown = range(min(SHOWN, len(self)))
+        try:
+            figure = self.plot(rows=shown)
+            assert isinstance(figure, Figure)  # as no axes are given
+            picture, size = figure._repr_png_()
+        except Exception as error:
+            return html_lines([f"There is no picture: {reason(error)}"])
+        more = html_lines([f"The first {len(shown)} of {len(self)} images."] if len(shown) < len(self) else [])
+        what = f"Maps of {len(shown)} images, a row for each, by {', '.join(self.attributions)}"
+        source, width = data_uri("image/png", picture), size["width"]
+        return f'<img src="{source}" width="{width}" style="max-width: 100%" alt="{in_html(what)}">{more}'
 
     @property
     def outputs(self) -> Outputs:

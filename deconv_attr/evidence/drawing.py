@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -108,13 +108,12 @@ class Drawing:
         if maps is None:
             return [Column(label, None, error=reason(self._comparison.errors[label]))]
         shown = [row.part(maps[row.example]) for row in self.view.rows]
-        column = Column(label, shown, method.style_of(maps), zero=self._why_zero(label))
-        if not luminance or column.style != "signed" or len(shown[0]) != 3:
+        reasons = self._comparison.zero_reasons[label]
+        zero = {number: reasons[row.example] for number, row in enumerate(self.view.rows) if row.example in reasons}
+        column = Column(label, shown, method.style_of(maps), zero=zero)
+        if not luminance or column.style != "signed" or len(shown[0]) != 3 or self._shows_nothing(label):
             return [column]
         return [column, replace(column, title=f"{label}, luminance", style="luminance")]
-
-    def _why_zero(self, label: str) -> Mapping[int, str]:
-        return {}
 
     def _fields(self, label: str) -> list[Corners]:
         """Return the receptive field of each image's unit; none where they are not known, or not of images."""

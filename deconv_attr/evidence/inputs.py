@@ -89,6 +89,11 @@ def compare(
     ------
     ModelError, InputError, TargetError
         Model, inputs or target cannot be explained by any method.
+
+    Warns
+    -----
+    DeadSignalWarning
+        Signals of a method died, so that maps are zero; once for each method.
     """
     check_model(model)
     tensors = check_inputs(inputs, model, integers=True)

@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from html import escape
 from textwrap import fill
 from typing import Any
 
 from tabulate import tabulate
 
+from ..engine.reprs import html_table, one_line
 from ..errors import InputError, nearest
 from ..visualize.html import ReportCell, ReportTable
 from .bootstrap import Estimate
@@ -128,11 +128,14 @@ class ResultTable:
         rows = [list(map(_report_cell, row)) for row in self.rows]
         return ReportTable(self.header, rows, self.legend, self.failures)
 
+    def __repr__(self) -> str:
+        return one_line(self, f"{len(self.rows)} rows of {', '.join(self.header)}")
+
     def __str__(self) -> str:
         """Return the table as text, or its transpose where the table is wider than `WIDEST` and than its transpose."""
         lines, turned = self._lines(), self.transposed()._lines()
         shown = turned if max(map(len, lines)) > max(WIDEST, *map(len, turned)) else lines
-        below = [f"{name}: {what}" for name, what in [*self.legend.items(), *self.failures]] + list(self.notes)
+        below = self._below()
         return "\n".join([*shown, *([""] if below else []), *below])
 
     def narrow(self, widths: tuple[int, int, int]) -> str:
@@ -153,9 +156,16 @@ class ResultTable:
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""
+        return self.in_html()
+
+    def in_html(self, caption: str = "") -> str:
+        """Return the table for a notebook, all its rows, below a caption."""
         header, *rows = self._texts()
-        legend = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>" for name, what in self.legend.items())
-        return _tabulated(rows, header, "html") + (f"<dl>{legend}</dl>" if legend else "")
+        return html_table(caption, header, rows, self._below(), most=len(rows))
+
+    def _below(self) -> list[str]:
+        """Return what is said below the table: legend, errors and notes."""
+        return [f"{name}: {what}" for name, what in [*self.legend.items(), *self.failures]] + list(self.notes)
 
     def _index(self, column: str) -> int:
         if column not in self.header:

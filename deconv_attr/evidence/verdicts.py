@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..engine.reprs import html_lines, one_line
 from .bootstrap import Estimate
 from .checks import CHECKS, Question
 from .table import Answer, Cell, Failure, ResultTable
@@ -34,14 +35,19 @@ class Verdict:
     def __str__(self) -> str:
         return self.opening if self.answers is None else f"{self.opening}\n\n{self.answers.narrow(WIDTHS)}"
 
+    def __repr__(self) -> str:
+        if self.answers is None:
+            return one_line(self, self.opening)
+        asked = f"{len(self.answers.rows)} questions to {len(self.answers.header) - 2} methods"
+        return one_line(self, f"{asked}. {self.opening}")
+
     def to_markdown(self) -> str:
         """Return the verdict in Markdown."""
         return self.opening if self.answers is None else f"{self.opening}\n\n{self.answers.to_markdown()}"
 
     def _repr_html_(self) -> str:
         """Return the verdict for a notebook."""
-        lines = "" if self.answers is None else self.answers._repr_html_()
-        return f"<p>{self.opening}</p>{lines}"
+        return html_lines([self.opening]) if self.answers is None else self.answers.in_html(self.opening)
 
 
 WIDTHS = (34, 14, 24)  # characters of questions, answers and columns in a text

@@ -19,6 +19,7 @@ from torch import Size, Tensor, nn
 from tqdm import tqdm
 from typing_extensions import Unpack
 
+from ..engine.reprs import html_table, one_line
 from ..errors import InputError, ModelError
 from ..rules.tables import DECONVNET, Choices, Table
 from ..units.projection import Projection, project
@@ -33,6 +34,7 @@ from .windows import GREY, Windows, essential, framed, of_one_size, within
 
 __all__ = ["Gallery"]
 
+LISTED = 12  # maps, in a notebook
 _MEMORY = 2**28  # bytes of projections, and of images, in memory at a time
 
 
@@ -108,6 +110,18 @@ class Gallery:
         self.maps = {layer: choose_maps(layer, len(found[layer].values), wanted[layer], seed) for layer in wanted}
         self._read = lru_cache(max(1, _MEMORY // image.nbytes))(self._source.__getitem__)
         self._fields: dict[tuple[str, Size], ReceptiveField | None] = {}
+
+    def __repr__(self) -> str:
+        maps = sum(map(len, self.maps.values()))
+        return one_line(
+            self,
+            f"{self._found.k} units of each of {maps} maps in {len(self.maps)} layers of {type(self._model).__name__}",
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the layers for a notebook."""
+        rows = [[layer, len(self._found[layer].values), len(maps), _listed(maps)] for layer, maps in self.maps.items()]
+        return html_table(repr(self)[1:-1], ["layer", "maps", "shown", "their numbers"], rows)
 
     @property
     def layers(self) -> list[str]:
@@ -280,6 +294,10 @@ class Gallery:
             np.stack([in_bytes(signed_rgb(signal[:, rows, columns])) for signal in signals]),
             np.stack([in_bytes(photograph(patch[:, rows, columns])) for patch in patches]),
         )
+
+
+def _listed(maps: Sequence[int]) -> str:
+    return ", ".join(map(str, maps[:LISTED])) + (", ..." if len(maps) > LISTED else "")
 
 
 def _aligned(projection: Projection, windows: Windows, units: range) -> tuple[list[Tensor], list[Tensor]]:

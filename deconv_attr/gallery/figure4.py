@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from ..engine.reprs import html_table, one_line
 from ..engine.state_dict import load_into, read_state_dict
 from ..errors import InputError
 from ..rules.tables import DECONVNET, Choices, Table
@@ -50,6 +51,15 @@ class Evolution:
     maps: list[int]
     labels: list[str]
     tiles: list[list[MapTiles]]
+
+    def __repr__(self) -> str:
+        return one_line(self, f"{len(self.maps)} maps of {self.layer} at {len(self.labels)} checkpoints")
+
+    def _repr_html_(self) -> str:
+        """Return the strongest activation of each map at each checkpoint for a notebook."""
+        rows = [[number, *map(_activation, tiles)] for number, *tiles in zip(self.maps, *self.tiles, strict=True)]
+        caption = f"{repr(self)[1:-1]}: strongest activations"
+        return html_table(caption, ["map", *self.labels], rows)
 
     def plot(self) -> Figure:
         """Draw a row for each map and a column for each checkpoint."""
@@ -112,6 +122,10 @@ def evolution(
         maps = numbers = gallery.maps[name]
         columns.append(list(gallery.tiles(name)))
     return Evolution(name, numbers, list(checkpoints), columns)
+
+
+def _activation(tiles: MapTiles) -> float | str:
+    return tiles.values[0] if tiles.values else "none"
 
 
 def _model_of(model: nn.Module, checkpoint: Checkpoint, label: str) -> nn.Module:

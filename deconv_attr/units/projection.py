@@ -10,7 +10,6 @@ layer to zero and pass the feature maps as input to the attached deconvnet layer
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +21,10 @@ from tqdm import tqdm
 from typing_extensions import Unpack
 
 from ..attribution.inputs import check_model
+from ..engine.call_site import warn_caller
 from ..engine.diagnosis import first_few
 from ..engine.layers import find_layer
+from ..engine.reprs import ROWS, html_table, one_line
 from ..errors import DeadSignalWarning, InputError
 from ..rules.tables import DECONVNET, Choices, Table, choose
 from .acceptance import check_takes_images
@@ -94,7 +95,17 @@ class Projection:
 
     def __repr__(self) -> str:
         cut = int(self.from_crop.sum())
-        return f"<Projection: {len(self)} units of {self.layer}, {cut} from crops>"
+        return one_line(self, f"{len(self)} units of {self.layer}, {cut} from crops")
+
+    def _repr_html_(self) -> str:
+        """Return the first units for a notebook."""
+        units = zip(self.units[:ROWS].tolist(), self.activations.tolist(), self.boxes.tolist(), strict=False)
+        rows = [
+            [number, image, feature_map, ", ".join(map(str, position)), activation, _slices(box)]
+            for number, ((image, feature_map, *position), activation, box) in enumerate(units)
+        ]
+        header = ["unit", "image", "map", "position", "activation", "pixels"]
+        return html_table(repr(self)[1:-1], header, rows, count=len(self))
 
 
 def project(
@@ -192,6 +203,12 @@ def project(
     )
 
 
+def _slices(box: Sequence[int]) -> str:
+    """Return a box as Python's slices, one for each axis."""
+    axes = len(box) // 2
+    return ", ".join(f"{start}:{end}" for start, end in zip(box[:axes], box[axes:], strict=True))
+
+
 def _known(expected: Tensor | Sequence[float] | None, table: Tensor, located: bool) -> Tensor | None:
     """Return the expected activations as a tensor, one for each unit."""
     if expected is None:
@@ -214,12 +231,11 @@ def _warn_of_dead(done: Sequence[Done]) -> None:
         if unit.ending:
             died[unit.ending].append(number)
     for ending, numbers in died.items():
-        warnings.warn(
+        text = (
             f"The signal died for {len(numbers)} of {len(done)} units ({first_few(numbers)}), their projections are "
-            f"zero: {ending}. Choose other units, or a layer further down.",
-            DeadSignalWarning,
-            stacklevel=3,
+            f"zero: {ending}. Choose other units, or a layer further down."
         )
+        warn_caller(DeadSignalWarning(text))
 
 
 def _strongest(runner: LayerRunner, source: ImageSource, table: Tensor) -> tuple[Tensor, Tensor]:

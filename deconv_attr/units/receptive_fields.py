@@ -23,11 +23,15 @@ from ..attribution.inputs import check_model
 from ..engine.dry_run import DryRunError, dry_run, plain_run
 from ..engine.layers import Layer, find_layer
 from ..engine.meta_mode import LayerRun
+from ..engine.reprs import html_table, one_line
 from ..errors import InputError, ModelError
 from ..rules.reads import Extent
 from .acceptance import check_takes_images
 
 __all__ = ["ReceptiveField", "field_of", "layer_fields", "receptive_field"]
+
+
+_AXES = {1: ["length"], 2: ["height", "width"], 3: ["depth", "height", "width"]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +131,26 @@ class ReceptiveField:
         if self.mixer:
             return f"{self.layer}: every unit depends on the whole image ({times(self.image)}), by {self.mixer}"
         return f"{self.layer}: {times(self.size)} pixels, stride {times(self.stride)}, offset {self.offset}"
+
+    def __repr__(self) -> str:
+        return one_line(self, str(self))
+
+    def _repr_html_(self) -> str:
+        """Return the numbers of each axis for a notebook."""
+        names = _AXES.get(len(self.image), [f"axis {axis}" for axis in range(len(self.image))])
+        columns = self.image, self.size, self.stride, self.offset
+        rows = [
+            [name, *("varies" if n is None else n for n in row)] for name, *row in zip(names, *columns, strict=True)
+        ]
+        notes = []
+        if self.mixer:
+            notes = [f"Every unit depends on the whole image, by {self.mixer}."]
+        elif self.obstacle:
+            notes = [f"In a crop of the image units have other values, because of {self.obstacle}."]
+        maps, *positions = self.shape
+        where = f"{maps} maps of {' x '.join(map(str, positions))}" if positions else f"{maps} units"
+        caption = f"ReceptiveField: {self.layer}, {where}; in pixels"
+        return html_table(caption, ["axis", "image", "size", "stride", "offset"], rows, notes)
 
 
 def receptive_field(model: nn.Module, layer: nn.Module | str, input_shape: Sequence[int]) -> ReceptiveField:

@@ -232,8 +232,8 @@ class LayerRunner:
 
         count = len(again)
         died = where_signals_died(self._model, self._rules, send_again, range(count), count, finite, narrow=True)
-        for location, numbers in died.items():
-            lost |= {examples[number]: location for number in numbers}
+        for ending, numbers in died.items():
+            lost |= {examples[number]: ending.clause for number in numbers}
         return lost
 
     def batch(self, geometry: LayerGeometry, share: float, item: Tensor) -> int:

@@ -6,6 +6,7 @@ All strips have one width, so that a sample, or a frame, is at the same place in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -194,16 +195,15 @@ class Stack(Page):
 
 def curve_pixels(signal: Tensor) -> Bytes:
     """Return the curves of a signal (C, L) as pixels, for a page."""
-    _, width = PIXELS
-    height = round(width / PAPER * _heights(signal, PAPER)[0])
-    page = Page(width / DPI, height / DPI)
+    height = _heights(signal, PAPER)[0] / PAPER
+    page = Page(PIXELS / DPI, round(PIXELS * height) / DPI)
     for number, values in enumerate(signal.detach().double().cpu().numpy()):
         x, y = _curve(values)
         lane = page.size[1] / len(signal)
         page.canvas.add_line(Line2D(x * page.size[0], (number + y) * lane, color="black", linewidth=2 * LINE))
-    canvas = FigureCanvasAgg(page.figure)
+    canvas: Any = FigureCanvasAgg(page.figure)
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def stripe_pixels(stripes: Bytes) -> Bytes:

@@ -176,7 +176,7 @@ def test_a_name_is_not_read_as_a_number(name):
     assert str(table).splitlines()[1].split()[0] == name
     assert table.to_markdown().splitlines()[2].split()[1] == name
     page = Cells(table._repr_html_())
-    assert (page.found["th"][1], page.found["td"][0]) == (name, name)
+    assert page.found["th"] == ["method", name, name]
 
 
 class Cells(HTMLParser):
@@ -187,6 +187,9 @@ class Cells(HTMLParser):
         self.found = {tag: [text.strip() for text in texts] for tag, texts in self.found.items()}
 
     def handle_starttag(self, tag, attrs):
+        if tag == "br":
+            self.found[self.tags[-1]].append("")
+            return
         self.tags.append(tag)
         self.found.setdefault(tag, []).append("")
 
@@ -195,14 +198,17 @@ class Cells(HTMLParser):
 
 
 def test_a_notebook_gets_html_and_nothing_in_it_is_markup():
+    failed = Failure("RuleError: no <b>rule</b>")
     table = ResultTable(
-        ["method", "<b>"], [["<script>alert(1)</script>", MIDDLE], ["a & b", 1.0]], {"<b>": "<i>what</i>"}
+        ["method", "<b>"],
+        [["<script>alert(1)</script>", MIDDLE], ["a & b", failed]],
+        {"<b>": "<i>what</i>"},
+        ["a & b <i>is</i> noted"],
     )
     page = Cells(table._repr_html_())
-    assert page.found["th"] == ["method", "<b>"]
-    assert page.found["td"] == ["<script>alert(1)</script>", "0.50 (0.40 to 0.60)", "a & b", "1"]
-    assert page.found["dt"] == ["<b>"]
-    assert page.found["dd"] == ["<i>what</i>"]
+    assert page.found["th"] == ["method", "<b>", "<script>alert(1)</script>", "a & b"]
+    assert page.found["td"] == ["0.50 (0.40 to 0.60)", "RuleError"]
+    assert page.found["p"] == ["<b>: <i>what</i>", "a & b: RuleError: no <b>rule</b>", "a & b <i>is</i> noted"]
     assert len(page.found["tr"]) == 3
     assert not {"script", "b", "i"} & set(page.tags)
 

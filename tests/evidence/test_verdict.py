@@ -184,9 +184,15 @@ def test_a_verdict_is_read_at_a_glance():
 def test_a_verdict_in_a_notebook_is_html_and_nothing_in_it_is_markup():
     found = verdict(ResultTable(["method", "input recovery"], [["<b>A</b>", number(0.9)]]), 60)
     page = found._repr_html_()
-    assert page.startswith("<p>From 60 images.")
+    assert "<figcaption>From 60 images." in page
     assert "&lt;b&gt;A&lt;/b&gt;" in page
     assert "no (0.90)" in page
+
+
+def test_a_verdict_has_a_line_for_a_terminal():
+    table = ResultTable(["method", "input recovery"], [["A", number(0.9)], ["B", number(0.1)]])
+    assert repr(verdict(table, 60)).startswith("<Verdict: 1 questions to 2 methods. From 60 images.")
+    assert repr(verdict(table, 1)).startswith("<Verdict: One image is too few")
 
 
 @pytest.mark.parametrize("header", [["method", "deletion"], ["method"]], ids=["of other columns", "of none"])

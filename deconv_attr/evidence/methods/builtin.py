@@ -31,7 +31,7 @@ from ...units.selection import positions_of_maxima
 from .class_map import starting_layer
 from .method import Explained, Method, innermost
 
-__all__ = ["captum_misses", "controls", "default_methods", "rule_tables"]
+__all__ = ["captum_misses", "controls", "default_methods", "rule_tables", "starts_at_unit"]
 
 _MODULES_ONLY = (GuidedBackprop, Deconvolution, NeuronGuidedBackprop, NeuronDeconvolution, GuidedGradCam)
 """Captum's methods that have rules for modules of class ``nn.ReLU`` only."""
@@ -107,6 +107,11 @@ def controls() -> list[Method]:
     The noise is the same for every image of a size.
     """
     return [Method(_noise, "Control: noise"), Method(_image, "Control: the image", "signed")]
+
+
+def starts_at_unit(method: Method) -> bool:
+    """Whether a method is a deconvnet that starts from units of a layer."""
+    return method.explain is _unit or isinstance(innermost(method.explain), NeuronZFDeconv)
 
 
 def captum_misses(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from reprlib import Repr
 from typing import Any, Literal, get_args
 
 import torch
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from ...attribution.base import CaptumAttribution
 from ...attribution.batches import of_examples
 from ...attribution.scored_model import ScoredModel
+from ...engine.reprs import html_table, one_line
 from ...engine.restore import contained
 from ...errors import InputError
 from ...visualize.pictures import StyleName, style_named
@@ -56,6 +58,9 @@ _DIRECTIONS = (
     *(NeuronGradient, NeuronGuidedBackprop, NeuronDeconvolution, CaptumAttribution),
 )
 """The attributions whose sign is a direction or a colour, not a contribution."""
+
+_REPR = Repr()
+_REPR.maxother = _REPR.maxstring = 80
 
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -132,6 +137,24 @@ class Method:
         if self.rank_by is not None:
             check_ranking(self.rank_by)
 
+    def __repr__(self) -> str:
+        return one_line(self, f"{self.label}, drawn {self._drawn}, pixels ranked by {self.ranking}")
+
+    def _repr_html_(self) -> str:
+        """Return what it is made of for a notebook."""
+        rows: list[Sequence[object]] = [
+            ["explains by", _short(self.explain)],
+            *([f"argument {name}", _short(value)] for name, value in self.arguments.items()),
+            ["drawn", self._drawn],
+            ["pixels ranked by", self.ranking],
+            ["batch size", "all images" if self.batch_size is None else self.batch_size],
+        ]
+        return html_table(f"Method: {self.label}", [], rows)
+
+    @property
+    def _drawn(self) -> str:
+        return self.style or "as suits its maps"
+
     @property
     def ranking(self) -> Ranking:
         """How pixels are ranked: `rank_by`, or what belongs to the attribution."""
@@ -154,12 +177,6 @@ class Method:
     def __call__(
         self, model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: tuple[Any, ...] = ()
     ) -> Tensor:
-        """Return the maps of :meth:`explained`."""
-        return self.explained(model, inputs, target, additional_forward_args).maps
-
-    def explained(
-        self, model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: tuple[Any, ...] = ()
-    ) -> Explained:
         """Explain scores in eval mode, with the same random numbers each time; the model is left as it was.
 
         Parameters
@@ -175,7 +192,7 @@ class Method:
 
         Returns
         -------
-        Explained
+        Tensor
             Maps (N, C, ...) or (N, 1, ...), signed.
 
         Raises
@@ -183,19 +200,22 @@ class Method:
         InputError
             The attribution is that of another model, or the maps have another shape or are not finite.
         """
+        return torch.cat([part.maps for _, part in self.in_batches(model, inputs, target, additional_forward_args)])
+
+    def in_batches(
+        self, model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: tuple[Any, ...] = ()
+    ) -> Iterator[tuple[slice, Explained]]:
+        """Yield which images each batch has, and what is explained of them; the arguments are those of a call."""
         count = len(inputs)
         size = self.batch_size or count
-        parts = []
         for start in range(0, count, size):
             rows = slice(start, min(start + size, count))
             others = of_examples(additional_forward_args, rows, count)
             with contained(model, inputs.device):
                 # Copies: Captum leaves requires_grad set after an error, and a function may write into its arguments.
                 own = None if target is None else target[rows].clone()
-                parts.append(self._part(model, inputs[rows].detach().clone(), own, others))
-        positions = [part.positions for part in parts if part.positions is not None]
-        known = torch.cat(positions) if len(positions) == len(parts) else None
-        return Explained(torch.cat([part.maps for part in parts]), parts[0].layer, known)
+                part = self._part(model, inputs[rows].detach().clone(), own, others)
+            yield rows, part
 
     def _part(self, model: nn.Module, inputs: Tensor, target: Tensor | None, others: tuple[Any, ...]) -> Explained:
         inside = innermost(self.explain)
@@ -261,6 +281,15 @@ def _ranking_of(explain: Any) -> Ranking:
     may_multiply = isinstance(inside, (IntegratedGradients, GradientShap, DeepLift))
     without_inputs = may_multiply and not inside.multiplies_by_inputs
     return "size" if isinstance(inside, _DIRECTIONS) or without_inputs else "value"
+
+
+def _short(value: Any) -> str:
+    """Return the name of a function or class, or the start of a ``repr``, which may fail in a third party's class."""
+    if isinstance(value, Attribution) and not isinstance(value, CaptumAttribution):
+        inside = innermost(value)
+        return _own_name(value) if inside is value else f"{_own_name(value)} of {_own_name(inside)}"
+    name = getattr(value, "__qualname__", None)
+    return str(name) if name else _REPR.repr(value)
 
 
 def _own_name(explain: Any) -> str:

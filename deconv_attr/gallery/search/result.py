@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...engine.fingerprint import fingerprint_of
+from ...engine.reprs import html_table, one_line
 from ...errors import InputError, reason
 from ..dataset import NumberedImages, Unreadable
 from . import archive
@@ -121,10 +122,27 @@ class Strongest(Mapping[str, TopK]):
 
     def __repr__(self) -> str:
         maps = sum(len(top.values) for top in self.tops.values())
-        return (
-            f"<Strongest: {self.k} of each of {maps} maps in {len(self)} layers of {self.origin.model}, "
-            f"from {int(self.searched.sum())} of {len(self.searched)} images>"
+        return one_line(
+            self,
+            f"{self.k} of each of {maps} maps in {len(self)} layers of {self.origin.model}, "
+            f"from {int(self.searched.sum())} of {len(self.searched)} images",
         )
+
+    def _repr_html_(self) -> str:
+        """Return the layers for a notebook."""
+        rows = [[layer, len(top.values), top.strongest] for layer, top in self.tops.items()]
+        notes = [self.skipped_in_words] if self.skipped else []
+        return html_table(repr(self)[1:-1], ["layer", "maps", "strongest activation"], rows, notes)
+
+    @property
+    def skipped_in_words(self) -> str:
+        """A sentence about the images that could not be read; "" if all could be."""
+        if not self.skipped:
+            return ""
+        named = "; ".join(f"{image.name}: {image.reason}" for image in self.skipped[:5])
+        more = "; ..." if len(self.skipped) > 5 else ""
+        searched = int(self.searched.sum())
+        return f"{len(self.skipped)} of {searched} images could not be read and were skipped ({named}{more})"
 
     def merge(self, other: Strongest) -> Strongest:
         """Return the result of a search of all images that either has searched.

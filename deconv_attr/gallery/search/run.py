@@ -6,7 +6,6 @@ the validation data".
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import reduce
@@ -20,6 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ...attribution.inputs import check_model
+from ...engine.call_site import warn_caller
 from ...engine.layers import Layer, find_layer
 from ...errors import InputError, SearchError, SkippedImagesWarning
 from ...units.acceptance import check_takes_images
@@ -117,8 +117,7 @@ def strongest(
             None if file is None else Checkpoints(file, group.rank, checkpoint_every), resume, show_progress
         )
     if found.skipped and group.rank == 0:
-        words = _in_words(found.skipped, int(found.searched.sum()))
-        warnings.warn(words, SkippedImagesWarning, stacklevel=2)
+        warn_caller(SkippedImagesWarning(found.skipped_in_words))
     return found
 
 
@@ -250,9 +249,3 @@ def _first_image(source: NumberedImages, numbers: list[int], strict: bool) -> to
         if strict:
             raise InputError(str(image))
     raise InputError(f"expected an image that can be read among {len(numbers)}, got none; the first: {first}")
-
-
-def _in_words(skipped: Sequence[Unreadable], searched: int) -> str:
-    named = "; ".join(f"{image.name}: {image.reason}" for image in skipped[:5])
-    more = "; ..." if len(skipped) > 5 else ""
-    return f"{len(skipped)} of {searched} images could not be read and were skipped ({named}{more})"

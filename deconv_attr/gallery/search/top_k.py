@@ -6,6 +6,7 @@ reading order. So the result depends on which images were offered, never on thei
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...engine.reprs import ROWS, html_table, one_line
 from ...units.selection import positions_of_maxima
 
 __all__ = ["NO_IMAGE", "TopK"]
@@ -53,6 +55,30 @@ class TopK:
             torch.full((maps, k), NO_IMAGE),
             torch.full((maps, k, axes), NO_IMAGE),
         )
+
+    def __repr__(self) -> str:
+        maps, k = self.values.shape
+        return one_line(self, f"{k} of each of {maps} maps, strongest activation {self.strongest:.4g}")
+
+    def _repr_html_(self) -> str:
+        """Return the strongest unit of each of the first maps for a notebook."""
+        units = zip(
+            self.values[:ROWS, 0].tolist(),
+            self.images[:ROWS, 0].tolist(),
+            self.positions[:ROWS, 0].tolist(),
+            strict=True,
+        )
+        rows = [
+            [number, *(("none", "", "") if image == NO_IMAGE else (value, image, ", ".join(map(str, position))))]
+            for number, (value, image, position) in enumerate(units)
+        ]
+        header = ["map", "strongest activation", "image", "position"]
+        return html_table(repr(self)[1:-1], header, rows, count=len(self.values))
+
+    @property
+    def strongest(self) -> float:
+        """The strongest activation; minus infinity where there is none."""
+        return float(self.values.max()) if self.values.numel() else -math.inf
 
     def offer(self, output: Tensor, best: Array, numbers: Array) -> None:
         """Enter the activations of some new images that are among the k strongest.
