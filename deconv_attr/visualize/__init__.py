@@ -5,11 +5,11 @@ figure that a user's own plots could see, unless they ask for pyplot. Its input 
 
 ``views`` says what is shown of signals, volumes and videos, ``pictures`` makes colours of maps and photographs,
 ``unit_input`` checks single units, ``page_layout`` positions pictures on a ``figure``, ``tile_page`` tiles pixel for
-pixel; ``comparison_figure``, on ``comparison_grid``, ``comparison_stack`` or ``callers_axes``, ``projections``,
+pixel; ``side_by_side``, on ``comparison_grid``, ``comparison_stack`` or ``callers_axes``, ``projections``,
 ``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
 """
 
-from .comparison_figure import Column, comparison_figure, scale_ends
+from .side_by_side import Column, comparison_figure, scale_ends
 from .curves import Curve, Panel, curves_figure
 from .figure import AnyFigure, Figure
 from .files import FORMATS, picture_path, save_figure

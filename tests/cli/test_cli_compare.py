@@ -457,7 +457,8 @@ def test_trained_squeezenet_knows_its_photographs(here, capsys, drawn):
     assert re.search(r"^  ->  78\.\d%  pug \(254\)\n +17\.\d%  Pekinese \(154\)$", out, flags=re.MULTILINE)
     assert re.search(r"^  ->  95\.\d%  thresher \(856\)$", out, flags=re.MULTILINE)
     assert drawn[0][2][0].startswith("pug\nprobability 78.")
-    assert err.startswith("warning: The signal died for 2 of 2 examples (0, 1)")
+    assert err.startswith("warning: ZFDeconv from the score: the signal died for 2 of 2 images (0, 1)")
+    assert "Look at ZFDeconv from the class's map classifier.2 instead.\n" in err
     assert "features.9" in err
 
 
