@@ -297,7 +297,7 @@ class Page:
 
     def middle(self, x: float, y: float, text: str, **look: Any) -> None:
         """Write a text around a position, over pictures."""
-        self.canvas.text(x, y, text, ha="center", va="center", linespacing=1.15, parse_math=False, **look)
+        self.canvas.text(x, y, text, ha="center", va="center", parse_math=False, **look)
 
     def bar(self, style: Style, scale: float | None, left: float, top: float, width: float, note: str = "") -> None:
         """Draw a colour bar below a column of tiles, a little narrower than they are, and a note below its caption."""
