@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as AnyFigure
 from torch import Tensor, nn
 
 from ..engine.fingerprint import KnownWeights
@@ -16,6 +17,7 @@ from ..visualize import (
     Column,
     Figure,
     Panel,
+    check_curve_options,
     coloured,
     comparison_figure,
     curves_figure,
@@ -24,6 +26,7 @@ from ..visualize import (
     map_planes,
     own_scale,
     photograph,
+    short,
 )
 from ..visualize import Curve as DrawnCurve
 from ..visualize.html import ReportColumn, report_path, write_report
@@ -32,7 +35,9 @@ from .checks import CHECKS, Case, Finding, chosen_checks
 from .findings import Findings
 from .methods import Method, captum_misses, eval_mode
 from .outputs import Outputs, kind_of_outputs, labels_of, scores_of
+from .page import answers_table, checks_table, colour_legend, page_figures
 from .progress import progress_bar
+from .provenance import call_of, run_facts
 from .similarity import is_zero, method_agreement
 from .table import Failure, ResultTable
 from .verdicts import Verdict, verdict
@@ -40,6 +45,7 @@ from .verdicts import Verdict, verdict
 __all__ = ["Comparison"]
 
 HOLLOW = " (hollow dots: most maps are zero)"
+BROAD = 3  # times as wide as high is a strip, which needs the width of the page
 
 
 class Comparison:
@@ -93,7 +99,25 @@ class Comparison:
         self._known_scores: Tensor | None = None
         self._seconds_of_a_run = 0.0
         self._weights = KnownWeights(model)
+        self._call = self._called()
         self._findings = Findings(self._explained(), self._case, self._model_seconds)
+
+    def _called(self) -> str:
+        """Return the call of :func:`compare` in one line, with the arguments that maps and numbers depend on."""
+        return call_of(
+            "compare",
+            self.model,
+            {
+                "inputs": self.inputs,
+                "target": self.target,
+                "methods": [method.label for method in self.methods],
+                "additional_forward_args": self.additional_forward_args or None,
+                "outputs": self._outputs,
+                "masks": self.masks,
+                "other": self._other,
+                "seed": self.seed,
+            },
+        )
 
     def _explained(self) -> dict[str, float]:
         """Explain the scores by all methods, and return how long each took that has maps, in seconds."""
@@ -192,14 +216,43 @@ class Comparison:
         columns = [Column(m.label, drawn.get(m.label), m.style, self._error(m.label)) for m in self.methods]
         return comparison_figure(self.images, columns, self.labels, shared_scale)
 
-    def plot_curves(self) -> Figure:
-        """Draw the curves of parameter randomisation, deletion and insertion: means over images, with intervals."""
+    def plot_curves(
+        self,
+        *,
+        width: float | None = None,
+        columns: int | None = None,
+        font_size: float = 8.0,
+        colours: Sequence[Any] | None = None,
+        axes: Axes | Sequence[Axes] | None = None,
+    ) -> AnyFigure:
+        """Draw the curves of parameter randomisation, deletion and insertion: means over images, with intervals.
+
+        Parameters
+        ----------
+        width : float, optional
+            Of the figure, in inches; by default at most 7, the text of a printed page.
+        columns : int, optional
+            How many panels stand beside each other; by default as many as are readable.
+        font_size : float
+            Of axes and legend, in points; titles are an eighth larger, numbers an eighth smaller.
+        colours : sequence of colours, optional
+            Matplotlib's colours for the methods, in order.
+        axes : Axes or sequence of Axes, optional
+            The caller's own, one for each panel, on one figure, which is returned; one more holds the legend alone.
+
+        Raises
+        ------
+        InputError
+            An option is none; the model's weights have changed since.
+        """
         names = [name for name in chosen_checks(None, self.masks) if CHECKS[name].axes]
+        check_curve_options(len(names), width, columns, font_size, colours, axes)  # before checks that may take long
         self._findings.run(names, self._show_progress)
-        return curves_figure([self._panel(name) for name in names])
+        panels = [self._panel(name) for name in names]
+        return curves_figure(panels, width=width, columns=columns, font_size=font_size, colours=colours, axes=axes)
 
     def to_html(self, path: str | Path, *, checks: Sequence[str] | None = None) -> Path:
-        """Write one page with the pictures, the table, the curves and the verdict, for a browser.
+        """Write one page with the pictures, the verdict, the table and the curves, for a browser.
 
         Parameters
         ----------
@@ -216,28 +269,30 @@ class Comparison:
         path = report_path(path)  # fails before the checks, which may take long
         table = self.table(checks)
         said = verdict(table, len(self))
-        columns = []
-        for method in self.methods:
-            maps = map_planes(self.attributions[method.label]) if method.label in self.attributions else ()
-            scales = [own_scale(each, method.style) for each in maps]
-            drawn = [coloured(each, method.style, scale) for each, scale in zip(maps, scales, strict=True)]
-            notes = [f"s = {scale:.2g}" if scale else "zero everywhere" for scale in scales]
-            columns.append(ReportColumn(method.label, drawn, notes, self._error(method.label)))
+        images = [in_bytes(photograph(image)) for image in self.images]
         panels = [self._panel(name) for name in chosen_checks(checks, self.masks) if CHECKS[name].axes]
-        name = type(next(self.model.modules())).__name__  # of a ScoredModel, the model's own
         return write_report(
             path,
             "Comparison of attribution methods",
-            [("model", name), ("images", str(len(self))), ("seed", str(self.seed))],
+            run_facts(self.model, self._call, len(self)),
             said.opening,
             self.notes,
-            table.for_page(),
-            [in_bytes(photograph(image)) for image in self.images],
+            checks_table(table),
+            images,
             self.labels,
-            columns,
-            [("Means over images, with intervals of 95 %", _svg(curves_figure(panels)))] if panels else [],
-            None if said.answers is None else said.answers.for_page(),
+            [self._pictures(method) for method in self.methods],
+            page_figures(panels),
+            None if said.answers is None else answers_table(said.answers),
+            stacked=all(width >= BROAD * height for height, width, _ in (image.shape for image in images)),
         )
+
+    def _pictures(self, method: Method) -> ReportColumn:
+        """Return a method's maps as a page shows them, each with its own scale."""
+        maps = map_planes(self.attributions[method.label]) if method.label in self.attributions else ()
+        scales = [own_scale(each, method.style) for each in maps]
+        drawn = [coloured(each, method.style, scale) for each, scale in zip(maps, scales, strict=True)]
+        notes = [f"scale {short(scale)}" if scale else "zero everywhere" for scale in scales]
+        return ReportColumn(method.label, drawn, notes, self._error(method.label), colour_legend(method.style))
 
     @property
     def notes(self) -> list[str]:
@@ -315,9 +370,3 @@ class Comparison:
         """Return how long the model takes for all images."""
         self._scores()
         return self._seconds_of_a_run
-
-
-def _svg(figure: Figure) -> bytes:
-    drawn = BytesIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return drawn.getvalue()

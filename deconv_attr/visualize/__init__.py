@@ -9,11 +9,12 @@ checks single units, ``page_layout`` positions pictures on a figure, ``tile_page
 """
 
 from .comparison_grid import Column, comparison_figure
-from .curves import Curve, Panel, curves_figure
+from .curves import Curve, Panel, check_curve_options, curves_figure, panel_figures
 from .figure import Figure
 from .files import FORMATS, picture_path, save_figure
+from .page_layout import short
 from .paper_figures import MOST_MAPS, MOST_TILES, evolution_figure, gallery_figure
-from .pictures import coloured, heat, in_bytes, own_scale, photograph, robust_scale, signed_rgb
+from .pictures import coloured, heat, in_bytes, own_scale, photograph, robust_scale, signed_rgb, style_named
 from .planes import image_planes, map_planes
 from .projections import projections_figure, visualize_projection
 
@@ -25,6 +26,7 @@ __all__ = [
     "Curve",
     "Figure",
     "Panel",
+    "check_curve_options",
     "coloured",
     "comparison_figure",
     "curves_figure",
@@ -35,11 +37,14 @@ __all__ = [
     "in_bytes",
     "map_planes",
     "own_scale",
+    "panel_figures",
     "photograph",
     "picture_path",
     "projections_figure",
     "robust_scale",
     "save_figure",
+    "short",
     "signed_rgb",
+    "style_named",
     "visualize_projection",
 ]
