@@ -150,9 +150,7 @@ def lines_of(element):
 
 
 def test_everything_stands_in_its_order(tmp_path):
-    table = ResultTable(
-        ["check", "ZFDeconv"], [["deletion", 0.25], ["insertion", 0.5]], {"deletion": "lower is better"}
-    )
+    table = ResultTable(["check", "ZFDeconv"], [["deletion", 0.25], ["insertion", 0.5]], {"deletion": "low: good"})
     answers = ResultTable(["question", "ZFDeconv"], [["Is it?", Answer("yes", "0.10")]])
     path = write(
         tmp_path,
