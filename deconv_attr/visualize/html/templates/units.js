@@ -63,7 +63,7 @@ function makeUnit(map, rank, images, strongest) {
   item.querySelector(".rank").textContent = rank + 1;
   item.querySelector(".value").textContent = written(map.values[rank]);
   item.querySelector(".strength span").style.width = `${(100 * Math.max(0, map.values[rank] ?? 0)) / strongest}%`;
-  item.querySelector(".scale").textContent = scaleOf(map.scale?.[rank]);
+  item.querySelector(".scale").textContent = scaleOf(map.scales?.[rank]);
   item.querySelector(".name").textContent = image.name;
   item.querySelector(".name").title = image.name;
   item.querySelector(".location").textContent = locationOf(map.positions[rank], box);
