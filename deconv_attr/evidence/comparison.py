@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,15 +18,12 @@ from ..visualize import (
     ColourMaps,
     Figure,
     Panel,
-    coloured,
+    check_curve_options,
     comparison_figure,
     curves_figure,
-    in_bytes,
-    own_scale,
-    photograph,
 )
 from ..visualize import Curve as DrawnCurve
-from ..visualize.html import ReportColumn, report_path, write_report
+from ..visualize.html import report_path, write_report
 from ..visualize.html.rendering import data_uri
 from .bootstrap import Estimate, estimate
 from .checks import CHECKS, Case, Finding, chosen_checks
@@ -36,7 +32,9 @@ from .drawing import Drawing
 from .findings import Findings
 from .methods import Method, captum_misses, eval_mode
 from .outputs import Outputs, kind_of_outputs, labels_of, scores_of
+from .page import answers_table, checks_table, page_columns, page_figures, page_images
 from .progress import progress_bar
+from .provenance import call_of, run_facts
 from .similarity import is_zero, method_agreement
 from .table import Failure, ResultTable
 from .verdicts import Verdict, verdict
@@ -110,7 +108,25 @@ class Comparison:
         self._known_scores: Tensor | None = None
         self._seconds_of_a_run = 0.0
         self._weights = KnownWeights(model)
+        self._call = self._called()
         self._findings = Findings(self._explained(), self._case, self._model_seconds)
+
+    def _called(self) -> str:
+        """Return the call of :func:`compare` in one line, with the arguments that maps and numbers depend on."""
+        return call_of(
+            "compare",
+            self.model,
+            {
+                "inputs": self.inputs,
+                "target": self.target,
+                "methods": [method.label for method in self.methods],
+                "additional_forward_args": self.additional_forward_args or None,
+                "outputs": self._outputs,
+                "masks": self.masks,
+                "other": self._other,
+                "seed": self.seed,
+            },
+        )
 
     def _explained(self) -> dict[str, float]:
         """Explain the scores by all methods, and return how long each took that has maps, in seconds."""
@@ -311,14 +327,53 @@ class Comparison:
             axes=axes,
         )
 
-    def plot_curves(self) -> Figure:
-        """Draw the curves of parameter randomisation, deletion and insertion: means over images, with intervals."""
-        names = [name for name in chosen_checks(None, self.masks) if CHECKS[name].axes]
-        self._findings.run(names, self._show_progress)
-        return curves_figure([self._panel(name) for name in names])
+    def plot_curves(
+        self,
+        *,
+        width: float | None = None,
+        columns: int | None = None,
+        font_size: float = 8.0,
+        colours: Sequence[Any] | None = None,
+        axes: Any = None,
+    ) -> AnyFigure:
+        """Draw the curves of parameter randomisation, deletion and insertion: means over images, with intervals.
 
-    def to_html(self, path: str | Path, *, checks: Sequence[str] | None = None) -> Path:
-        """Write one page with the pictures, the table, the curves and the verdict, for a browser.
+        Parameters
+        ----------
+        width : float, optional
+            Of the figure, in inches; by default at most 7, the text of a printed page.
+        columns : int, optional
+            How many panels stand beside each other; by default as many as are readable.
+        font_size : float
+            Of axes and legend, in points; titles are an eighth larger, numbers an eighth smaller.
+        colours : sequence of colours, optional
+            Matplotlib's colours for the methods, in order.
+        axes : Axes or sequence of Axes, optional
+            The caller's own, one for each panel, on one figure, which is returned; one more holds the legend alone.
+
+        Raises
+        ------
+        InputError
+            An option is none; the model's weights have changed since.
+        """
+        names = [name for name in chosen_checks(None, self.masks) if CHECKS[name].axes]
+        check_curve_options(len(names), width, columns, font_size, colours, axes)  # before checks that may take long
+        self._findings.run(names, self._show_progress)
+        panels = [self._panel(name) for name in names]
+        return curves_figure(panels, width=width, columns=columns, font_size=font_size, colours=colours, axes=axes)
+
+    def to_html(
+        self,
+        path: str | Path,
+        *,
+        checks: Sequence[str] | None = None,
+        channels: Sequence[int] | None = None,
+        slices: Sequence[int] | None = None,
+        frames: Sequence[int] | None = None,
+        luminance: bool = False,
+        cmap: ColourMaps = None,
+    ) -> Path:
+        """Write one page with the pictures, the verdict, the table and the curves, for a browser.
 
         Parameters
         ----------
@@ -326,39 +381,33 @@ class Comparison:
             Ends in ``.html``.
         checks : sequence of str, optional
             As for :meth:`table`.
+        channels, slices, frames, luminance, cmap
+            As for :meth:`plot`.
 
         Raises
         ------
         InputError
-            The page cannot be written.
+            The page cannot be written, or what :meth:`plot` refuses.
         """
         path = report_path(path)  # fails before the checks, which may take long
+        drawing = Drawing(self, None, None, channels, slices, frames, luminance)
+        columns = page_columns(drawing, cmap)
         table = self.table(checks)
         said = verdict(table, len(self))
-        drawing = Drawing(self)
-        by_label = {column.title: column for column in drawing.columns}
-        columns = []
-        for method in self.methods:
-            maps = by_label[method.label].maps or ()
-            style = by_label[method.label].style
-            scales = [own_scale(each, style) for each in maps]
-            drawn = [coloured(each, style, scale) for each, scale in zip(maps, scales, strict=True)]
-            notes = [f"s = {scale:.2g}" if scale else "zero everywhere" for scale in scales]
-            columns.append(ReportColumn(method.label, drawn, notes, self._error(method.label)))
         panels = [self._panel(name) for name in chosen_checks(checks, self.masks) if CHECKS[name].axes]
-        name = type(next(self.model.modules())).__name__  # of a ScoredModel, the model's own
         return write_report(
             path,
             "Comparison of attribution methods",
-            [("model", name), ("images", str(len(self))), ("seed", str(self.seed))],
+            run_facts(self.model, self._call, len(self)),
             said.opening,
             self.notes,
-            table.for_page(),
-            [in_bytes(photograph(image)) for image in drawing.images],
+            checks_table(table),
+            page_images(drawing),
             drawing.labels,
             columns,
-            [("Means over images, with intervals of 95 %", _svg(curves_figure(panels)))] if panels else [],
-            None if said.answers is None else said.answers.for_page(),
+            page_figures(panels),
+            None if said.answers is None else answers_table(said.answers),
+            stacked=drawing.view.stacked,
         )
 
     @property
@@ -437,9 +486,3 @@ class Comparison:
         """Return how long the model takes for all images."""
         self._scores()
         return self._seconds_of_a_run
-
-
-def _svg(figure: Figure) -> bytes:
-    drawn = BytesIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return drawn.getvalue()

@@ -196,13 +196,13 @@ def _report_cell(cell: Cell) -> ReportCell:
     if isinstance(cell, Failure):
         return ReportCell(whole, "error")
     if isinstance(cell, Answer):
-        return ReportCell(cell.mark, {"yes": "yes", "no": "no"}.get(cell.mark, "unsaid"), beside=f" ({cell.number})")
+        return ReportCell(cell.mark, {"yes": "yes", "no": "no"}.get(cell.mark, "unsaid"), beside=f"({cell.number})")
     if isinstance(cell, str):
         return ReportCell(whole)
     if number is None:
         return ReportCell(whole, "undefined")
     mean = re.split(r"(?=[ ,])", whole)[0] if isinstance(cell, Estimate) else whole
-    return ReportCell(mean, "number", number, whole.removeprefix(mean))
+    return ReportCell(mean, "number", whole.removeprefix(mean).lstrip(" ,"))
 
 
 def _plain(cell: Cell) -> str | float:

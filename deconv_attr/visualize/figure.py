@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as AnyFigure
 __all__ = ["FONTS", "AnyFigure", "Figure"]
 
 FONTS: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # TrueType: many venues refuse matplotlib's own choice, Type 3
+SALT: Any = {"svg.hashsalt": "deconv_attr"}  # of the names within an SVG file
 SHOWN = 120  # pixels of a notebook for an inch
 
 
@@ -24,6 +25,13 @@ class Figure(AnyFigure):
         """Write the figure, as matplotlib's ``savefig`` does."""
         with rc_context(FONTS):
             super().savefig(fname, **options)
+
+    def svg(self) -> bytes:
+        """Return the figure as an SVG file, the same each time."""
+        drawn = BytesIO()
+        with rc_context(SALT):
+            self.savefig(drawn, format="svg", metadata={"Date": None})
+        return drawn.getvalue()
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """Return the picture for a notebook, and the size at which it is shown; its own pixels are finer."""

@@ -27,7 +27,7 @@ from deconv_attr.evidence import (
     progress,
 )
 from deconv_attr.evidence.methods import as_methods, controls, rule_tables, to_the_end
-from deconv_attr.visualize import robust_scale
+from deconv_attr.visualize import robust_scale, short
 
 DEFAULTS = ["ZFDeconv from the score", "ZFDeconv from a unit of relu", "Guided backprop", "Saliency"]
 TARGET = torch.tensor([4, 0, 2])
@@ -518,22 +518,77 @@ def test_curves_are_means_with_intervals(inputs, seen):
 def test_a_page_is_given_what_the_comparison_has(inputs, seen, masks):
     comparison = compare(ByHand(), inputs, TARGET, [*controls(), fails], masks=masks)
     comparison.to_html("page.html", checks=["pointing game"])
-    given, _ = seen["write_report"]
+    given, options = seen["write_report"]
     path, _, facts, verdict, notes, table, images, labels, columns, figures, answers = given
     assert path == Path("page.html")
-    assert ("model", "ByHand") in facts
+    assert dict(facts)["model"] == "ByHand"
+    assert dict(facts)["call"] == (
+        "compare(ByHand, inputs (3, 3, 6, 6), target=[4, 0, 2], methods=['Control: noise', 'Control: the image', "
+        "'fails'], masks (3, 6, 6), seed=0)"
+    )
     assert verdict == comparison.verdict(["pointing game"]).opening
     assert answers is None  # of three images
     assert notes == comparison.notes
-    assert table.header == ["method", "pointing game", "pointing game, gain"]
+    assert table.header == ["check", "Control: noise", "Control: the image", "fails"]
+    assert [row[0].text for row in table.rows] == ["pointing game", "pointing game, gain"]
+    assert list(table.legend) == ["pointing game", "pointing game, gain"]
+    assert table.failures == [("fails", "RuntimeError: no luck")]
     assert images[0].dtype == np.uint8
     assert images[0].shape == (6, 6, 3)
     assert labels == comparison.labels
     assert [column.title for column in columns] == ["Control: noise", "Control: the image", "fails"]
     assert [len(column.pictures) for column in columns] == [3, 3, 0]
-    assert columns[1].scales == [f"s = {robust_scale(image):.2g}" for image in inputs]
+    assert columns[1].scales == [f"scale {short(robust_scale(image))}" for image in inputs]
+    assert [column.legend.ends for column in columns] == [("0", "scale"), ("-scale", "0", "scale"), ("0", "scale")]
+    assert options == {"stacked": False}
     assert columns[2].error == "RuntimeError: no luck"
     assert figures == []
+
+
+def test_a_map_of_zeros_has_no_scale(inputs, seen):
+    def some(model, x, target):
+        return x * torch.tensor([0.0, 1.0, 1e6], dtype=x.dtype)[:, None, None, None]
+
+    compare(ByHand(), inputs, TARGET, [some]).to_html("page.html", checks=QUICK)
+    (column,) = seen["write_report"][0][8]
+    assert column.scales[0] == "zero everywhere"
+    assert column.scales[2].startswith("scale ")
+    assert "e+" not in column.scales[2]
+
+
+def test_the_curves_of_a_page_are_drawn_for_light_and_dark_and_told_in_words(inputs, seen):
+    comparison = compare(ByHand(), inputs, TARGET, controls())
+    comparison.to_html("page.html", checks=["deletion", "insertion"])
+    deletion, insertion = seen["write_report"][0][9]
+    curves = comparison._panel("deletion").curves
+    ends = "; ".join(f"{each.label} from {short(each.mean[0])} to {short(each.mean[-1])}" for each in curves)
+    assert (
+        deletion.alternative == f"Curves of deletion, probability of the class by share of pixels taken away: {ends}."
+    )
+    assert insertion.alternative.startswith("Curves of insertion, ")
+    assert b"#0072b2" in deletion.light
+    assert b"#5652ff" in deletion.dark
+    comparison.to_html("page.html", checks=["deletion", "insertion"])
+    assert seen["write_report"][0][9][0].light == deletion.light  # the same file each time
+
+
+def test_signals_are_stacked(seen):
+    model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()).double()
+    x = torch.randn(2, 2, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    compare(model, x, 1, controls()).to_html("page.html", checks=QUICK)
+    assert seen["write_report"][1] == {"stacked": True}
+
+
+def test_options_of_curves_reach_the_figure_and_wrong_ones_are_refused_before_any_check(inputs, seen):
+    comparison = compare(ByHand(), inputs, TARGET, controls())
+    with pytest.raises(InputError, match=r"^expected columns as a positive integer, got 0$"):
+        comparison.plot_curves(columns=0)
+    with pytest.raises(InputError, match=r"^expected 3 axes, one for each panel"):
+        comparison.plot_curves(axes=[])
+    assert not comparison._findings._found
+    options = {"width": 5.0, "columns": 2, "font_size": 7.0, "colours": ["red", "blue"]}
+    comparison.plot_curves(**options)
+    assert seen["curves_figure"][1] == {**options, "axes": None}
 
 
 def test_where_a_page_cannot_be_written_is_said_before_any_check(inputs, tmp_path):
@@ -557,9 +612,10 @@ def test_a_page_of_many_images_has_the_lines_of_the_verdict(seen):
     comparison.to_html("page.html", checks=QUICK)
     given, _ = seen["write_report"]
     answers = given[-1]
-    assert answers.header == ["question", "Control: noise", "Control: the image", "from"]
-    assert [(cell.text, cell.kind) for cell in answers.rows[1][1:3]] == [("no", "no"), ("no", "no")]
-    assert [cell.text for cell in answers.rows[2]][1:] == ["yes", "no", "input recovery"]
+    assert answers.header == ["question", "Control: noise", "Control: the image"]
+    assert [(cell.text, cell.kind) for cell in answers.rows[1][1:]] == [("no", "no"), ("no", "no")]
+    assert [cell.text for cell in answers.rows[2]][1:] == ["yes", "no"]
+    assert answers.legend[answers.rows[2][0].text] == "from input recovery"
 
 
 def test_where_maps_are_zero_at_a_stage_its_dot_is_hollow_and_a_note_says_so(inputs, seen):

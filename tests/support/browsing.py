@@ -1,8 +1,10 @@
 """Headless Chromium for the tests of pages, opened from the disk without a server; skips where it is missing."""
 
+import base64
 import re
 import shutil
 from contextlib import contextmanager
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -43,9 +45,36 @@ class Page:
     def load(self, state="", width=1440, height=900, scheme="light"):
         self.driver.get("about:blank")
         self.resize(width, height)
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        self.media(scheme)
         self.driver.get(self.address + state)
+
+    def media(self, scheme, medium=""):
+        """Show the page as in a scheme of colours, and, if so, as it is printed."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": [feature]})
+
+    @contextmanager
+    def touch(self):
+        """As on a screen that is touched."""
+        self.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+    def printed(self):
+        """The page as a PDF, on A4."""
+        paper = {"paperWidth": 8.27, "paperHeight": 11.69}
+        return base64.b64decode(self.driver.execute_cdp_cmd("Page.printToPDF", paper)["data"])
+
+    def violations(self):
+        """The rules of axe-core that the page violates, each with the first element that does."""
+        core = pytest.importorskip("axe_core_python", reason="needs axe-core: pip install axe-core-python")
+        self.run((files(core) / "axe.min.js").read_text(encoding="utf-8"))
+        return self.driver.execute_async_script("""
+            const done = arguments[0];
+            axe.run(document, {preload: false, resultTypes: ["violations"]}).then(
+              ({violations}) => done(violations.map(each => [each.id, each.nodes[0].html])))""")
 
     def resize(self, width, height):
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}

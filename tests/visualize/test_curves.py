@@ -1,11 +1,13 @@
 """Panels of curves: what is drawn, in which colours, and where the texts are."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure as AnyFigure
 from matplotlib.lines import Line2D
 from test_comparison_grid import assert_apart, extents
 from test_projection_figures import canvas
@@ -140,6 +142,7 @@ def test_colours_can_be_told_apart_whatever_the_eye():
 
     okabe_ito = "#000000 #E69F00 #56B4E9 #009E73 #F0E442 #0072B2 #D55E00 #CC79A7".split()
     assert nearest([*curves.COLOURS, "white"]) >= nearest(okabe_ito) > 15
+    assert nearest([*curves.DARK_COLOURS, curves.DARK_PAPER]) >= nearest(okabe_ito)
 
 
 # ------------------------------------------------------------------------------------------------ gaps
@@ -180,7 +183,7 @@ def test_hollow_dots_are_white_inside_and_where_they_should_be():
     line, dots = axes.lines
     assert (list(dots.get_xdata()), list(dots.get_ydata())) == ([1, 2], [0.5, 0.0])
     assert dots.get_linestyle() == "None"
-    assert dots.get_markerfacecolor() == "white"
+    assert to_rgb(dots.get_markerfacecolor()) == (1, 1, 1)
     assert dots.get_markeredgecolor() == line.get_color()
     full = Curve("a", curve.x, curve.mean, curve.low, curve.high, [False] * 3)
     assert len(curves_figure([Panel("p", "x", "y", [full])]).axes[0].lines) == 1
@@ -267,14 +270,144 @@ def test_nothing_is_cut_and_nothing_lies_on_anything_else(words, panels, number)
     places = [axes.get_window_extent() for axes in figure.axes]
     assert [place.x0 for place in places] == sorted(place.x0 for place in places)
     assert len({(place.y0, place.y1) for place in places}) == 1
+    assert figure.get_size_inches()[0] <= 7
 
 
 def test_legend_is_as_short_as_its_width_allows():
-    six = curves_figure([panel([f"method {i}" for i in range(6)])] * 3)
-    assert len({round(text.get_position()[1], 6) for text in six.texts}) == 1
-    seven = curves_figure([panel([LONG + str(i) for i in range(6)])] * 3)
-    tops = [round(text.get_position()[1], 6) for text in seven.texts]
+    five = curves_figure([panel([f"method {i}" for i in range(5)])] * 3)
+    assert len({round(text.get_position()[1], 6) for text in five.texts}) == 1
+    six = curves_figure([panel([LONG[:40] + str(i) for i in range(6)])] * 3)
+    tops = [round(text.get_position()[1], 6) for text in six.texts]
     assert [tops.count(top) for top in sorted(set(tops))] == [2, 2, 2]
+
+
+# ------------------------------------------------------------------------------------------------ options
+
+
+def sizes(figure):
+    """The sizes of all texts, in points."""
+    return {text.get_fontsize() for text in extents(figure)}
+
+
+SIX = [panel(["a", "b"], title=f"panel {number}") for number in range(6)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_a_figure_is_readable_in_a_paper(count):
+    figure = curves_figure(SIX[:count])
+    assert figure.get_size_inches()[0] <= 7
+    assert min(sizes(figure)) >= 6
+    assert_apart(figure)
+
+
+@pytest.mark.parametrize(("count", "rows"), [(3, [3]), (4, [2, 2]), (5, [3, 2]), (6, [3, 3])])
+def test_panels_go_on_in_further_rows(count, rows):
+    figure = curves_figure(SIX[:count])
+    tops = [round(axes.get_position().y1, 6) for axes in figure.axes]
+    assert [tops.count(top) for top in sorted(set(tops), reverse=True)] == rows
+    assert len({round(axes.get_position().width, 6) for axes in figure.axes}) == 1
+    assert [axes.get_title() for axes in figure.axes] == [f"panel {number}" for number in range(count)]
+
+
+@pytest.mark.parametrize(("width", "columns"), [(3.5, 1), (5.2, 2), (12.0, 6), (9.5, 9)])
+def test_width_and_columns_are_as_asked(width, columns):
+    figure = curves_figure(SIX, width=width, columns=columns)
+    assert figure.get_size_inches()[0] == width
+    lefts = [round(axes.get_position().x0, 6) for axes in figure.axes]
+    assert len(set(lefts)) == min(columns, 6)
+    assert_apart(figure)
+
+
+@pytest.mark.parametrize("size", [5, 8, 12])
+def test_all_texts_follow_the_font_size(size):
+    figure = curves_figure(SIX[:2], font_size=size)
+    assert sizes(figure) == {size, 9 / 8 * size, 7 / 8 * size}
+    assert_apart(figure)
+
+
+def test_colours_are_those_of_the_labels_in_order_and_then_dashed():
+    axes = curves_figure([panel(["a", "b", "c"]), panel(["c"])], colours=["tab:red", (0, 0.5, 1)]).axes
+    assert [look(line) for line in axes[0].lines] == [("tab:red", "-"), ((0, 0.5, 1), "-"), ("tab:red", "--")]
+    assert look(axes[1].lines[0]) == ("tab:red", "--")
+
+
+def test_given_axes_are_drawn_on_and_nothing_else_of_their_figure():
+    figure = AnyFigure(figsize=(7, 3))
+    own, first, second = figure.subplots(1, 3)
+    own.plot([0, 1], [0, 1])
+    size = tuple(figure.get_size_inches())
+    assert curves_figure([panel(["a", "$x^$"]), panel(["a"])], axes=np.array([first, second])) is figure
+    assert (figure.axes, tuple(figure.get_size_inches())) == ([own, first, second], size)
+    assert (len(own.lines), own.get_title(), own.get_legend(), figure.texts) == (1, "", None, [])
+    assert [len(axes.lines) for axes in (first, second)] == [2, 1]
+    assert first.get_legend() is None
+    assert [text.get_text() for text in second.get_legend().get_texts()] == ["a", "$x^$"]
+    figure.draw_without_rendering()
+
+
+def test_one_more_axes_hold_the_legend_alone():
+    figure = AnyFigure()
+    first, last = figure.subfigures(1, 2)[0].subplots(1, 2)
+    assert curves_figure([panel(["a", "b"])], axes=[first, last]) is figure
+    assert first.get_legend() is None
+    assert not last.axison
+    handles = last.get_legend().legend_handles
+    assert [look(line) for line in handles] == [look(line) for line in first.lines]
+    lone = AnyFigure().subplots()
+    assert curves_figure([panel(["a"])], axes=lone).axes == [lone]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0}, "width as a positive number, got 0"),
+        ({"width": "7"}, "width as a positive number, got '7'"),
+        ({"font_size": NAN}, "font_size as a positive number, got nan"),
+        ({"columns": 0}, "columns as a positive integer, got 0"),
+        ({"columns": 1.5}, "columns as a positive integer, got 1.5"),
+        ({"colours": []}, r"colours as a sequence of matplotlib's colours, got \[\]"),
+        ({"colours": "red"}, r"colours as a sequence of matplotlib's colours, got \['red'\]"),
+        ({"colours": ["red", "rde"]}, r"colours as a sequence of matplotlib's colours, got \['rde'\]"),
+        (
+            {"width": 1, "columns": 2},
+            "a greater width or fewer columns for text of 8 points, got a width of 1 inches for 2",
+        ),
+        ({"axes": []}, r"2 axes, one for each panel, or one more for the legend, got \[\]"),
+        ({"axes": ["a", "b"]}, r"2 axes, one for each panel, or one more for the legend, got \['a', 'b'\]"),
+        (
+            {"axes": AnyFigure().subplots(2), "width": 7},
+            "no width and no columns beside axes, whose figure has its own",
+        ),
+        ({"axes": [AnyFigure().subplots(), AnyFigure().subplots()]}, "axes of one figure, got some of several"),
+    ],
+    ids=lambda value: " and ".join(value) if isinstance(value, dict) else "",
+)
+def test_options_that_are_none_are_refused(options, message):
+    with pytest.raises(InputError, match=f"^expected {message}$"):
+        curves_figure([panel(["a"]), panel(["b"])], **options)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_panels_of_a_page_look_as_they_do_beside_each_other(dark):
+    shown = [panel(["a", "b"], up="p"), panel(["b"], up="p", height=3)]
+    alone = curves.panel_figures(shown, width=3.6, font_size=9, dark=dark)
+    together = curves_figure(shown, colours=curves.DARK_COLOURS if dark else None)
+    for figure, axes in zip(alone, together.axes, strict=True):
+        assert figure.get_size_inches()[0] == 3.6
+        assert figure.axes[0].get_ylim() == axes.get_ylim()
+        assert [look(line) for line in figure.axes[0].lines] == [look(line) for line in axes.lines]
+        assert_apart(figure)
+        written = {to_rgb(text.get_color()) for text in extents(figure)}
+        assert written == {to_rgb("#ECECEE" if dark else "black")}
+        assert figure.get_facecolor()[:3] == to_rgb(curves.DARK_PAPER if dark else "white")
+
+
+def test_a_pdf_has_fonts_that_journals_take(tmp_path):
+    path = tmp_path / "curves.pdf"
+    curves_figure([panel(["a", LONG])]).savefig(path)
+    content = path.read_bytes()
+    assert content.count(b"/FontFile2") > 0
+    assert not re.search(rb"/Type3|/Subtype\s*/Type3|/FontFile[^2]", content)
 
 
 # ------------------------------------------------------------------------------------------------ the rest

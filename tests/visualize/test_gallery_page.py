@@ -18,6 +18,7 @@ from deconv_attr.visualize.html.sprites import sprite_sheet
 from deconv_attr.visualize.tiles import MapTiles
 
 FACTS = [("model", "a net"), ("images", "4 generated")]
+ASSETS = ("page.css", "gallery.css", "page.js", "gallery.js", "cards.js", "units.js")
 NASTY = ["<script>alert(1)</script>.jpg", "a\"b'c&d.jpg", "</script>", "x\u2028y\ud800.jpg", "long" * 200]
 
 
@@ -89,7 +90,7 @@ def test_files_are_where_the_page_looks_for_them(tmp_path):
     assert index == tmp_path / "new/index.html"
     assert files_below(tmp_path / "new") == {
         "index.html",
-        *(f"files/{name}" for name in ("page.css", "page.js", "cards.js", "view.js", "layer-f.1-a-b.js")),
+        *(f"files/{name}" for name in (*ASSETS, "layer-f.1-a-b.js")),
         "files/maps-f.1-a-b/map-3.png",
         *(f"files/image-{number}.png" for number in (0, 1, 3)),
     }
@@ -208,7 +209,7 @@ def test_texts_are_escaped_in_the_page(tmp_path):
     raw = index.read_bytes().decode()
     parsed = Parsed(raw)
     scripts = [attributes for tag, attributes in parsed.tags if tag == "script"]
-    assert len(scripts) == 3
+    assert len(scripts) == 4
     assert all(attributes["src"].startswith("files/") for attributes in scripts)
     assert not [key for _, attributes in parsed.tags for key in attributes if key.startswith("on") or key == "style"]
     for text in NASTY:
@@ -254,6 +255,7 @@ def test_layers_have_distinct_safe_file_names(tmp_path):
 def test_what_an_earlier_gallery_left_is_removed_and_nothing_else(tmp_path):
     write(tmp_path, layer_of(*map(map_tiles, range(5))), layer_of(map_tiles(9, images=[7] * 4), name="gone"))
     (tmp_path / "files/maps-conv/map-9.png.part").write_text("a run of an older version that was cut off")
+    (tmp_path / "files/view.js").write_text("a script of an older version")
     for name in ("maps-conv/.map-8.png.17.unfinished", ".layer-conv.js.17.unfinished"):
         (tmp_path / "files" / name).write_text("a run that was cut off")
     others = {
@@ -270,7 +272,7 @@ def test_what_an_earlier_gallery_left_is_removed_and_nothing_else(tmp_path):
     write(tmp_path, layer_of(map_tiles(3, images=[0, 1, 0, 1])))
     assert files_below(tmp_path) - others == {
         "index.html",
-        *(f"files/{name}" for name in ("page.css", "page.js", "cards.js", "view.js", "layer-conv.js")),
+        *(f"files/{name}" for name in (*ASSETS, "layer-conv.js")),
         "files/maps-conv/map-3.png",
         "files/image-0.png",
         "files/image-1.png",
@@ -343,12 +345,12 @@ def test_a_full_disk_is_named_and_leaves_no_page(tmp_path, monkeypatch):
     replace = Path.replace
 
     def full(source, target):
-        if target.name == "view.js":
+        if target.name == "units.js":
             raise OSError(28, "No space left on device")
         return replace(source, target)
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(InputError, match=r"cannot write .*view\.js: No space left on device"):
+    with pytest.raises(InputError, match=r"cannot write .*units\.js: No space left on device"):
         write(tmp_path, layer_of(map_tiles(1)))
     assert not index.exists()
     assert not list(tmp_path.rglob("*.unfinished"))

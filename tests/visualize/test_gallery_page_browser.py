@@ -245,6 +245,34 @@ def test_tiles_in_the_view_are_the_tiles(page):
             np.testing.assert_array_equal(picture[np.ix_(rows, columns)], pictures[rank])
 
 
+def test_a_bar_shows_each_activation_relative_to_the_strongest_of_the_layer(page):
+    page.open("#layer=a.1&map=1")
+    strongest = max(
+        tiles.values[0] for tiles in [*map(named, range(3)), *(map_tiles(n, 9, 16, 16) for n in range(3, 40))]
+    )
+    shares = page.run("""
+        const share = each => each.firstElementChild.offsetWidth / each.clientWidth;
+        return [...document.querySelectorAll('.strength')].map(share)""")
+    assert shares == pytest.approx([value / strongest for value in named(1).values], abs=0.02)
+    assert page.text("#units h3") == f"1 activation {named(1).values[0]:.4g} "
+    assert f"Bars end at {strongest:.4g}" in page.text("#view-note")
+
+
+def test_the_scale_of_a_projection_is_told_where_it_is_known(page):
+    page.open("#layer=a.1")
+    known = [0.12345, 0.0, None, 12345.6]
+    page.run("layers[0].data.maps[0].scales = arguments[0]; visit({map: 0})", known)
+    assert page.texts(".unit figure:first-child figcaption") == [
+        "projection, full colour at ±0.123",
+        "projection, zero everywhere",
+        "projection",
+        "projection, full colour at ±12300",
+        "projection",
+    ]
+    page.press(Keys.ARROW_RIGHT)
+    assert set(page.texts(".unit figure:first-child figcaption")) == {"projection"}
+
+
 # ------------------------------------------------------------------------------------------------ many, narrow, dark
 
 
@@ -297,6 +325,41 @@ def test_nothing_overflows_a_narrow_window(page, layer):
             page.run("return getComputedStyle(document.getElementById('cards')).gridTemplateColumns.split(' ').length")
             == 1
         )
+
+
+def test_a_screen_that_is_touched_has_no_hints_at_keys(page):
+    page.open("#layer=pixels")
+    assert page.find(".keys").is_displayed()
+    with page.touch():
+        assert not page.find(".keys").is_displayed()
+
+
+def test_paper_is_white_and_has_no_controls(page):
+    page.open("#layer=pixels", scheme="dark")
+    page.media("dark", "print")
+    style = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    assert page.run(style, "body", "backgroundColor") == "rgb(255, 255, 255)"
+    assert page.run(style, "body", "color") == "rgb(0, 0, 0)"
+    assert page.run(style, ".card", "printColorAdjust") == "exact"
+    assert page.run(style, "#cards li", "breakInside") == "avoid"
+    assert not any(page.find(each).is_displayed() for each in (".keys", "#controls", "#layers"))
+    assert page.printed().count(b"/Type /Page\n") == 1
+    page.find(".card").click()
+    assert not page.find("main").is_displayed()
+    assert page.run(style, ".unit", "breakInside") == "avoid"
+    assert not page.find("#close").is_displayed()
+    assert page.printed().count(b"/Type /Page\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+)
+def test_everybody_can_use_it(page, width, scheme):
+    page.open("#layer=pixels", width=width, height=844, scheme=scheme)
+    assert page.violations() == []
+    page.find(".card").click()
+    assert page.violations() == []
+    assert page.run("return document.scrollingElement.scrollWidth") <= width
 
 
 def test_light_and_dark_are_readable(page):

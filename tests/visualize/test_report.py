@@ -15,7 +15,7 @@ from PIL import Image
 from deconv_attr.errors import InputError
 from deconv_attr.evidence.bootstrap import Estimate
 from deconv_attr.evidence.table import Answer, Failure, ResultTable, text
-from deconv_attr.visualize.html import ReportColumn, report, report_path, write_report
+from deconv_attr.visualize.html import ReportColumn, ReportFigure, ReportLegend, report, report_path, write_report
 
 NAN = float("nan")
 FACTS = [("model", "a net"), ("images", "2 generated")]
@@ -30,7 +30,9 @@ NASTY = [
     "data:,",
 ]
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 2"><rect width="4" height="2"/></svg>'
-VOID = ("meta", "link", "img", "br")
+DARK = SVG.replace(b"rect width", b"rect fill='#fff' width")
+BAR = ReportLegend(np.arange(12, dtype=np.uint8).reshape(1, 4, 3), ["-scale", "0", "scale"], "signed; grey is zero")
+VOID = ("meta", "link", "img", "br", "wbr")
 
 
 def picture(seed, height=5, width=7):
@@ -56,6 +58,10 @@ def write(folder, name="page.html", **given):
     }
     asked = {**usual, **given}
     return write_report(folder / name, **{**asked, "table": asked["table"].for_page()})
+
+
+def figure_of(alternative="a curve"):
+    return ReportFigure(alternative, SVG, DARK)
 
 
 def column_of(title, images=2, **others):
@@ -139,93 +145,138 @@ def pictures_of(page):
 # ------------------------------------------------------------------------------------------------ what is written
 
 
+def lines_of(element):
+    return [line for line in element.text.split("\n") if line.strip()]
+
+
 def test_everything_stands_in_its_order(tmp_path):
-    table = ResultTable(["method", "deletion"], [["ZFDeconv", 0.25]], {"deletion": "higher is better"})
+    table = ResultTable(["check", "ZFDeconv"], [["deletion", 0.25], ["insertion", 0.5]], {"deletion": "low: good"})
+    answers = ResultTable(["question", "ZFDeconv"], [["Is it?", Answer("yes", "0.10")]])
     path = write(
         tmp_path,
         table=table,
-        columns=[column_of("ZFDeconv", scales=["s = 1", "s = 2"])],
+        columns=[column_of("ZFDeconv", scales=["scale 1", "scale 2"], legend=BAR)],
         notes=["note one", "note two"],
-        figures=[("a curve", SVG)],
+        figures=[figure_of()],
+        answers=answers.for_page(),
     )
     assert path == tmp_path / "page.html"
     page = parsed(path)
     assert page.one("title").text == page.one("h1").text == "A comparison"
     pairs = list(zip(page.one("header").all("dt"), page.one("header").all("dd"), strict=True))
     assert [(word.text, fact.text) for word, fact in pairs] == FACTS
-    assert [line for line in page.one("main").text.split("\n") if line.strip()] == [
-        "Nothing follows.",
-        *("note one", "note two"),
-        *("In numbers", "method", "deletion", "ZFDeconv", "0.25", "deletionhigher is better"),
-        "Curves",
+    assert [line.strip() for line in lines_of(page.one("main"))] == [
         *("Pictures", "← → ↑ ↓ move Enter or a click: large Esc close", "image", "ZFDeconv"),
-        *("image 0", "image ", "ZFDeconv s = 1", "image 1", "image ", "ZFDeconv s = 2"),
+        *("ZFDeconv", "-scale 0 scale", "signed; grey is zero"),
+        *("image 0", "image", "ZFDeconv scale 1", "image 1", "image", "ZFDeconv scale 2"),
+        *(
+            "Verdict",
+            "Nothing follows.",
+            "question",
+            "ZFDeconv",
+            "Is it?",
+            "ZFDeconvyes (0.10)",
+            "note one",
+            "note two",
+        ),
+        *("In numbers", "check", "ZFDeconv", "deletionlow: good", "ZFDeconv0.25", "insertion", "ZFDeconv0.5"),
+        *("Curves", "Means over images, with intervals of 95 %."),
     ]
-    curve = page.one("img", alt="a curve")
-    assert base64.b64decode(curve.attributes["src"].removeprefix("data:image/svg+xml;base64,")) == SVG
+    for kind, expected in (("light", SVG), ("dark", DARK)):
+        curve = page.one("img", **{"class": kind}).attributes
+        assert base64.b64decode(curve["src"].removeprefix("data:image/svg+xml;base64,")) == expected
+        assert curve["alt"] == "a curve"
+
+
+def test_the_colours_of_a_method_stand_below_its_title(tmp_path):
+    other = ReportLegend(np.full((1, 2, 3), 7, dtype=np.uint8), ["0", "<s>"], "a & b")
+    columns = [column_of("one", legend=BAR), column_of("two"), column_of("three", legend=other)]
+    head = parsed(write(tmp_path, columns=columns)).one("table", id="pictures").one("thead")
+    cells = head.one("tr", **{"class": "legends"}).all("td")
+    assert [lines_of(cell) for cell in cells] == [
+        *([], [], ["one", "-scale 0 scale ", "signed; grey is zero"]),
+        *(["two"], ["three", "0 <s> ", "a & b"]),
+    ]
+    for cell, legend, name in ((cells[2], BAR, "-scale to scale"), (cells[4], other, "0 to <s>")):
+        bar = cell.one("img").attributes
+        np.testing.assert_array_equal(pixels_of(bar["src"]), legend.pixels)
+        assert (bar["alt"], bar["height"]) == (f"colours from {name}", "1")
+    assert not parsed(write(tmp_path)).all("tr", **{"class": "legends"})
+
+
+def test_stacked_pictures_have_a_block_for_each_image(tmp_path):
+    failed = ReportColumn("two", [], error="RuleError: no rule")
+    columns = [column_of("one", scales=["scale 1", "zero everywhere"], legend=BAR), failed]
+    page = parsed(write(tmp_path, columns=columns, stacked=True))
+    assert not page.all("table", id="pictures")
+    pictures = page.one("div", id="pictures")
+    assert len(pictures.all("img", **{"class": "bar"})) == 1
+    rows = pictures.all("div", **{"class": "row"})
+    assert [row.one("h3").text for row in rows] == ["image 0", "image 1"]
+    assert [lines_of(row) for row in rows] == [
+        ["image 0", "image ", "one scale 1", "twoRuleError: no rule"],
+        ["image 1", "image ", "one zero everywhere"],
+    ]
+    for number, row in enumerate(rows):
+        shown = [pixels_of(each.attributes["src"]) for each in row.all("img")]
+        np.testing.assert_array_equal(shown, [picture(number), columns[0].pictures[number]])
 
 
 def test_the_lines_of_the_verdict_stand_below_it(tmp_path):
-    rows = [["Is it?", Answer("yes", "0.10"), Answer("no", "0.90"), Answer("?", "0.60, 9 of 60"), "image"]]
-    answers = ResultTable(["question", "a", "b", "<c>", "from"], rows)
+    rows = [["Is it?", Answer("yes", "0.10"), Answer("no", "0.90"), Answer("?", "0.60, 9 of 60")]]
+    answers = ResultTable(["question", "a", "b", "<c>"], rows, {"Is it?": "from image"})
     page = parsed(write(tmp_path, answers=answers.for_page()))
     table = page.one("table", id="answers")
-    assert [head.text for head in table.all("th", scope="col")] == ["question", "a", "b", "<c>", "from"]
-    assert table.one("th", scope="row").text == "Is it?"
+    assert [head.text for head in table.all("th", scope="col")] == ["question", "a", "b", "<c>"]
+    assert table.one("th", scope="row").text == "Is it?from image"
+    assert table.one("th", scope="row").attributes["abbr"] == "Is it?"
     found = [(cell.attributes["class"], *[span.text for span in cell.all("span")]) for cell in table.all("td")]
-    expected = [("yes", "yes", " (0.10)"), ("no", "no", " (0.90)"), ("unsaid", "?", " (0.60, 9 of 60)")]
-    assert found == [*expected, ("name", "image")]
-    lines = [line for line in page.one("main").text.split("\n") if line.strip()]
-    assert lines.index("Nothing follows.") < lines.index("question") < lines.index("In numbers")
+    assert found == [
+        ("yes", "a", "yes (0.10)", "(0.10)"),
+        ("no", "b", "no (0.90)", "(0.90)"),
+        ("unsaid", "<c>", "? (0.60, 9 of 60)", "(0.60, 9 of 60)"),
+    ]
 
 
 def test_what_is_not_given_leaves_no_trace(tmp_path):
     page = parsed(write(tmp_path, columns=[], images=[]))
-    assert [heading.text for heading in page.one("main").all("h2")] == ["In numbers"]
+    assert [heading.text for heading in page.one("main").all("h2")] == ["Verdict", "In numbers"]
     assert page.one("main").all("ul") == page.one("main").all("img") == page.all("table", id="pictures") == []
-    assert page.all("table", id="answers") == []
+    assert page.all("table", id="answers") == page.one("main").all("dl") == []
 
 
 @pytest.mark.parametrize(
-    ("cell", "kind", "value", "shown"),
+    ("cell", "kind", "shown"),
     [
-        ("a name", "name", None, ["a name"]),
-        ("-3", "name", None, ["-3"]),
-        (-0.125, "number", -0.125, ["-0.125"]),
-        (1234.5678, "number", 1234.5678, ["1.23e+03"]),
-        (np.float64(0.1), "number", 0.1, ["0.1"]),
-        (3, "number", 3.0, ["3"]),
-        (float("inf"), "number", "Infinity", ["inf"]),
-        (float("-inf"), "number", "-Infinity", ["-inf"]),
-        (NAN, "undefined", None, ["nan"]),
-        (Estimate(-0.256, -0.5, 0.13, 4, 4), "number", -0.256, ["-0.26", " (-0.50 to 0.13)"]),
-        (Estimate(0.4, 0.3, 0.5, 3, 4), "number", 0.4, ["0.40", " (0.30 to 0.50), 3 of 4"]),
-        (Estimate(0.4, NAN, NAN, 1, 1), "number", 0.4, ["0.40"]),
-        (Estimate(0.4, NAN, NAN, 1, 4), "number", 0.4, ["0.40", ", 1 of 4"]),
-        (Estimate(NAN, NAN, NAN, 0, 4), "undefined", None, ["undefined"]),
-        (Failure("RuleError: no rule"), "error", None, ["RuleError"]),
+        ("a name", "name", ["a name"]),
+        ("-3", "name", ["-3"]),
+        (-0.125, "number", ["-0.125"]),
+        (1234.5678, "number", [text(1234.5678)]),
+        (np.float64(0.1), "number", ["0.1"]),
+        (3, "number", ["3"]),
+        (float("inf"), "number", ["inf"]),
+        (NAN, "undefined", ["nan"]),
+        (Estimate(-0.256, -0.5, 0.13, 4, 4), "number", ["-0.26 (-0.50 to 0.13)", "(-0.50 to 0.13)"]),
+        (Estimate(0.4, 0.3, 0.5, 3, 4), "number", ["0.40 (0.30 to 0.50), 3 of 4", "(0.30 to 0.50), 3 of 4"]),
+        (Estimate(0.4, NAN, NAN, 1, 1), "number", ["0.40"]),
+        (Estimate(0.4, NAN, NAN, 1, 4), "number", ["0.40 1 of 4", "1 of 4"]),
+        (Estimate(NAN, NAN, NAN, 0, 4), "undefined", ["undefined"]),
+        (Failure("RuleError: no rule"), "error", ["RuleError"]),
     ],
     ids=lambda value: str(value) if not isinstance(value, list) else "",
 )
-def test_a_cell_shows_its_text_and_carries_its_number(tmp_path, cell, kind, value, shown):
+def test_a_cell_shows_its_text_below_the_name_of_its_method(tmp_path, cell, kind, shown):
     ((name, found),) = cells_of(parsed(write(tmp_path, table=table_of(cell))))
     assert (name.tag, name.attributes["scope"], name.text) == ("th", "row", "method 0")
-    assert found.tag == "td"
-    assert found.attributes["class"] == kind
-    assert found.text == text(cell)
-    assert [part.text for part in found.all("span")] == shown
-    carried = found.attributes.get("data-value")
-    assert (carried if carried is None or "Inf" in carried else float(carried)) == value
+    assert (found.tag, found.attributes) == ("td", {"class": kind})
+    assert [part.text for part in found.all("span")] == ["number", *shown]
 
 
 def test_an_error_is_written_out_once_below_the_table(tmp_path):
     failure = Failure("RuleError: no rule covers gelu")
-    table = ResultTable(
-        ["method", "one", "two"], [["a", failure, failure], ["b", 1.0, Failure("OSError: full")]], {"one": "1"}
-    )
-    legend = parsed(write(tmp_path, table=table)).one("dl", **{"class": "legend"})
-    assert [(word.text, what.text) for word, what in zip(legend.all("dt"), legend.all("dd"), strict=True)] == [
-        ("one", "1"),
+    table = ResultTable(["method", "one", "two"], [["a", failure, failure], ["b", 1.0, Failure("OSError: full")]])
+    failures = parsed(write(tmp_path, table=table)).one("dl", **{"class": "failures"})
+    assert [(word.text, what.text) for word, what in zip(failures.all("dt"), failures.all("dd"), strict=True)] == [
         ("a", "RuleError: no rule covers gelu"),
         ("b", "OSError: full"),
     ]
@@ -324,11 +375,13 @@ def test_texts_are_texts_wherever_they_stand(tmp_path):
         facts=[(each, each) for each in NASTY],
         verdict=NASTY[3],
         notes=NASTY,
-        table=ResultTable(NASTY, [NASTY, ["row", *map(Failure, NASTY)]], {each: each for each in NASTY}),
+        table=ResultTable(
+            [*NASTY, "x"], [[*NASTY, "y"], ["row", *map(Failure, NASTY)]], {each: each for each in NASTY}
+        ),
         images=pictures,
         labels=NASTY,
         columns=[*(ReportColumn(each, pictures, NASTY) for each in NASTY), ReportColumn("x", [], error=NASTY[2])],
-        figures=[(each, SVG) for each in NASTY],
+        figures=[figure_of(each) for each in NASTY],
     )
     page = parsed(path)
     plain = [each.replace("\ud800", "?") for each in NASTY]
@@ -339,11 +392,12 @@ def test_texts_are_texts_wherever_they_stand(tmp_path):
         (page.one("header").all("dd"), plain),
         (main.all("p", **{"class": "verdict"}), [plain[3]]),
         (main.all("li"), plain),
-        (page.one("table", id="numbers").one("thead").all("th"), plain),
-        (cells_of(page)[0], plain),
-        (cells_of(page)[1], ["row", *(each.split(":")[0] for each in plain)]),
-        (main.all("dt"), [*plain, *["row"] * count]),
-        (main.all("dd"), [*plain, *plain]),
+        (page.one("table", id="numbers").one("thead").all("th"), [*plain, "x"]),
+        (page.one("table", id="numbers").all("th", scope="row"), [plain[0] * 2, "row"]),
+        ([cell.all("span")[-1] for cell in cells_of(page)[0][1:]], [*plain[1:], "y"]),
+        ([cell.all("span")[-1] for cell in cells_of(page)[1][1:]], [each.split(":")[0] for each in plain]),
+        (main.all("dt"), ["row"] * count),
+        (main.all("dd"), plain),
         (grid.one("thead").all("th"), ["image", *plain, "x"]),
         (grid.all("th", scope="row"), plain),
         (grid.all("span", **{"class": "title"})[: 1 + count], ["image", *plain]),
@@ -352,7 +406,8 @@ def test_texts_are_texts_wherever_they_stand(tmp_path):
     ]:
         assert [each.text for each in where] == expected
     alternatives = [each.attributes["alt"] for each in main.all("img")]
-    assert alternatives == [*plain, *(f"{title}: {label}" for label in plain for title in ["image", *plain])]
+    expected = [f"{title}: {label}" for label in plain for title in ["image", *plain]]
+    assert alternatives == [*expected, *(each for each in plain for _ in ("light", "dark"))]
     assert len(page.all("script")) == len(page.all("style")) == 1
     names = {name for each in page.everything() for name in each.attributes}
     assert not [name for name in names if name.startswith("on") or name == "style"]
@@ -374,7 +429,7 @@ def test_the_policy_allows_the_one_style_and_the_one_script(tmp_path):
 
 
 def test_nothing_is_loaded(tmp_path):
-    path = write(tmp_path, figures=[("a curve", SVG)])
+    path = write(tmp_path, figures=[figure_of()])
     assert not re.search(r"https?:|//[a-z]|innerHTML|eval\(|@import|url\(", path.read_text(), flags=re.IGNORECASE)
     for each in parsed(path).everything():
         for name in ("src", "href", "srcset"):

@@ -3,7 +3,7 @@
 ::
 
     index.html
-    files/page.css, page.js, cards.js, view.js
+    files/page.css, gallery.css, page.js, gallery.js, cards.js, units.js
     files/layer-SLUG.js             galleryLayer({...}): all of a layer but pixels, loaded when it is chosen
     files/maps-SLUG/map-NUMBER.png  a sprite sheet; .jpg for large tiles
     files/image-NUMBER.jpg          a whole image; .png for small ones
@@ -27,7 +27,8 @@ from .sprites import encoded, sprite_sheet
 
 __all__ = ["PageLayer", "Slugs", "write_gallery"]
 
-SCRIPTS = ("page.js", "cards.js", "view.js")
+STYLES = ("page.css", "gallery.css")
+SCRIPTS = ("page.js", "gallery.js", "cards.js", "units.js")
 LONGEST = 80  # characters of a slug; file systems allow 255 bytes for a name
 
 
@@ -96,10 +97,18 @@ def write_gallery(
     slugs = Slugs()
     shown = [_write_layer(target, layer, slugs.take(layer.name), images) for layer in layers]
     templates = files(__package__) / "templates"
-    for asset in ("page.css", *SCRIPTS):
+    for asset in (*STYLES, *SCRIPTS):
         target.write(f"files/{asset}", (templates / asset).read_bytes())
     return target.finish(
-        rendered("gallery.html", generator=GENERATOR, title=title, facts=facts, layers=shown, scripts=SCRIPTS)
+        rendered(
+            "gallery.html",
+            generator=GENERATOR,
+            title=title,
+            facts=facts,
+            layers=shown,
+            styles=STYLES,
+            scripts=SCRIPTS,
+        )
     )
 
 

@@ -18,7 +18,7 @@ GENERATOR = "deconv_attr gallery"
 INDEX = "index.html"
 UNFINISHED = re.compile(r"(.*/)\.([^/]+)\.\d+\.unfinished")  # what a run that was killed left of a file
 OURS = re.compile(
-    r"files/(page\.css|\w+\.js|layer-[\w.-]+\.js|image-\d+\.(png|jpg)|maps-[\w.-]+/map-\d+\.(png|jpg))(\.part)?",
+    r"files/(\w+\.css|\w+\.js|layer-[\w.-]+\.js|image-\d+\.(png|jpg)|maps-[\w.-]+/map-\d+\.(png|jpg))(\.part)?",
     re.ASCII,
 )
 """Every file beside the index that a gallery may consist of; see :func:`deconv_attr.visualize.html.write_gallery`."""

@@ -1,17 +1,19 @@
 """What every page is made with: Jinja2, and what a page in one file has within itself.
 
 A template extends ``base.html``, which asks for the values `generator`, `title` and `facts` (pairs of words) and the
-blocks `sources` (what the page's policy admits), `head` and `body`.
+blocks `sources` (what the page's policy admits), `head`, `body`, `view` and `script`; it sets `steps`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 __all__ = ["asset", "data_uri", "policy_hash", "rendered"]
 
@@ -25,8 +27,14 @@ def rendered(template: str, **values: Any) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     # A file name may hold bytes that are not Unicode.
     return environment.get_template(template).render(**values).encode(errors="replace")
+
+
+def _breakable(text: str) -> Markup:
+    """Return a text whose long names of modules and files may be broken after a dot, a slash or the like."""
+    return Markup("<wbr>").join(re.split(r"(?<=[./_-])(?=\w)", text))
 
 
 def asset(name: str) -> str:

@@ -1,7 +1,7 @@
 """A comparison of methods as one page: a single file that contains everything, to be mailed or kept in a wiki.
 
-Its style is ``page.css``, the gallery's, with ``report.css`` after it; its pictures are data URIs. Its policy names the
-hashes of its style and its script, so that nothing else is run, and nothing is loaded.
+Its style is ``page.css``, which all pages share, with ``report.css`` after it, and so is its script; its pictures are
+data URIs. Its policy names the hashes of style and script, so that nothing else is run, and nothing is loaded.
 """
 
 from __future__ import annotations
@@ -19,15 +19,24 @@ from ..tiles import Bytes
 from .rendering import asset, data_uri, policy_hash, rendered
 from .sprites import encoded
 
-__all__ = ["PAGES", "ReportCell", "ReportColumn", "ReportTable", "report_path", "write_report"]
+__all__ = [
+    "PAGES",
+    "ReportCell",
+    "ReportColumn",
+    "ReportFigure",
+    "ReportLegend",
+    "ReportTable",
+    "report_path",
+    "write_report",
+]
 
 GENERATOR = "deconv_attr report"
 PAGES = (".html", ".htm")
 """The endings of the file name of a page."""
 
 MOST_EXACT = 4_000_000  # pixels of all pictures together: about 10 MB as PNG; as JPEG, they take a third of that
-SHARP = 100  # pixels; smaller pictures are magnified, and their pixels kept sharp: LARGE in view.js
-MOST_SHARED = 6  # columns of pictures that share the width of a window; a wider grid scrolls by itself
+SHARP = 100  # pixels; smaller pictures are magnified, and their pixels kept sharp: LARGE in page.js
+MOST_SHARED = 8  # columns that share the width of a window; a wider grid scrolls by itself
 MIME = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -41,26 +50,18 @@ class ReportCell:
         The text of the cell.
     kind : {"name", "number", "undefined", "error", "yes", "no", "unsaid"}
         The kind of the text.
-    value : float or None
-        The value by which the table is sorted; None sorts last.
     beside : str
-        Written beside a number, in grey: its interval.
+        Written below a number, in grey: its interval.
     """
 
     text: str
     kind: str = "name"
-    value: float | None = None
     beside: str = ""
-
-    @property
-    def sort_key(self) -> str:
-        """The value as JavaScript reads it."""
-        return repr(self.value).replace("inf", "Infinity")
 
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table of a page.
+    """A table of a page: a row for each check, a column for each method.
 
     Parameters
     ----------
@@ -69,15 +70,51 @@ class ReportTable:
     rows : sequence of sequence
         Cells, as many in each row as there are columns; the first names the row.
     legend : mapping of str to str
-        The meaning of each column.
+        The meaning of each row, by its name.
     failures : sequence of tuple
-        The errors, by row.
+        The errors, by method.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[ReportCell]]
     legend: Mapping[str, str]
     failures: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ReportLegend:
+    """What the colours of pictures mean.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (1, n, 3), bytes: the colours in order.
+    ends : sequence of str
+        Two or more values in the same order, from the first colour to the last.
+    caption : str
+        The meaning of the values.
+    """
+
+    pixels: Bytes
+    ends: Sequence[str]
+    caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class ReportFigure:
+    """Curves, drawn twice.
+
+    Parameters
+    ----------
+    alternative : str
+        What they say, in words.
+    light, dark : bytes
+        SVG files for light and for dark pages.
+    """
+
+    alternative: str
+    light: bytes
+    dark: bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +131,15 @@ class ReportColumn:
         Written below the pictures; empty, or one for each.
     error : str
         Why it failed; shown once, instead of its pictures.
+    legend : ReportLegend or None
+        What its colours mean.
     """
 
     title: str
     pictures: Sequence[Bytes]
     scales: Sequence[str] = ()
     error: str = ""
+    legend: ReportLegend | None = None
 
 
 def write_report(
@@ -112,8 +152,10 @@ def write_report(
     images: Sequence[Bytes],
     labels: Sequence[str],
     columns: Sequence[ReportColumn],
-    figures: Sequence[tuple[str, bytes]] = (),
+    figures: Sequence[ReportFigure] = (),
     answers: ReportTable | None = None,
+    *,
+    stacked: bool = False,
 ) -> Path:
     """Write a comparison as one HTML file that needs no other file and no network, or write nothing at all.
 
@@ -130,17 +172,20 @@ def write_report(
     notes : sequence of str
         A list below it; no list if there are none.
     table : ReportTable
-        Can be sorted by each column; its legend and its errors are written below it.
+        The numbers; its errors are written below it.
     images : sequence of ndarray
         (H, W, 3), bytes.
     labels : sequence of str
         One for each image.
     columns : sequence of ReportColumn
         The methods, in the order to be shown.
-    figures : sequence of tuple
-        Pairs of a description and an SVG file.
+    figures : sequence of ReportFigure
+        The curves.
     answers : ReportTable or None
         The lines of the verdict, below it.
+    stacked : bool
+        Whether the pictures of an image stand below each other, all of one width: for signals and videos, whose
+        pictures are wide, and are compared sample by sample.
 
     Returns
     -------
@@ -155,7 +200,7 @@ def write_report(
     target = report_path(path)
     _check_numbers(len(images), labels, columns)
     style = _style(1 + len(columns))
-    script = asset("report.js")
+    script = asset("page.js") + asset("report.js")
     page = rendered(
         "report.html",
         generator=GENERATOR,
@@ -169,10 +214,14 @@ def write_report(
         answers=answers,
         notes=notes,
         table=table,
-        figures=[(what, data_uri("image/svg+xml", svg)) for what, svg in figures],
-        columns=columns,
+        figures=[_figure(each) for each in figures],
+        columns=[
+            {"title": each.title, "legend": _legend(each.legend) if each.legend and each.pictures else None}
+            for each in columns
+        ],
         wide=1 + len(columns) > MOST_SHARED,
         grid=_grid(images, labels, columns),
+        stacked=stacked,
     )
     with writing(target):
         atomic_write(target, page)
@@ -217,6 +266,21 @@ def _grid(images: Sequence[Bytes], labels: Sequence[str], columns: Sequence[Repo
                 cells.append({"title": column.title, "error": column.error or "no pictures"})
         rows.append({"label": label, "cells": cells})
     return rows
+
+
+def _legend(legend: ReportLegend) -> dict[str, Any]:
+    _, content = encoded(legend.pixels, 0)
+    return {
+        "source": data_uri("image/png", content),
+        "width": legend.pixels.shape[1],
+        "ends": legend.ends,
+        "caption": legend.caption,
+    }
+
+
+def _figure(figure: ReportFigure) -> dict[str, str]:
+    light, dark = (data_uri("image/svg+xml", svg) for svg in (figure.light, figure.dark))
+    return {"alternative": figure.alternative, "light": light, "dark": dark}
 
 
 def _cell(title: str, picture: Bytes, scale: str, exact: bool) -> dict[str, Any]:

@@ -22,8 +22,8 @@ function clearCards() {
 }
 
 // About four significant digits.
-function written(value) {
-  return value === null ? "–" : String(Number(value.toPrecision(4)));
+function written(value, digits = 4) {
+  return value === null ? "–" : String(Number(value.toPrecision(digits)));
 }
 
 // The size of a sheet on the screen: as many whole screen pixels for each of its own as fit.
@@ -54,13 +54,11 @@ function makeCard(map) {
     plate.replaceChildren("not active in these images");
     plate.classList.add("nothing");
     card.querySelector(".quiet").remove();
-    card.setAttribute("aria-label", `Map ${map.number}, not active in these images`);
     return item;
   }
   const { width, height, magnified } = screenSize(map.sheet);
   card.querySelector(".value").textContent = written(map.values[0]);
-  card.setAttribute("aria-label", `Map ${map.number}, strongest activation ${written(map.values[0])}`);
-  Object.assign(image, { width, height, alt: `Map ${map.number}: ${map.values.length} projections beside their patches` });
+  Object.assign(image, { width, height, alt: `${map.values.length} projections beside their patches` });
   image.classList.toggle("sharp", magnified);
   image.src = map.sheet.file;
   return item;
@@ -86,7 +84,7 @@ function arrangeCards(maps, sort, find) {
   listed = wrong === undefined ? maps.filter((map) => test(map.number)).sort(ORDERS[sort]) : [];
   for (const map of listed) if (!cards.has(map.number)) cards.set(map.number, makeCard(map));
   element("cards").replaceChildren(...listed.map((map) => cards.get(map.number)));
-  if (listed.length) stopAt(listed[0].number);
+  if (listed.length) stopAt(cardOf(listed[0].number));
   element("find").setAttribute("aria-invalid", String(wrong !== undefined));
   if (wrong !== undefined) element("note").textContent = `“${wrong}” is neither a number nor a range such as 100-110`;
   else if (!maps.length) element("note").textContent = "no map of this layer is in this gallery";
@@ -97,17 +95,9 @@ function arrangeCards(maps, sort, find) {
 
 const cardOf = (number) => cards.get(number)?.querySelector(".card");
 
-// Only one card at a time can be reached by Tab, so that Tab leads past thousands of them.
-function stopAt(number) {
-  for (const card of element("cards").querySelectorAll('.card[tabindex="0"]')) card.tabIndex = -1;
-  cardOf(number).tabIndex = 0;
-}
-
 function focusCard(number) {
   const card = cardOf(number);
-  if (!card?.isConnected) return;
-  stopAt(number);
-  card.focus();
+  if (card?.isConnected) focusOn(card);
 }
 
 function enterCards() {
@@ -131,8 +121,8 @@ function openCard(event) {
   const card = event.target.closest(".card");
   if (!card || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  stopAt(Number(card.dataset.map));
+  stopAt(card);
   enterView(Number(card.dataset.map));
 }
 
-document.addEventListener("DOMContentLoaded", () => element("cards").addEventListener("click", openCard));
+element("cards").addEventListener("click", openCard);

@@ -1,146 +1,48 @@
-// The page's state, which is its address: "#layer=features.3&map=12&sort=strongest&find=12 100-110". Whatever changes
-// the state changes the address, and `show` follows; so links, reloading and the back button need nothing more.
+// What all pages share: the large view with its buttons, keys, and one stop for Tab among many elements.
 "use strict";
 
 const element = (id) => document.getElementById(id);
 const breakable = (text) => text.split(/(?<=[./_-])/).flatMap((part) => [part, document.createElement("wbr")]);
-const layers = [...document.querySelectorAll("#layers a")].map((link) => ({
-  slug: link.dataset.slug,
-  name: link.querySelector(".layer-name").textContent,
-  facts: link.dataset.facts,
-  link,
-  data: null, // what galleryLayer was given
-  loading: null, // a promise of it
-}));
-let shown = { layer: null, map: null, sort: "number", find: "" };
+const view = element("view");
+const LARGE = 100; // pixels; a smaller picture is magnified in the view, and its pixels are kept sharp: SHARP in report.py
 
-// Each layer's data are a script that calls this: a page on a disk may load scripts, but not fetch.
-function galleryLayer(data) {
-  layers.find((layer) => layer.slug === data.slug).data = data;
+// ------------------------------------------------------------------------------------------------ the large view
+
+// `step` is called with the key of a button that was pressed, `closed` when the view has been closed.
+function connectView(step, closed) {
+  for (const button of view.querySelectorAll("[data-key]")) button.addEventListener("click", () => step(button.dataset.key));
+  element("close").addEventListener("click", () => view.close());
+  view.addEventListener("click", (event) => { if (event.target === view) view.close(); }); // beside it
+  view.addEventListener("close", closed);
 }
 
-function load(layer) {
-  layer.loading ??= new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = `files/layer-${layer.slug}.js`;
-    script.addEventListener("load", () => (layer.data ? resolve() : reject(script)));
-    script.addEventListener("error", () => reject(script));
-    document.head.append(script);
+// `leads` tells whether a key leads anywhere from what is shown.
+function openView(title, leads) {
+  element("view-title").replaceChildren(...breakable(title));
+  for (const button of view.querySelectorAll("[data-key]")) button.disabled = !leads(button.dataset.key);
+  if (!view.open) view.showModal();
+}
+
+// ------------------------------------------------------------------------------------------------ keyboard
+
+// `use` is called with a key and the element that it was pressed in; what it makes use of is not the browser's.
+function onKeys(use) {
+  document.addEventListener("keydown", (event) => {
+    const altGr = event.getModifierState("AltGraph"); // types [ and ] on many keyboards, and looks like Ctrl and Alt
+    if (event.defaultPrevented || event.isComposing || ((event.ctrlKey || event.altKey) && !altGr) || event.metaKey) return;
+    if (use(event.key, event.target)) event.preventDefault();
   });
-  return layer.loading;
 }
 
-function readAddress() {
-  const fields = new URLSearchParams(location.hash.slice(1));
-  const map = fields.get("map");
-  return {
-    layer: layers.find((layer) => layer.slug === fields.get("layer")) ?? layers[0],
-    map: /^\d+$/.test(map ?? "") ? Number(map) : null,
-    sort: fields.get("sort") in ORDERS ? fields.get("sort") : "number",
-    find: fields.get("find") ?? "",
-  };
+// Only one of many elements can be reached by Tab, so that Tab leads past thousands of them.
+function stopAt(chosen) {
+  for (const each of document.querySelectorAll('.stop[tabindex="0"]')) each.tabIndex = -1;
+  chosen.tabIndex = 0;
 }
 
-function address(changes) {
-  const { layer, map, sort, find } = { ...shown, ...changes };
-  const fields = new URLSearchParams({ layer: layer.slug });
-  if (map !== null) fields.set("map", map);
-  if (sort !== "number") fields.set("sort", sort);
-  if (find !== "") fields.set("find", find);
-  return `#${fields}`;
+function focusOn(chosen) {
+  stopAt(chosen);
+  chosen.focus();
 }
 
-// The back button returns from what was visited, not from what was amended.
-function visit(changes) {
-  location.hash = address(changes);
-  show(); // now; hashchange comes later, when another key may have been pressed
-}
-
-function amend(changes) {
-  location.replace(address(changes));
-  show();
-}
-
-function show() {
-  const before = shown;
-  shown = readAddress();
-  if (!shown.layer) return void (element("note").textContent = "no layer was chosen for this gallery");
-  if (shown.layer !== before.layer) showLayer(before.layer !== null);
-  if (element("find").value !== shown.find) element("find").value = shown.find;
-  element("sort").value = shown.sort;
-  const { layer } = shown;
-  if (layer.data) return showMaps();
-  load(layer).then(
-    () => { if (shown.layer === layer) showMaps(); },
-    (script) => { if (shown.layer === layer) element("note").textContent = `cannot read ${script.src}`; },
-  );
-}
-
-function showLayer(scroll) {
-  const { layer } = shown;
-  for (const { link } of layers) link.removeAttribute("aria-current");
-  layer.link.setAttribute("aria-current", "true");
-  keepInSight(layer.link);
-  element("layer-name").replaceChildren(...breakable(layer.name));
-  element("layer-facts").textContent = layer.facts;
-  element("note").textContent = "loading";
-  clearCards();
-  if (scroll && element("layer").getBoundingClientRect().top < 0) element("layer").scrollIntoView();
-}
-
-// Scrolls the list of layers only: scrollIntoView would move the page, too.
-function keepInSight(link) {
-  const list = element("layers");
-  const [top, height] = [link.offsetTop - list.offsetTop, link.offsetHeight];
-  if (top < list.scrollTop) list.scrollTop = top - height;
-  if (top + height > list.scrollTop + list.clientHeight) list.scrollTop = top + 2 * height - list.clientHeight;
-}
-
-function showMaps() {
-  arrangeCards(shown.layer.data.maps, shown.sort, shown.find);
-  const map = shown.layer.data.maps.find((each) => each.number === shown.map);
-  if (map) openView(map, shown.layer);
-  else closeView();
-}
-
-function chooseLayer(step) {
-  const layer = layers[layers.indexOf(shown.layer) + step];
-  if (layer) visit({ layer, map: null, find: "" });
-}
-
-function pressed(event) {
-  const altGr = event.getModifierState("AltGraph"); // types [ and ] on many keyboards, and looks like Ctrl and Alt
-  if (event.defaultPrevented || event.isComposing || ((event.ctrlKey || event.altKey) && !altGr) || event.metaKey) return;
-  const writing = event.target.matches("input, select");
-  let used = false;
-  if (element("view").open) used = pressedInView(event.key);
-  else if (event.key === "Escape" && event.target === element("find")) {
-    used = true;
-    amend({ find: "" });
-  } else if (event.target === element("find") && ["ArrowDown", "Enter"].includes(event.key)) used = enterCards();
-  else if (!writing && event.key === "/") {
-    used = true;
-    element("find").select();
-    element("find").focus();
-  } else if (!writing && (event.key === "[" || event.key === "]")) {
-    used = true;
-    chooseLayer(event.key === "[" ? -1 : 1);
-  } else if (!writing) used = moveFocus(event.key);
-  if (used) event.preventDefault();
-}
-
-document.addEventListener("DOMContentLoaded", () => {
-  for (const { link, name } of layers) link.querySelector(".layer-name").replaceChildren(...breakable(name));
-  element("find").addEventListener("input", (event) => amend({ find: event.target.value }));
-  element("sort").addEventListener("change", (event) => amend({ sort: event.target.value }));
-  element("controls").addEventListener("submit", (event) => event.preventDefault());
-  element("layers").addEventListener("click", (event) => {
-    const link = event.target.closest("a");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault(); // the order is kept
-    visit({ layer: layers.find((layer) => layer.link === link), map: null, find: "" });
-  });
-  document.addEventListener("keydown", pressed);
-  window.addEventListener("hashchange", show);
-  show();
-});
+for (const keys of document.querySelectorAll(".keys")) keys.hidden = false;

@@ -1,7 +1,6 @@
 // The large view of one map: its units, each with projection, patch, and the image with its box.
 "use strict";
 
-const LARGE = 100; // pixels; a smaller picture is magnified in the view, and its pixels are kept sharp
 const TINY = 0.04; // of the image; the outline of a smaller box keeps a distance, or it would hide what it shows
 let entered = false; // whether the back button returns to the page without the view
 let viewed = null; // the map in view, and its layer
@@ -16,23 +15,17 @@ function leaveView() {
   else amend({ map: null });
 }
 
-function openView(map, layer) {
-  const view = element("view");
-  if (!view.open) view.showModal();
+function showUnits(map, layer) {
+  openView(`Map ${map.number} of ${layer.name}`, neighbour);
   if (viewed?.map === map) return;
   viewed = { map, layer };
   view.scrollTop = 0;
-  element("view-title").replaceChildren(...breakable(`Map ${map.number} of ${layer.name}`));
-  const note = map.values.length ? "The strongest units; the box is what projection and patch show." : "not active in these images";
-  element("view-note").textContent = note;
-  element("units").replaceChildren(...map.values.map((_, rank) => makeUnit(map, rank, layer.data.images)));
-  element("previous").disabled = !neighbour(-1);
-  element("next").disabled = !neighbour(1);
+  const strongest = Math.max(...layer.data.maps.map((each) => strength(each, 0)));
+  element("view-note").textContent = map.values.length
+    ? `The strongest units; the box is what projection and patch show. Bars end at ${written(strongest)}, the strongest activation shown of this layer.`
+    : "not active in these images";
+  element("units").replaceChildren(...map.values.map((_, rank) => makeUnit(map, rank, layer.data.images, strongest)));
   if (map.sheet) drawTiles(map.sheet);
-}
-
-function closeView() {
-  element("view").close(); // does nothing where it is closed
 }
 
 function closed() {
@@ -44,35 +37,33 @@ function closed() {
   entered = false;
 }
 
-function neighbour(step) {
+function neighbour(key) {
   const index = listed.findIndex((map) => map.number === shown.map);
-  return index < 0 ? undefined : listed[index + step];
+  return index < 0 ? undefined : listed[index + { ArrowLeft: -1, ArrowRight: 1 }[key]];
 }
 
-function step(by) {
-  const map = neighbour(by);
+function step(key) {
+  const map = neighbour(key);
   if (map) amend({ map: map.number });
-  return true;
 }
 
 function pressedInView(key) {
-  if (key === "ArrowLeft") return step(-1);
-  if (key === "ArrowRight") return step(1);
-  if (key === "[" || key === "]") {
-    chooseLayer(key === "[" ? -1 : 1);
-    return true;
-  }
-  return false;
+  if (key === "ArrowLeft" || key === "ArrowRight") step(key);
+  else if (key === "[" || key === "]") chooseLayer(key === "[" ? -1 : 1);
+  else return false;
+  return true;
 }
 
 // ------------------------------------------------------------------------------------------------ units
 
-function makeUnit(map, rank, images) {
+function makeUnit(map, rank, images, strongest) {
   const item = element("unit-template").content.cloneNode(true).firstElementChild;
   const image = images[map.images[rank]];
   const box = map.boxes[rank];
   item.querySelector(".rank").textContent = rank + 1;
   item.querySelector(".value").textContent = written(map.values[rank]);
+  item.querySelector(".strength span").style.width = `${(100 * Math.max(0, map.values[rank] ?? 0)) / strongest}%`;
+  item.querySelector(".scale").textContent = scaleOf(map.scales?.[rank]);
   item.querySelector(".name").textContent = image.name;
   item.querySelector(".name").title = image.name;
   item.querySelector(".location").textContent = locationOf(map.positions[rank], box);
@@ -85,6 +76,11 @@ function makeUnit(map, rank, images) {
   }
   fillWhole(item.querySelector(".whole"), image, box);
   return item;
+}
+
+function scaleOf(scale) {
+  if (scale === undefined || scale === null) return "";
+  return scale > 0 ? `, full colour at ±${written(scale, 3)}` : ", zero everywhere";
 }
 
 function locationOf(position, [top, left, bottom, right]) {
@@ -134,11 +130,4 @@ function drawTiles(sheet) {
   picture.src = sheet.file;
 }
 
-document.addEventListener("DOMContentLoaded", () => {
-  const view = element("view");
-  view.addEventListener("close", closed);
-  view.addEventListener("click", (event) => { if (event.target === view) view.close(); }); // beside it
-  element("previous").addEventListener("click", () => step(-1));
-  element("next").addEventListener("click", () => step(1));
-  element("close").addEventListener("click", () => view.close());
-});
+connectView(step, closed);
