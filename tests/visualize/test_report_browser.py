@@ -307,6 +307,7 @@ def test_nothing_overflows(open_page, name, width):
         assert view <= 0
         if page.viewed() is None and name != "none":
             page.run("document.querySelectorAll('.picture')[1].click()")
+            assert page.box("#view")[3] <= page.run("return document.documentElement.clientWidth")
 
 
 def test_a_phone_shows_titles_beside_their_pictures(open_page):
