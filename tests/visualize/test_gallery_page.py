@@ -35,6 +35,8 @@ def map_tiles(number=0, units=4, height=5, width=7, layer="conv", images=None):
         images=list(rng.integers(0, 4, units)) if images is None else images,
         positions=[tuple(position) for position in rng.integers(0, 9, (units, 2))],
         boxes=[(top, left, top + height, left + width) for top, left in rng.integers(0, 20, (units, 2))],
+        scales=[np.float32(scale) for scale in rng.gamma(2, 1e-3, units)],
+        insides=[(0, 0, height, width)] * units,
         projections=rng.integers(0, 256, (units, height, width, 3), dtype=np.uint8),
         patches=rng.integers(0, 256, (units, height, width, 3), dtype=np.uint8),
     )
@@ -144,7 +146,7 @@ def test_tiles_cut_out_of_their_sheet_are_the_tiles(tmp_path, units, height, wid
 def test_large_tiles_and_images_are_jpeg_in_full_colours(tmp_path):
     smooth = np.linspace(0, 255, 120, dtype=np.uint8)[None, :, None] * np.array([1, 0, 0], dtype=np.uint8)
     large = np.broadcast_to(smooth, (1, 100, 120, 3)).copy()
-    tiles = MapTiles("conv", 0, [1.0], [0], [(0, 0)], [(0, 0, 100, 120)], large, large)
+    tiles = replace(map_tiles(0, 1, 100, 120, images=[0]), projections=large, patches=large)
     write(tmp_path, layer_of(tiles), picture=lambda number: large[0])
     path = tmp_path / "files/maps-conv/map-0.jpg"
     with Image.open(path) as picture:
