@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .figure import Figure
-from .page_layout import broken, write
+from .page_layout import text_width, write
 
 __all__ = [
     "FONT_SIZE",
@@ -30,7 +30,7 @@ __all__ = [
     "note_inside",
     "note_left",
     "width_of",
-    "write_centred",
+    "write_zeros",
 ]
 
 WIDEST = 7.0
@@ -49,6 +49,7 @@ LEAST_DPI = 150  # pixels per inch
 MOST_DPI = 600  # a printer's
 PAGE_PIXELS = 25e6  # pixels of a figure: a whole page of a paper in print
 POINTS = 2  # LIFT, nearly
+ZEROS = "zero everywhere"
 EMPTY = "0.95"  # the grey of an empty slot
 
 
@@ -112,9 +113,22 @@ def mark_empty(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
-def write_centred(axes: Axes, x: float, text: str, font_size: float, width: float, **look: Any) -> None:
-    """Write into the middle of a tile around x, a part of the axes' width, in lines of a width in inches."""
-    write(axes, x, 0.5, broken(text, font_size, width), ha="center", va="center", fontsize=font_size, **look)
+def write_zeros(axes: Axes, font_size: float, room: float, x: float = 0.5) -> None:
+    """Write into the middle of a tile that its projection is zero everywhere.
+
+    Parameters
+    ----------
+    axes : Axes
+        Of the tile.
+    font_size : float
+        Points.
+    room : float
+        The width of the tile in inches; in a narrow one, each word has its line.
+    x : float
+        The middle of the tile, in widths of the axes.
+    """
+    text = ZEROS if text_width(ZEROS, font_size) <= room else ZEROS.replace(" ", "\n")
+    write(axes, x, 0.5, text, ha="center", va="center", fontsize=font_size)
 
 
 def note_below(axes: Axes, text: str, font_size: float, rotation: float = 0) -> None:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from ..errors import InputError
 from .figure import Figure
-from .page_layout import HINTING, broken, columns_for, short, show, text_width
+from .page_layout import HINTING, broken, columns_for, short, show, text_width, write
 from .paper import (
     FONT_SIZE,
     LIFT,
@@ -28,7 +28,7 @@ from .paper import (
     note_below,
     note_left,
     width_of,
-    write_centred,
+    write_zeros,
 )
 from .tile_page import MOST_MAPS, TilePage, Tiling, check_number, text_height
 from .tiles import MapTiles
@@ -46,7 +46,7 @@ LEAST_TILE = 0.02  # inches: the smallest tile that is more than a dot
 OUTSIDE = "; white: outside of the image"
 
 SQUARE = 1.6  # inches: the side of a square of tiles, unless the page gets too wide
-LEAST_SQUARE = 0.38  # inches, as long as nobody asks for so many columns
+LEAST_SQUARE = 0.45  # inches, as long as nobody asks for so many columns
 SEAM = 0.06  # inches between projections and patches
 BETWEEN = 0.16  # inches between two blocks side by side
 ROW_GAP = 0.12  # inches between a block and the label below it
@@ -63,7 +63,7 @@ PATCHES_NOTE = "; right of each: the image patch"
 WORD = "activation "
 VALUES_NOTE = "; below: the activation"
 TILES_EMPTY = "not active"
-ZEROS = "zero everywhere"
+LEAST_ZEROS = 0.5  # inches: a smaller tile of zeros is grey, without words
 
 
 def gallery_figure(
@@ -150,7 +150,7 @@ class _Blocks(TilePage):
     ) -> None:
         usual = 2 * SQUARE + SEAM + BETWEEN
         columns = columns or min(
-            columns_for(len(maps), usual, SQUARE + text_height("", font_size) + ROW_GAP),
+            columns_for(len(maps), usual, text_height("", font_size) + LIFT + SQUARE + ROW_GAP),
             max(1, int(((width or WIDEST) - 2 * MARGIN + BETWEEN) / (2 * LEAST_SQUARE + SEAM + BETWEEN))),
         )
         width = width or min(WIDEST, 2 * MARGIN + columns * usual - BETWEEN)
@@ -178,7 +178,7 @@ class _Blocks(TilePage):
 
 def _checked_tiling(tiling: Tiling, width: float, columns: int) -> Tiling:
     if tiling.tile < LEAST_TILE:
-        raise InputError(f"expected a width in which {columns} columns of tiles can be seen, got {width:g} inches")
+        raise InputError(f"expected a width with room for tiles in columns={columns}, got {width:g} inches")
     return tiling
 
 
@@ -254,7 +254,8 @@ def _fill(axes: Axes, tiling: Tiling, tiles: MapTiles) -> None:
 
 
 def _say_empty(axes: Axes, font_size: float) -> None:
-    write_centred(axes, 0.5, SQUARES_EMPTY, font_size, width_of(axes), color="dimgrey")
+    text = broken(SQUARES_EMPTY, font_size, width_of(axes))
+    write(axes, 0.5, 0.5, text, ha="center", va="center", fontsize=font_size, color="dimgrey")
 
 
 def _value(tiles: MapTiles, word: str) -> str:
@@ -264,8 +265,8 @@ def _value(tiles: MapTiles, word: str) -> str:
 def _annotate(axes: Axes, tiling: Tiling, tiles: MapTiles, note: str, font_size: float, rotation: float = 0) -> None:
     """Write the activation below a cell, and into a projection of zeros that it is one."""
     note_below(axes, note, font_size, rotation)
-    if len(tiles) and tiles.scales[0] == 0:
-        write_centred(axes, 0.25 if tiling.patches else 0.5, ZEROS, font_size, tiling.tile)
+    if len(tiles) and tiles.scales[0] == 0 and tiling.tile >= LEAST_ZEROS:
+        write_zeros(axes, font_size, tiling.tile, 0.25 if tiling.patches else 0.5)
 
 
 def _checked_maps(labels: Sequence[str], columns: Sequence[Sequence[MapTiles]]) -> list[int]:

@@ -90,7 +90,7 @@ class ProjectionPage(Page):
         below = max((text_height(note, font_size) + LIFT for note in self.notes), default=0)
         self.tops = self._tops(len(units), self.height + below + 2 * GAP)
         self.foot = self.tops[-1] + self.height + below + 2 * GAP
-        self.caption = broken(caption, font_size, width - 2 * MARGIN)
+        self.caption = broken(caption, font_size, width - 2 * MARGIN - TICK)
         foot = self.foot + BAR_HEIGHT + 2 * LIFT + text_height(f"0\n{self.caption}", font_size) + MARGIN
         sides = (max(shape) for shapes in units for shape in shapes)
         super().__init__(width, foot, dpi=dots_per_inch(sides, self.tile, width * foot))
@@ -114,9 +114,7 @@ class ProjectionPage(Page):
         across = (width - 2 * MARGIN + BETWEEN) / self.columns - BETWEEN
         tile = (across - self.gaps) / sum(self.parts)
         if tile < SMALLEST_TILE:
-            raise InputError(
-                f"expected a width with room for the tiles of {self.columns} columns, got {width:g} inches"
-            )
+            raise InputError(f"expected a width with room for tiles in columns={self.columns}, got {width:g} inches")
         return width, tile
 
     def _step(self, tile: float) -> float:
@@ -148,9 +146,9 @@ class ProjectionPage(Page):
         if self.labels:
             self.write(left, top - LIFT, self.labels[number], fontsize=self.font_size)
         axes = []
-        for start, (height, width) in zip(lefts, self.units[number], strict=True):
+        for start, slot, (height, width) in zip(lefts, self.widths, self.units[number], strict=True):
             down, across = (self.tile * side / max(height, width) for side in (height, width))
-            axes.append(self.axes(start, top, across, down))
+            axes.append(self.axes(start + (slot - across) / 2, top, across, down))
         return np.array(axes, dtype=object)
 
     def bar_at_foot(self, colours: Colormap | str, scale: float | None) -> None:
@@ -163,4 +161,4 @@ class ProjectionPage(Page):
         self.figure.colorbar(mappable, cax=axes, orientation="horizontal", extend="both", ticks=ends)
         axes.set_xticklabels(names, fontsize=self.font_size)
         axes.tick_params(length=PAD, pad=PAD)
-        self.write(MARGIN, self.size[1] - MARGIN, self.caption, fontsize=self.font_size, color="dimgrey")
+        axes.set_xlabel(self.caption, fontsize=self.font_size, color="dimgrey", loc="left", labelpad=PAD)

@@ -36,7 +36,7 @@ from .paper import (
     note_below,
     note_inside,
     width_of,
-    write_centred,
+    write_zeros,
 )
 from .pictures import STYLES, Picture, robust_scale, signed_rgb
 from .projection_page import ProjectionPage
@@ -48,8 +48,6 @@ __all__ = ["luminance", "projections_figure", "visualize_projection"]
 TILES = ("projection", "patch", "image")
 TILE = 2.2  # inches: a tile of a new figure
 NARROWEST = 0.3  # inches: the least height of a tile on a figure of a given size
-ZEROS = "zero everywhere"
-LEAST_ZEROS = 0.75  # inches: lines of these words on a sliver
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue
 
 
@@ -221,7 +219,7 @@ def projections_figure(
         columns,
     )
     for number, (unit, scale) in enumerate(zip(units, scales, strict=True)):
-        _draw(unit, page.tiles(number), scale, page.notes[number] if page.notes else "", look)
+        _draw(unit, page.tiles(number), scale, page.notes[number] if page.notes else "", look, room=page.widths[0])
     page.bar_at_foot(look.colours or STYLES["signed"].colours, shared)
     return page.figure
 
@@ -290,13 +288,17 @@ def _draw(
     note: str,
     look: _Look,
     captions: Sequence[str] = ("",) * 3,
+    room: float = 0,
 ) -> None:
-    """Draw one unit on one or three axes, and a note at the projection, or that it is zero everywhere."""
+    """Draw one unit on one or three axes, and a note at the projection, or that it is zero everywhere.
+
+    For these words on a sliver there is as much room, in inches.
+    """
     show(axes[0], _picture(unit.projection, scale, look.colours))
     if unit.scale > 0:
         look.note(axes[0], note, look.font_size)
     else:
-        write_centred(axes[0], 0.5, ZEROS, look.font_size, max(width_of(axes[0]), LEAST_ZEROS))
+        write_zeros(axes[0], look.font_size, max(width_of(axes[0]), room))
     if unit.image is not None:
         top, left, bottom, right = unit.box
         for tile, picture in zip(axes[1:], (unit.image[top:bottom, left:right], unit.image), strict=True):
