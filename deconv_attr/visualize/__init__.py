@@ -4,8 +4,9 @@ The one chapter that imports matplotlib, and only its object-oriented interface:
 figure that a user's own plots could see, unless they ask for pyplot. Its input is tensors and pictures, never models.
 
 ``planes`` makes planes of signals and volumes, ``pictures`` arrays of colours of maps and photographs, ``unit_input``
-checks single units, ``page_layout`` positions pictures on a figure, ``tile_page`` tiles pixel for pixel;
-``comparison_grid``, ``projections``, ``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
+checks single units, ``page_layout`` positions pictures on a figure, ``tile_page`` tiles pixel for pixel,
+``projection_page`` single units, ``paper`` is what figures for a paper share; ``comparison_grid``, ``projections``,
+``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
 """
 
 from .comparison_grid import Column, comparison_figure
