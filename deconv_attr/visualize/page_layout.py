@@ -13,7 +13,6 @@ from functools import cached_property, lru_cache
 from numbers import Real
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -21,7 +20,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import ScaledTranslation
-from numpy.typing import NDArray
 
 from ..errors import InputError
 from .figure import Figure
@@ -43,7 +41,6 @@ __all__ = [
     "Corners",
     "Head",
     "Page",
-    "ProjectionPage",
     "Sizes",
     "broken",
     "columns_for",
@@ -56,7 +53,6 @@ __all__ = [
     "text_width",
     "write",
     "write_below",
-    "write_inside",
 ]
 
 DPI = 150  # pixels per inch
@@ -78,13 +74,9 @@ ALIGNED = {0.0: "left", 0.5: "center", 1.0: "right"}
 BREAKS = re.compile(r"(?<=\s)|(?<=[^\W\d][._/-])(?=\w)|(?<=\d[._/-])(?=[^\W\d])")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-PAGE_TILE = 1.5  # inches: a tile of many on a page; at 225 pixels the usual image of 224 is not shrunk
 NARROWEST = 0.85  # inches: the narrowest column of tiles, as wide as a scale below
 BETWEEN = 0.3  # inches between two units
-HEADER = 0.26  # inches: the names above the first row
-LINE = 0.16  # inches: one line of a label
 LABEL_SIZE = 9  # points
-HEADER_SIZE = 8  # points
 PAGE = 1.5  # width over height, at which a page of many units aims
 
 
@@ -107,12 +99,6 @@ def write_below(axes: Axes, text: str) -> None:
     """Write a short note, such as a scale, centred below a tile; it takes ``SCALE`` inches."""
     position = axes.transAxes + ScaledTranslation(0, -2.5 / 72, axes.figure.dpi_scale_trans)
     axes.text(0.5, 0, text, transform=position, ha="center", va="top", fontsize="x-small", parse_math=False)
-
-
-def write_inside(axes: Axes, text: str) -> None:
-    """Write a short note into the lower left corner of a tile, where the caller's own figure may be full around it."""
-    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
-    write(axes, 0.03, 0.03, text, ha="left", va="bottom", fontsize="x-small", bbox=paper)
 
 
 def line_height(size: float | str) -> float:
@@ -314,80 +300,6 @@ class Page:
                 ends = fewer
         for place, end in ends:
             self.write(left + place * width, bottom, end, ha=ALIGNED[place], fontsize=size)
-
-
-class ProjectionPage(Page):
-    """Units from left to right and top to bottom, each a row of tiles below its label; one colour bar at the foot.
-
-    Every picture keeps its aspect, and its longer side fills a tile.
-
-    Parameters
-    ----------
-    units : sequence
-        For each unit the ``(height, width)`` of its pictures in pixels, as many as there are names.
-    names : sequence of str
-        The names of a unit's pictures, written once above the page; none are written for a single picture.
-    labels : sequence of str
-        One for each unit, or none.
-    below : float
-        The space below the tiles in inches.
-    """
-
-    def __init__(
-        self, units: Sequence[Sequence[tuple[int, int]]], names: Sequence[str], labels: Sequence[str], below: float
-    ) -> None:
-        self.sizes = [[_fitted(*shape) for shape in shapes] for shapes in units]
-        self.widths = [max(NARROWEST, *(width for _, width in pictures)) for pictures in zip(*self.sizes, strict=True)]
-        self.height = max(height for pictures in self.sizes for height, _ in pictures)
-        self.across = sum(self.widths) + GAP * (len(self.widths) - 1)
-        self.labels = [broken(label, LABEL_SIZE, self.across) for label in labels]
-        self.names = names if len(names) > 1 else ()
-        self.head = GAP + (HEADER if self.names else 0)
-        lines = _line_counts(self.labels, len(units))
-        step = self.height + below + GAP
-        self.columns = columns_for(len(units), self.across + BETWEEN, step + LINE * max(lines))
-        self.tops = self._tops(lines, step)
-        self.foot = self.tops[-1] + step
-        super().__init__(GAP + self.columns * (self.across + BETWEEN) - BETWEEN + GAP, self.foot + BAR + TICKS)
-
-    def _tops(self, lines: Sequence[int], step: float) -> list[float]:
-        """Return the upper edge of the tiles in each row, below the longest label of the row."""
-        tops: list[float] = []
-        for start in range(0, len(lines), self.columns):
-            above = tops[-1] + step if tops else self.head
-            tops.append(above + LINE * max(lines[start : start + self.columns]))
-        return tops
-
-    def tiles(self, number: int) -> NDArray[np.object_]:
-        """Write a unit's label, in the first row the names too, and return the axes of its pictures."""
-        row, column = divmod(number, self.columns)
-        left = GAP + column * (self.across + BETWEEN)
-        top = self.tops[row]
-        lefts = [left + sum(self.widths[:i]) + i * GAP for i in range(len(self.widths))]
-        if row == 0:
-            for left, name in zip(lefts, self.names, strict=False):
-                self.write(left, self.head - 0.08, name, fontsize=HEADER_SIZE, color="dimgrey")
-        if self.labels:
-            self.write(lefts[0], top - 0.03, self.labels[number], fontsize=LABEL_SIZE)
-        slots = zip(lefts, self.widths, self.sizes[number], strict=True)
-        axes = [
-            self.axes(left + (across - width) / 2, top + (self.height - height) / 2, width, height)
-            for left, across, (height, width) in slots
-        ]
-        return np.array(axes, dtype=object)
-
-    def bar_at_foot(self, style: Style, scale: float | None) -> None:
-        """Draw the colour bar of all units."""
-        self.bar(style, scale, GAP, self.foot, self.widths[0])
-
-
-def _line_counts(labels: Sequence[str], units: int) -> list[int]:
-    return [label.count("\n") + 1 if label else 0 for label in labels] or [0] * units
-
-
-def _fitted(height: int, width: int) -> tuple[float, float]:
-    """Return height and width in inches."""
-    return PAGE_TILE * height / max(height, width), PAGE_TILE * width / max(height, width)
 
 
 def columns_for(units: int, width: float, height: float) -> int:
