@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, cast
 
@@ -19,12 +20,15 @@ __all__ = [
     "FONT_SIZE",
     "LIFT",
     "MARGIN",
+    "SMALL",
     "WIDEST",
+    "Sizes",
     "check_layout",
     "checked_axes",
     "dots_per_inch",
     "entitle",
     "figure_of",
+    "fine_dpi",
     "mark_empty",
     "note_below",
     "note_inside",
@@ -37,7 +41,10 @@ WIDEST = 7.0
 """Inches: the text of a page in a paper; no figure is wider, unless asked for."""
 
 FONT_SIZE = 8.0
-"""Points, of all texts."""
+"""Points, of texts."""
+
+SMALL = 7.0
+"""Points, of notes beside larger texts; below 6, letters are hard to read in print."""
 
 MARGIN = 0.05
 """Inches around a page."""
@@ -46,6 +53,8 @@ LIFT = 0.03
 """Inches between a tile and a text above or below it."""
 
 LEAST_DPI = 150  # pixels per inch
+FINE_DPI = 300  # of a small figure whose tiles are not shown pixel for pixel
+FINE_PIXELS = 2e7  # of such a figure; a larger one has fewer pixels per inch, down to the least
 MOST_DPI = 600  # a printer's
 PAGE_PIXELS = 25e6  # pixels of a figure: a whole page of a paper in print
 POINTS = 2  # LIFT, nearly
@@ -56,12 +65,15 @@ EMPTY = "0.95"  # the grey of an empty slot
 def check_layout(axes: Any, font_size: Any, columns: Any = None, **inches: Any) -> None:
     """Raise an InputError for a size that is none, or that is asked for beside the caller's own axes."""
     inches = {name: size for name, size in inches.items() if size is not None}
-    for name, size in {"font_size": font_size, **inches}.items():
+    points = {} if font_size is None else {"font_size": font_size}
+    for name, size in {**points, **inches}.items():
         if not isinstance(size, Real) or not 0 < float(size) < math.inf:
             unit = "inches" if name in inches else "points"
             raise InputError(f"expected {name} as a positive number of {unit}, got {size!r:.80}")
     if columns is not None and not (isinstance(columns, Integral) and int(columns) > 0):
         raise InputError(f"expected columns as a number of at least 1, got {columns!r:.80}")
+    if {"width", "tile"} <= inches.keys():
+        raise InputError("expected width or tile, got both")
     sizes = [*inches, *(["columns"] if columns is not None else [])]
     if axes is not None and sizes:
         raise InputError(f"expected axes or {sizes[0]}, got both")
@@ -84,10 +96,10 @@ def checked_axes(axes: Any, shape: tuple[int, ...], what: str) -> NDArray[np.obj
     return given.reshape(shape)
 
 
-def figure_of(axes: NDArray[np.object_]) -> Figure:
+def figure_of(axes: Axes | NDArray[np.object_]) -> Figure:
     """Return the caller's figure."""
-    first: Any = axes.flat[0]
-    return cast(Figure, first.figure)
+    first: Any = axes if isinstance(axes, Axes) else axes.flat[0]
+    return cast(Figure, first.figure.figure)  # of a subfigure, the whole one
 
 
 def dots_per_inch(sides: Iterable[int], inches: float, area: float) -> int:
@@ -105,6 +117,30 @@ def dots_per_inch(sides: Iterable[int], inches: float, area: float) -> int:
     largest = max(sides, default=1)
     times = math.ceil(LEAST_DPI * inches / largest)
     return max(1, min(math.ceil(times * largest / inches), MOST_DPI, int(math.sqrt(PAGE_PIXELS / area))))
+
+
+def fine_dpi(width: float, height: float) -> float:
+    """Return the pixels per inch of a figure: of a small one more, so that its tiles keep the pixels of images."""
+    return min(FINE_DPI, max(LEAST_DPI, math.floor(math.sqrt(FINE_PIXELS / (width * height)))))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a caller has chosen of a figure's sizes, in inches and points; None: what is usual."""
+
+    width: float | None = None
+    tile: float | None = None
+    font_size: float | None = None
+
+    @property
+    def font(self) -> float:
+        """The size of texts in points."""
+        return self.font_size or FONT_SIZE
+
+    @property
+    def small(self) -> float:
+        """The size of notes in points."""
+        return self.font_size or SMALL
 
 
 def mark_empty(axes: Axes) -> None:

@@ -39,15 +39,15 @@ from .paper import (
     write_zeros,
 )
 from .pictures import STYLES, Picture, robust_scale, signed_rgb
+from .pictures import luminance as luminance_of
 from .projection_page import ProjectionPage
 from .unit_input import Box, Unit, checked_text, checked_unit, checked_units
 
-__all__ = ["luminance", "projections_figure", "visualize_projection"]
+__all__ = ["projections_figure", "visualize_projection"]
 
 TILES = ("projection", "patch", "image")
 TILE = 2.2  # inches: a tile of a new figure
 NARROWEST = 0.3  # inches: the least height of a tile on a figure of a given size
-LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def visualize_projection(
     cmap : str or Colormap, optional
         The colours of matplotlib in which a projection of one channel is drawn, zero in the middle; by default greys.
     luminance : bool
-        Whether a projection in RGB is drawn as its :func:`luminance`, which has one channel.
+        Whether a projection in RGB is drawn as its luminance, in greys.
     font_size : float
         Of all texts, in points.
 
@@ -196,8 +196,6 @@ def projections_figure(
         drawn (see :func:`visualize_projection`), a size is none, or more than one of width, tile and axes is given.
     """
     check_layout(axes, font_size, columns, width=width, tile=tile)
-    if width is not None and tile is not None:
-        raise InputError("expected width or tile, got both")
     look = _Look(_checked_colours(cmap), font_size, note_below if axes is None else note_inside)
     units = [_as_drawn(unit, luminance) for unit in checked_units(projections, images, boxes)]
     labels = _checked_labels(labels or (), len(units))
@@ -219,26 +217,15 @@ def projections_figure(
     )
     for number, (unit, scale) in enumerate(zip(units, scales, strict=True)):
         _draw(unit, page.tiles(number), scale, page.notes[number] if page.notes else "", look, room=page.widths[0])
-    page.bar_at_foot(look.colours or STYLES["signed"].colours, shared)
+    page.bar_at_foot(look.colours or "gray", shared)
     return page.figure
-
-
-def luminance(maps: Tensor) -> Tensor:
-    """Return the luminance of maps, (N, 1, H, W): the weights of ITU-R BT.601, as in Pillow's mode "L".
-
-    Parameters
-    ----------
-    maps : Tensor
-        (N, 3, H, W), or (N, 1, H, W), which are returned as they are; signed.
-    """
-    return maps if maps.shape[1] == 1 else (maps * maps.new_tensor(LUMINANCE).view(3, 1, 1)).sum(1, keepdim=True)
 
 
 def _as_drawn(unit: Unit, grey: bool) -> Unit:
     """Return a unit whose projection is its luminance, if it is to be drawn so."""
-    if not grey:
+    if not grey or len(unit.projection) == 1:
         return unit
-    projection = luminance(unit.projection[None].double())[0]
+    projection = luminance_of(unit.projection.double())
     return replace(unit, projection=projection, scale=robust_scale(projection))
 
 
@@ -253,7 +240,7 @@ def _checked_colours(cmap: str | Colormap | None) -> Colormap | None:
 
 def _caption(units: Sequence[Unit], colours: Colormap | None, grey: bool) -> str:
     if any(len(unit.projection) > 1 for unit in units):
-        return STYLES["signed"].caption
+        return STYLES["signed"].caption(3)
     return f"signed{' luminance' if grey else ''}; {'grey' if colours is None else 'the middle'} is zero"
 
 
