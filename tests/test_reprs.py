@@ -166,7 +166,7 @@ EVERYTHING = {
     ),
     "Method": (
         lambda: Method(ZFDeconv(Net()), arguments={"internal_batch_size": 2}),
-        "<Method: ZFDeconv, heat, pixels ranked by size>",
+        "<Method: ZFDeconv, drawn as suits its maps, pixels ranked by size>",
     ),
     "Verdict": (
         lambda: verdict(ResultTable(["method"], []), 60),
@@ -317,7 +317,7 @@ def test_a_method_shows_its_arguments():
 
     page = shown(Method(zero, "mine", "signed", {"a": Fails(), "b": torch.rand(99), "c": nn.ReLU}, 3, "value"))
     rows = dict(page.rows)
-    assert (rows["explains by"], rows["drawn as"], rows["batch size"], rows["pixels ranked by"]) == (
+    assert (rows["explains by"], rows["drawn"], rows["batch size"], rows["pixels ranked by"]) == (
         "zero",
         "signed",
         "3",

@@ -39,7 +39,7 @@ class CaptumAttribution(Attribution):
 
     model: nn.Module
     rules: Table
-    _chosen: tuple[str, ...]  # the arguments that make another table than the default, as code
+    _chosen: tuple[str, ...] = ()  # the arguments that make another table than the default, as code
 
     def _choose(self, model: nn.Module, rules: Table, choices: Choices) -> None:
         """Keep the model and the rules for it, and what of them a reader should know."""

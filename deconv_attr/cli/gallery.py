@@ -74,8 +74,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--share",
         type=float,
-        default=1.0,
-        help="crop the tiles of a map to the box with this share of its signals (default: 1, the receptive field)",
+        default=0.95,
+        help="crop the tiles of a map to the box with this share of each of its signals; 1 shows the whole receptive "
+        "field (default: 0.95)",
     )
     parser.add_argument("--resume", action="store_true", help="continue a search that was interrupted")
     parser.add_argument("--strict", action="store_true", help="an image that cannot be read is an error, not skipped")

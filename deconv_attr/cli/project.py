@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import DeconvError, InputError, ModelError, reason
 from ..units.projection import Projection, project
 from ..visualize import picture_path, projections_figure, save_figure
+from ..visualize.page_layout import short
 from .arguments import (
     add_activations_argument,
     add_image_argument,
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
         print(
             f"  {unit:18}  activation {value:8.3g}  rows {top}-{bottom - 1}, columns {left}-{right - 1}  {names[image]}"
         )
-        labels.append(f"{unit}\n{value:.3g}")
+        labels.append(f"{unit}\nactivation {short(value)}")
     pictures = classifier.preprocessing.picture(inputs)
     figure = projections_figure(
         projection.patches,

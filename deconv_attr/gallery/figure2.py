@@ -24,13 +24,14 @@ from ..errors import InputError, ModelError
 from ..rules.tables import DECONVNET, Choices, Table
 from ..units.projection import Projection, project
 from ..units.receptive_fields import ReceptiveField, receptive_field
-from ..visualize import MOST_MAPS, Figure, gallery_figure, in_bytes, photograph, signed_rgb
+from ..visualize import MOST_MAPS, Figure, gallery_figure, in_bytes, photograph, robust_scale, signed_rgb
 from ..visualize.html import PageLayer, write_gallery
+from ..visualize.paper import FONT_SIZE
 from ..visualize.tiles import MapTiles
 from .dataset import NumberedImages
 from .map_choice import Maps, choose_maps, sample_maps
 from .search import NO_IMAGE, Strongest
-from .windows import GREY, Windows, essential, framed, of_one_size, within
+from .windows import GREY, Windows, essential, framed, inside, of_one_size, squared, within
 
 __all__ = ["Gallery"]
 
@@ -55,8 +56,9 @@ class Gallery:
     seed : int
         The seed of that random choice.
     share : float
-        Above 0, at most 1. Signals fill only a part of a deep receptive field: below 1, the tiles of a map are
-        cropped to the box that holds at least this share of each signal's strength (the sum of magnitudes).
+        Above 0, at most 1. Signals fill only a part of a deep receptive field: the tiles of a map are cropped to the
+        box that holds at least this share of each signal's strength (the sum of magnitudes), made square about its
+        centre as far as the receptive field allows. 1 shows the whole receptive field.
     picture : callable, optional
         From an input (C, H, W) to the image, (3, H, W) or (1, H, W) between 0 and 1. By default the inverse of the
         normalisation in the data set's transform; without one, the identity.
@@ -81,7 +83,7 @@ class Gallery:
         *,
         maps: Maps | Mapping[str, Maps] = None,
         seed: int = 0,
-        share: float = 1.0,
+        share: float = 0.95,
         picture: Callable[[Tensor], Tensor] | None = None,
         rules: Table = DECONVNET,
         show_progress: bool = False,
@@ -153,18 +155,38 @@ class Gallery:
         numbers = self._numbers(layer, maps)
         return self._tiles(layer, numbers)
 
-    def plot(self, layer: str, maps: Maps = None) -> Figure:
+    def plot(
+        self,
+        layer: str,
+        maps: Maps = None,
+        *,
+        width: float | None = None,
+        columns: int | None = None,
+        font_size: float = FONT_SIZE,
+        axes: Any = None,
+    ) -> Figure:
         """Draw a layer as the paper does: for each map its projections, beside their image patches.
 
         Parameters
         ----------
         layer, maps
             As for :meth:`tiles`; of more than 64 maps, 64 at random.
+        width, columns, font_size, axes
+            As for :func:`gallery_figure`: the size for a paper, or the caller's own axes.
         """
         numbers = self._numbers(layer, maps)
         if len(numbers) > MOST_MAPS:
             numbers = sample_maps(numbers, MOST_MAPS, 0)
-        return gallery_figure(layer, list(self._tiles(layer, numbers)), self._found.k, self._facts(layer))
+        return gallery_figure(
+            layer,
+            list(self._tiles(layer, numbers)),
+            self._found.k,
+            self._facts(layer),
+            width=width,
+            columns=columns,
+            font_size=font_size,
+            axes=axes,
+        )
 
     def to_html(self, folder: str | Path, title: str = "", facts: Sequence[tuple[str, str]] = ()) -> Path:
         """Write a page on which all these maps can be looked through, without a server.
@@ -223,12 +245,13 @@ class Gallery:
 
     def _facts(self, layer: str) -> str:
         maps = len(self._found[layer].values)
+        cut = f", cut to {100 * self._share:.4g} % of each signal" if self._share < 1 else ""
         field = self._field(layer, self._read(self._seen()))
         if field is None:
-            return f"{maps} maps"
+            return f"{maps} maps{cut}"
         shape = " x ".join(map(str, field.shape[1:]))
         size = "the whole image" if field.mixer else " x ".join("?" if n is None else str(n) for n in field.size)
-        return f"{maps} maps of {shape}, receptive field {size}" if shape else f"{maps} units"
+        return (f"{maps} maps of {shape}, receptive field {size}" if shape else f"{maps} units") + cut
 
     def _field(self, layer: str, image: Tensor) -> ReceptiveField | None:
         """Return a layer's receptive field in images of this size; None for a model that does not run dry."""
@@ -280,19 +303,23 @@ class Gallery:
     ) -> MapTiles:
         empty = np.zeros((0, 1, 1, 3), np.uint8)
         if projection is None or not len(units):
-            return MapTiles(layer, number, [], [], [], [], empty, empty)
+            return MapTiles(layer, number, [], [], [], [], [], [], empty, empty)
         signals, patches = _aligned(projection, windows, units)
-        rows, columns = essential(signals, self._share)
-        shown = [within(windows.windows[unit], rows, columns, projection.image_shapes[unit]) for unit in units]
+        rows, columns = squared(essential(signals, self._share), signals[0].shape[1:])
+        signals = [signal[:, rows, columns] for signal in signals]
+        scales = [robust_scale(signal) for signal in signals]
+        boxes = [within(windows.windows[unit], rows, columns, projection.image_shapes[unit]) for unit in units]
         return MapTiles(
-            layer,
-            number,
-            projection.activations[units.start : units.stop].tolist(),
-            projection.images[units.start : units.stop].tolist(),
-            [tuple(position) for position in projection.positions[units.start : units.stop].tolist()],
-            shown,
-            np.stack([in_bytes(signed_rgb(signal[:, rows, columns])) for signal in signals]),
-            np.stack([in_bytes(photograph(patch[:, rows, columns])) for patch in patches]),
+            layer=layer,
+            number=number,
+            values=projection.activations[units.start : units.stop].tolist(),
+            scales=scales,
+            images=projection.images[units.start : units.stop].tolist(),
+            positions=[tuple(position) for position in projection.positions[units.start : units.stop].tolist()],
+            boxes=boxes,
+            insides=[inside(box, windows.windows[unit], rows, columns) for unit, box in zip(units, boxes, strict=True)],
+            projections=np.stack([in_bytes(signed_rgb(*each)) for each in zip(signals, scales, strict=True)]),
+            patches=np.stack([in_bytes(photograph(patch[:, rows, columns])) for patch in patches]),
         )
 
 

@@ -20,6 +20,7 @@ from ..engine.state_dict import load_into, read_state_dict
 from ..errors import InputError
 from ..rules.tables import DECONVNET, Choices, Table
 from ..visualize import Figure, evolution_figure
+from ..visualize.paper import FONT_SIZE
 from ..visualize.tiles import MapTiles
 from .dataset import NumberedImages
 from .figure2 import Gallery
@@ -61,9 +62,15 @@ class Evolution:
         caption = f"{repr(self)[1:-1]}: strongest activations"
         return html_table(caption, ["map", *self.labels], rows)
 
-    def plot(self) -> Figure:
-        """Draw a row for each map and a column for each checkpoint."""
-        return evolution_figure(self.layer, self.labels, self.tiles)
+    def plot(self, *, width: float | None = None, font_size: float = FONT_SIZE, axes: Any = None) -> Figure:
+        """Draw a row for each map and a column for each checkpoint.
+
+        Parameters
+        ----------
+        width, font_size, axes
+            As for :func:`evolution_figure`: the size for a paper, or the caller's own axes.
+        """
+        return evolution_figure(self.layer, self.labels, self.tiles, width=width, font_size=font_size, axes=axes)
 
 
 def evolution(
@@ -75,7 +82,7 @@ def evolution(
     *,
     seed: int = 0,
     workers: int | None = None,
-    share: float = 1.0,
+    share: float = 0.95,
     picture: Callable[[Tensor], Tensor] | None = None,
     rules: Table = DECONVNET,
     show_progress: bool = False,
@@ -96,7 +103,7 @@ def evolution(
     maps : int or sequence of int
         Numbers of feature maps; a single number: that many at random, the same at each checkpoint.
     seed, share, picture, rules, **choices
-        As for :class:`Gallery`.
+        As for :class:`Gallery`; by `share`, each tile is cropped to its own box.
     show_progress : bool
         Whether to show a progress bar while the data set is searched.
 

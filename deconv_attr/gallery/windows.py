@@ -14,10 +14,10 @@ from torch import Tensor
 from ..units.crops import index_of
 from ..units.receptive_fields import ReceptiveField
 
-__all__ = ["GREY", "Windows", "essential", "framed", "of_one_size", "window_of", "within"]
+__all__ = ["GREY", "Windows", "essential", "framed", "inside", "of_one_size", "squared", "window_of", "within"]
 
 GREY = 0.5
-"""The value of a tile where its window leaves the image."""
+"""The value of a patch where its window leaves the image; it is not drawn."""
 
 Window = tuple[int, ...]  # all starts, then all ends; may leave the image
 
@@ -122,6 +122,18 @@ def essential(signals: Sequence[Tensor], share: float) -> tuple[slice, slice]:
     return lines[0], lines[1]
 
 
+def squared(lines: tuple[slice, slice], shape: Sequence[int]) -> tuple[slice, slice]:
+    """Return rows and columns enlarged to a square about the same centre, as far as a window (h, w) allows."""
+    side = max(line.stop - line.start for line in lines)
+    rows, columns = (_lengthened(line, min(side, length), length) for line, length in zip(lines, shape, strict=True))
+    return rows, columns
+
+
+def _lengthened(line: slice, size: int, length: int) -> slice:
+    start = min(max((line.start + line.stop - size) // 2, 0), length - size)
+    return slice(start, start + size)
+
+
 def within(window: Window, rows: slice, columns: slice, image: Sequence[int]) -> tuple[int, int, int, int]:
     """Return the box of a part of a window, clipped to the image."""
     top, left = window[:2]
@@ -132,6 +144,13 @@ def within(window: Window, rows: slice, columns: slice, image: Sequence[int]) ->
         min(max(top + rows.stop, 0), height),
         min(max(left + columns.stop, 0), width),
     )
+
+
+def inside(box: Sequence[int], window: Window, rows: slice, columns: slice) -> tuple[int, int, int, int]:
+    """Return a box of the image, from :func:`within`, in the pixels of the part of the window."""
+    top = window[0] + rows.start
+    left = window[1] + columns.start
+    return box[0] - top, box[1] - left, box[2] - top, box[3] - left
 
 
 def of_one_size(parts: Sequence[Tensor], paper: float) -> list[Tensor]:

@@ -5,7 +5,8 @@ figure that a user's own plots could see, unless they ask for pyplot. Its input 
 
 ``views`` says what is shown of signals, volumes and videos, ``pictures`` makes colours of maps and photographs,
 ``unit_input`` checks single units, ``page_layout`` positions pictures on a ``figure``, ``tile_page`` tiles pixel for
-pixel; ``side_by_side``, on ``comparison_grid``, ``comparison_stack`` or ``callers_axes``, ``projections``,
+pixel, ``projection_page`` single units, ``paper`` is what figures for a paper share; ``side_by_side``, on
+``comparison_grid``, ``comparison_stack`` or ``callers_axes``, ``projections``,
 ``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
 """
 

@@ -10,29 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from ..errors import InputError
 from .figure import AnyFigure
 from .page_layout import Corners, Head, broken, show, write
+from .paper import checked_axes, figure_of, width_of
 from .pictures import in_bytes, photograph
 from .tiles import Bytes
 
-__all__ = ["CallersAxes", "axes_of"]
-
-
-def axes_of(given: Any, rows: int, columns: int) -> Any:
-    """Return a caller's axes as an array (rows, columns).
-
-    Raises
-    ------
-    InputError
-        There are others than axes, or another number of them.
-    """
-    axes = np.asarray(given, dtype=object)
-    if not all(isinstance(each, Axes) for each in axes.flat):
-        raise InputError(f"expected axes of matplotlib, got {given!r:.80}")
-    if axes.shape != (rows, columns) and not (min(rows, columns) == 1 and axes.shape == (rows * columns,)):
-        raise InputError(f"expected axes ({rows}, {columns}), a row for each image, got {axes.shape}")
-    return axes.reshape(rows, columns)
+__all__ = ["CallersAxes"]
 
 
 class CallersAxes:
@@ -41,7 +25,7 @@ class CallersAxes:
     def __init__(
         self, axes: Any, heads: Sequence[Head], labels: Sequence[str], font_size: float | None, stretched: bool
     ) -> None:
-        self.axes = axes_of(axes, len(labels), len(heads))
+        self.axes = checked_axes(axes, (len(labels), len(heads)), "a row for each image")
         self.heads, self.labels = heads, labels
         self.font = "medium" if font_size is None else font_size
         self.small = "x-small" if font_size is None else font_size
@@ -50,8 +34,7 @@ class CallersAxes:
     @property
     def figure(self) -> AnyFigure:
         """The caller's figure."""
-        figure: AnyFigure = self.axes[0, 0].figure
-        return figure
+        return figure_of(self.axes)
 
     def image(self, row: int, image: Tensor) -> None:
         """Show the image of a row, or draw a signal's channels, one above the other."""
@@ -82,7 +65,7 @@ class CallersAxes:
     def note(self, row: int, column: int, text: str, colour: str) -> None:
         """Write into the middle of a tile."""
         tile = self.axes[row, column]
-        text = broken(text, self.small, tile.get_window_extent().width / tile.figure.dpi)
+        text = broken(text, self.small, width_of(tile))
         write(tile, 0.5, 0.5, text, ha="center", va="center", color=colour, fontsize=self.small)
 
     def under(self, row: int, column: int, text: str) -> None:
@@ -91,7 +74,7 @@ class CallersAxes:
         lines = [text] if text else []
         if row == len(self.axes) - 1:
             ends = "" if text or len(head.ends) < 2 else f"; full colour at {head.ends[-1]}"
-            lines.append(broken(head.caption + ends, self.small, tile.get_window_extent().width / tile.figure.dpi))
+            lines.append(broken(head.caption + ends, self.small, width_of(tile)))
         write(tile, 0.5, -0.02, "\n".join(lines), ha="center", va="top", fontsize=self.small)
 
     def fail(self, column: int, error: str) -> None:
@@ -104,7 +87,7 @@ class CallersAxes:
         """Return axes with their title, in the first row, and their label, in the first column."""
         tile: Axes = self.axes[row, column]
         tile.set_axis_off()
-        width = tile.get_window_extent().width / tile.figure.dpi
+        width = width_of(tile)
         if row == 0:
             tile.set_title(broken(self.heads[column].title, self.font, width), fontsize=self.font, parse_math=False)
         if column == 0 and self.labels[row]:

@@ -14,18 +14,16 @@ from .page_layout import (
     DPI,
     GAP,
     HINTING,
-    PAPER,
     Corners,
     Head,
     Page,
-    Sizes,
     broken,
-    fine_dpi,
     fitted,
     line_height,
     text_height,
     text_width,
 )
+from .paper import WIDEST, Sizes, fine_dpi
 from .pictures import in_bytes, photograph
 from .tiles import Bytes
 
@@ -98,7 +96,7 @@ class Grid(Page):
         if sizes.tile is not None:
             side, self.beside = sizes.tile, methods
         else:
-            room = (sizes.width or PAPER) - self.aside - EDGE + GAP
+            room = (sizes.width or WIDEST) - self.aside - EDGE + GAP
             if sizes.width is not None:
                 least = NARROWEST / narrow
                 _check_width(sizes.width, sizes.width - room + 2 * (NARROWEST + GAP))

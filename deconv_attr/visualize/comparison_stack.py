@@ -21,19 +21,17 @@ from .page_layout import (
     DPI,
     GAP,
     HINTING,
-    PAPER,
     Corners,
     Head,
     Page,
-    Sizes,
     broken,
-    fine_dpi,
     fitted,
     line_height,
     short,
     text_height,
     text_width,
 )
+from .paper import WIDEST, Sizes, fine_dpi
 from .pictures import in_bytes, photograph
 from .tiles import Bytes
 
@@ -81,7 +79,7 @@ class Stack(Page):
         self.aside = EDGE + HINTING * max(text_width(title, self.font) for title in self.titles) + GAP
         right = GAP / 2 + HINTING * text_width(WIDEST_SCALE, self.small) + EDGE
         around = self.aside + right
-        self.width = sizes.tile or max(NARROWEST, (sizes.width or PAPER) - around)
+        self.width = sizes.tile or max(NARROWEST, (sizes.width or WIDEST) - around)
         self.labels = [broken(label, self.font, self.width + right) for label in labels]
         self._place(images)
         self.legends = self._legends()
@@ -195,7 +193,7 @@ class Stack(Page):
 
 def curve_pixels(signal: Tensor) -> Bytes:
     """Return the curves of a signal (C, L) as pixels, for a page."""
-    height = _heights(signal, PAPER)[0] / PAPER
+    height = _heights(signal, WIDEST)[0] / WIDEST
     page = Page(PIXELS / DPI, round(PIXELS * height) / DPI)
     for number, values in enumerate(signal.detach().double().cpu().numpy()):
         x, y = _curve(values)
@@ -209,7 +207,7 @@ def curve_pixels(signal: Tensor) -> Bytes:
 def stripe_pixels(stripes: Bytes) -> Bytes:
     """Return the stripes of a map (C, L, 3) as high as they are in a figure, for a page."""
     channels, length, _ = stripes.shape
-    height = min(TALLEST, STRIPE[0] + STRIPE[1] * (channels - 1)) / PAPER * length
+    height = min(TALLEST, STRIPE[0] + STRIPE[1] * (channels - 1)) / WIDEST * length
     return stripes.repeat(max(1, round(height / channels)), axis=0)
 
 

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .figure import Figure
-from .page_layout import BETWEEN, GAP, HINTING, Page, broken, line_height, text_height, text_width
+from .page_layout import GAP, HINTING, Page, broken, line_height, text_height, text_width
+from .paper import FONT_SIZE, WIDEST, check_layout, figure_of
 
-__all__ = ["TEXT", "Curve", "Panel", "check_curve_options", "curves_figure", "panel_figures"]
+__all__ = ["Curve", "Panel", "check_curve_options", "curves_figure", "panel_figures"]
 
 Look = dict[str, Any]
 """Arguments of a ``Line2D``."""
@@ -43,14 +44,13 @@ DOT = 2.8  # points: a dot on a line
 PALE = 0.15  # the opacity of a band
 DOTTED = 40  # the most values of a curve at which each has a dot
 
-TEXT = 8.0  # points: axes and legend
 TITLE = 9 / 8  # the size of titles, relative to that
 NAME = 7 / 8  # the size of the numbers and names at ticks
-WIDEST = 7.0  # inches: the text of a printed page
 PANEL = 4.0  # inches: a panel with its texts, where there is room
 NARROWEST = 2.3 / 8  # inches for each point of text: a panel with its texts
 LEAST = 0.5  # inches: the axes of a panel
 ASPECT = 0.6  # the height of the axes, relative to the width of a panel with its texts
+BETWEEN = 0.3  # inches between two entries of the legend
 MARGIN = 0.15  # inches: right of all, for half of the last number
 SAMPLE = 0.35  # inches: a line in the legend
 TICK = 0.08  # inches: a tick and the space to its name
@@ -109,7 +109,7 @@ def curves_figure(
     *,
     width: float | None = None,
     columns: int | None = None,
-    font_size: float = TEXT,
+    font_size: float = FONT_SIZE,
     colours: Sequence[Any] | None = None,
     axes: Axes | Sequence[Axes] | None = None,
 ) -> AnyFigure:
@@ -188,39 +188,25 @@ def check_curve_options(
     InputError
         An option is none.
     """
-    for name, value in (("width", width), ("font_size", font_size)):
-        if value is not None and not (_is_number(value) and 0 < value < math.inf):
-            raise InputError(f"expected {name} as a positive number, got {value!r:.80}")
-    if columns is not None and not (isinstance(columns, int) and not isinstance(columns, bool) and columns > 0):
-        raise InputError(f"expected columns as a positive integer, got {columns!r:.80}")
+    check_layout(axes, font_size, columns, width=width)
     if colours is not None:
         wrong = [colours] if isinstance(colours, str) else [each for each in colours if not is_color_like(each)]
         if wrong or not len(colours):
             raise InputError(f"expected colours as a sequence of matplotlib's colours, got {(wrong or colours)!r:.80}")
     if axes is None:
         return
-    if width is not None or columns is not None:
-        raise InputError("expected no width and no columns beside axes, whose figure has its own")
     given = np.ravel(np.asarray(axes, dtype=object)).tolist()
     if len(given) not in (panels, panels + 1) or not all(isinstance(each, Axes) for each in given):
         raise InputError(f"expected {panels} axes, one for each panel, or one more for the legend, got {axes!r:.80}")
-    if len({id(_figure_of(each)) for each in given}) > 1:
+    if len({id(each.figure) for each in given}) > 1:
         raise InputError("expected axes of one figure, got some of several")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _figure_of(axes: Axes) -> AnyFigure:
-    return cast(AnyFigure, cast(Any, axes.figure).figure)  # of a subfigure, the whole figure
 
 
 def _on_axes(axes: Sequence[Axes], panels: Sequence[Panel], looks: Mapping[str, Look], size: float) -> AnyFigure:
     """Draw panels on the caller's axes, with matplotlib's legend in the last of them."""
     for panel, own in zip(panels, axes, strict=False):
         place = own.get_window_extent()
-        dpi = _figure_of(own).dpi
+        dpi = figure_of(own).dpi
         frame = _Frame(panel, panels, size, place.height / dpi)
         frame.fit(place.width / dpi)
         frame.draw(own, looks)
@@ -229,7 +215,7 @@ def _on_axes(axes: Sequence[Axes], panels: Sequence[Panel], looks: Mapping[str, 
     legend = axes[-1].legend([Line2D([], [], **look) for look in looks.values()], list(looks), fontsize=size)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    return _figure_of(axes[-1])
+    return figure_of(axes[-1])
 
 
 def _on_page(

@@ -10,44 +10,27 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from numbers import Real
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
 from matplotlib.textpath import text_to_path
-from matplotlib.transforms import ScaledTranslation
-from numpy.typing import NDArray
 
-from ..errors import InputError
 from .figure import Figure
-from .pictures import Picture, Style
+from .pictures import Picture
 from .tiles import Bytes
 
 __all__ = [
     "BAR",
-    "BETWEEN",
     "DPI",
-    "FONT",
     "GAP",
     "HINTING",
-    "LABEL_SIZE",
-    "NARROWEST",
-    "PAPER",
-    "SCALE",
-    "TICKS",
     "Corners",
     "Head",
     "Page",
-    "ProjectionPage",
-    "Sizes",
     "broken",
     "columns_for",
-    "fine_dpi",
     "fitted",
     "line_height",
     "short",
@@ -55,20 +38,11 @@ __all__ = [
     "text_height",
     "text_width",
     "write",
-    "write_below",
-    "write_inside",
 ]
 
 DPI = 150  # pixels per inch
-PAPER = 7.0  # inches: the width of a paper's text
-FONT = 8.0  # points
-FINEST = 300  # pixels per inch of a small figure
-AMOUNT = 2e7  # pixels of a figure: of a larger one, those of an inch are fewer, down to DPI
-SMALL = 7.0  # points: below 6, letters are hard to read in print
 GAP = 0.1  # inches between two tiles
 BAR = 0.1  # inches: the height of a colour bar
-TICKS = 0.5  # inches: the numbers and the caption below a colour bar
-SCALE = 0.16  # inches: a scale below its tile
 CUT = "…"  # the end of a text that was cut
 HINTING = 1.04  # letters are moved to whole pixels: a drawn line is up to this factor wider than its outlines
 
@@ -78,13 +52,6 @@ ALIGNED = {0.0: "left", 0.5: "center", 1.0: "right"}
 BREAKS = re.compile(r"(?<=\s)|(?<=[^\W\d][._/-])(?=\w)|(?<=\d[._/-])(?=[^\W\d])")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-PAGE_TILE = 1.5  # inches: a tile of many on a page; at 225 pixels the usual image of 224 is not shrunk
-NARROWEST = 0.85  # inches: the narrowest column of tiles, as wide as a scale below
-BETWEEN = 0.3  # inches between two units
-HEADER = 0.26  # inches: the names above the first row
-LINE = 0.16  # inches: one line of a label
-LABEL_SIZE = 9  # points
-HEADER_SIZE = 8  # points
 PAGE = 1.5  # width over height, at which a page of many units aims
 
 
@@ -101,18 +68,6 @@ def show(axes: Axes, picture: Picture | Bytes, title: str = "", colours: str | N
 def write(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
     """Write at a position relative to a tile. Dollars in a class name begin no formula."""
     axes.text(x, y, text, transform=axes.transAxes, parse_math=False, **look)
-
-
-def write_below(axes: Axes, text: str) -> None:
-    """Write a short note, such as a scale, centred below a tile; it takes ``SCALE`` inches."""
-    position = axes.transAxes + ScaledTranslation(0, -2.5 / 72, axes.figure.dpi_scale_trans)
-    axes.text(0.5, 0, text, transform=position, ha="center", va="top", fontsize="x-small", parse_math=False)
-
-
-def write_inside(axes: Axes, text: str) -> None:
-    """Write a short note into the lower left corner of a tile, where the caller's own figure may be full around it."""
-    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
-    write(axes, 0.03, 0.03, text, ha="left", va="bottom", fontsize="x-small", bbox=paper)
 
 
 def line_height(size: float | str) -> float:
@@ -195,18 +150,6 @@ def fitted(text: str, sizes: Sequence[float], width: float, height: float) -> tu
     return "\n".join(lines), size
 
 
-def _colour_bar(axes: Axes, style: Style, scale: float | None, note: str) -> None:
-    """Draw what the colours mean: values where there is one scale, else multiples of each map's own ``s``."""
-    ends = [end for end in (-1, 0, 1) if end >= style.lowest and (scale != 0 or end == 0)]
-    names = [{-1: "-s", 0: "0", 1: "s"}[end] if scale is None else f"{end * scale:.2g}" for end in ends]
-    colours = ScalarMappable(Normalize(style.lowest, 1), "gray" if style.lowest else style.colours)
-    bar = axes.figure.colorbar(
-        colours, cax=axes, orientation="horizontal", extend="both" if style.lowest else "max", ticks=ends
-    )
-    bar.ax.set_xticklabels(names, fontsize="x-small")
-    bar.set_label(style.caption(3) + note, fontsize="x-small", labelpad=1)
-
-
 Corners = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels, half open: the rows ``top ... bottom - 1``."""
 
@@ -219,43 +162,6 @@ class Head:
     caption: str = ""
     colours: Bytes | None = None
     ends: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What a caller has chosen of a figure's sizes, in inches and points; None is computed.
-
-    Raises
-    ------
-    InputError
-        A size is no number above 0, or both width and tile are given.
-    """
-
-    width: float | None = None
-    tile: float | None = None
-    font_size: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("width", self.width), ("tile", self.tile), ("font_size", self.font_size)):
-            if value is not None and not (isinstance(value, Real) and 0 < value < math.inf):
-                raise InputError(f"expected {name} as a number above 0, got {value!r:.80}")
-        if self.width is not None and self.tile is not None:
-            raise InputError(f"expected a width or a tile, got both: {self.width} and {self.tile} inches")
-
-    @property
-    def font(self) -> float:
-        """The size of texts in points."""
-        return self.font_size or FONT
-
-    @property
-    def small(self) -> float:
-        """The size of notes in points."""
-        return self.font_size or SMALL
-
-
-def fine_dpi(width: float, height: float) -> float:
-    """Return the pixels per inch of a figure: of a small one more, so that its tiles keep the pixels of images."""
-    return min(FINEST, max(DPI, math.floor(math.sqrt(AMOUNT / (width * height)))))
 
 
 class Page:
@@ -299,10 +205,6 @@ class Page:
         """Write a text around a position, over pictures."""
         self.canvas.text(x, y, text, ha="center", va="center", parse_math=False, **look)
 
-    def bar(self, style: Style, scale: float | None, left: float, top: float, width: float, note: str = "") -> None:
-        """Draw a colour bar below a column of tiles, a little narrower than they are, and a note below its caption."""
-        _colour_bar(self.axes(left + 0.1 * width, top, 0.8 * width, BAR), style, scale, note)
-
     def legend_bar(self, head: Head, left: float, top: float, width: float, size: float) -> None:
         """Draw colours as a bar, with the words at its ends below it, in a size in points."""
         assert head.colours is not None
@@ -314,80 +216,6 @@ class Page:
                 ends = fewer
         for place, end in ends:
             self.write(left + place * width, bottom, end, ha=ALIGNED[place], fontsize=size)
-
-
-class ProjectionPage(Page):
-    """Units from left to right and top to bottom, each a row of tiles below its label; one colour bar at the foot.
-
-    Every picture keeps its aspect, and its longer side fills a tile.
-
-    Parameters
-    ----------
-    units : sequence
-        For each unit the ``(height, width)`` of its pictures in pixels, as many as there are names.
-    names : sequence of str
-        The names of a unit's pictures, written once above the page; none are written for a single picture.
-    labels : sequence of str
-        One for each unit, or none.
-    below : float
-        The space below the tiles in inches.
-    """
-
-    def __init__(
-        self, units: Sequence[Sequence[tuple[int, int]]], names: Sequence[str], labels: Sequence[str], below: float
-    ) -> None:
-        self.sizes = [[_fitted(*shape) for shape in shapes] for shapes in units]
-        self.widths = [max(NARROWEST, *(width for _, width in pictures)) for pictures in zip(*self.sizes, strict=True)]
-        self.height = max(height for pictures in self.sizes for height, _ in pictures)
-        self.across = sum(self.widths) + GAP * (len(self.widths) - 1)
-        self.labels = [broken(label, LABEL_SIZE, self.across) for label in labels]
-        self.names = names if len(names) > 1 else ()
-        self.head = GAP + (HEADER if self.names else 0)
-        lines = _line_counts(self.labels, len(units))
-        step = self.height + below + GAP
-        self.columns = columns_for(len(units), self.across + BETWEEN, step + LINE * max(lines))
-        self.tops = self._tops(lines, step)
-        self.foot = self.tops[-1] + step
-        super().__init__(GAP + self.columns * (self.across + BETWEEN) - BETWEEN + GAP, self.foot + BAR + TICKS)
-
-    def _tops(self, lines: Sequence[int], step: float) -> list[float]:
-        """Return the upper edge of the tiles in each row, below the longest label of the row."""
-        tops: list[float] = []
-        for start in range(0, len(lines), self.columns):
-            above = tops[-1] + step if tops else self.head
-            tops.append(above + LINE * max(lines[start : start + self.columns]))
-        return tops
-
-    def tiles(self, number: int) -> NDArray[np.object_]:
-        """Write a unit's label, in the first row the names too, and return the axes of its pictures."""
-        row, column = divmod(number, self.columns)
-        left = GAP + column * (self.across + BETWEEN)
-        top = self.tops[row]
-        lefts = [left + sum(self.widths[:i]) + i * GAP for i in range(len(self.widths))]
-        if row == 0:
-            for left, name in zip(lefts, self.names, strict=False):
-                self.write(left, self.head - 0.08, name, fontsize=HEADER_SIZE, color="dimgrey")
-        if self.labels:
-            self.write(lefts[0], top - 0.03, self.labels[number], fontsize=LABEL_SIZE)
-        slots = zip(lefts, self.widths, self.sizes[number], strict=True)
-        axes = [
-            self.axes(left + (across - width) / 2, top + (self.height - height) / 2, width, height)
-            for left, across, (height, width) in slots
-        ]
-        return np.array(axes, dtype=object)
-
-    def bar_at_foot(self, style: Style, scale: float | None) -> None:
-        """Draw the colour bar of all units."""
-        self.bar(style, scale, GAP, self.foot, self.widths[0])
-
-
-def _line_counts(labels: Sequence[str], units: int) -> list[int]:
-    return [label.count("\n") + 1 if label else 0 for label in labels] or [0] * units
-
-
-def _fitted(height: int, width: int) -> tuple[float, float]:
-    """Return height and width in inches."""
-    return PAGE_TILE * height / max(height, width), PAGE_TILE * width / max(height, width)
 
 
 def columns_for(units: int, width: float, height: float) -> int:

@@ -211,7 +211,7 @@ def framed_pixels(picture: Bytes, boxes: Sequence[tuple[int, int, int, int]]) ->
     """Return a picture with boxes drawn into it, yellow within black: top, left, bottom, right, half open."""
     drawn = picture.copy()
     for top, left, bottom, right in boxes:
-        line = max(1, round(max(picture.shape) / 150))
+        line = max(1, round(max(picture.shape) / 110))
         for colour, within in ((BLACK, 0), (YELLOW, line)):
             rows, columns = slice(top + within, bottom - within), slice(left + within, right - within)
             inner = drawn[rows, columns].copy()

@@ -19,7 +19,8 @@ from .callers_axes import CallersAxes
 from .comparison_grid import Grid
 from .comparison_stack import Stack
 from .figure import AnyFigure
-from .page_layout import Corners, Head, Sizes, short
+from .page_layout import Corners, Head, short
+from .paper import Sizes, check_layout
 from .pictures import (
     ColourMaps,
     Style,
@@ -144,6 +145,7 @@ def comparison_figure(
     """
     _check(images, columns, labels, stacked)
     check_colour_maps(cmap)
+    check_layout(axes, font_size, width=width, tile=tile)
     sizes = Sizes(width, tile, font_size)
     heads = [Head(head, boxed), *(_head(column, shared_scale, cmap) for column in columns)]
     surface: Surface

@@ -1,98 +1,127 @@
-"""Pages on which tiles lie pixel for pixel: a pixel of a tile is a whole number of the figure's.
+"""Pages on which tiles lie pixel for pixel: every tile has a whole number of the figure's pixels.
 
-Pictures of bytes are magnified by repeating pixels, so that nothing is smoothed and every colour on the page is one of
-the picture's; only tiles too big for their page are shrunk, by matplotlib.
+All tiles of a page have one size. The figure's pixels are as fine as the largest tile asks for, up to a printer's; so
+that tile is magnified by a whole number, by repeating pixels, and nothing of it is smoothed. Tiles of fewer pixels, and
+those too big for their page, are resampled to the same size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
 from ..errors import InputError
-from .page_layout import DPI, GAP, Page, broken, show, text_height, write
-from .tiles import Bytes, montage
+from .page_layout import Page, broken, show, text_height
+from .paper import MARGIN, dots_per_inch
+from .tiles import Bytes, MapTiles, columns_of, squares
 
-__all__ = ["LOWEST", "MOST_MAPS", "Scaled", "TilePage", "check_number"]
+__all__ = ["MOST_MAPS", "TilePage", "Tiling", "check_number"]
 
 MOST_MAPS = 64
 """How many feature maps a page can hold."""
 
+TILE_GAP = 0.014  # inches between two tiles
 WHITE = (255, 255, 255)  # the paper
-EMPTY = "0.95"  # the grey of an empty slot
-TITLE_SIZE = 11  # points
-NOTE_SIZE = 8  # points
-LEAST_WIDTH = 2.5  # inches: on a narrower page, title and note would take many lines
-LOWEST = 0.35  # inches, of a slot: two lines of text, in an empty one
-TILE_GAP = 2  # pixels of the figure between two tiles
-PAGE_PIXELS = 12e6  # pixels of the figure, of all pictures of a page together
-LARGEST = 720  # pixels of the figure: the longer side of a picture, where there are few
 
 
-class Scaled:
-    """Tiles in a square, row by row, at the size they have on a page: magnified a whole number of times, or shrunk.
+@dataclass(frozen=True)
+class Tiling:
+    """Tiles in squares that fill a width: their size in inches, and in pixels of the figure.
 
     Parameters
     ----------
-    tiles : ndarray
-        (n, h, w, 3), bytes, n >= 1; the first ones are shown.
+    maps : sequence of MapTiles
+        Whose tiles all have one size: the longer side of the largest fills it.
     slots : int
-        The number of slots for tiles; see :func:`montage`.
-    aim : float
-        The longer side that small tiles are magnified to, nearly, in pixels of the figure.
-    pictures : int
-        How many pictures share the pixels of the page.
+        The number of slots in each square.
+    width : float
+        Of one square, or two beside each other, in inches.
+    seam : float
+        Inches between the two squares.
+    patches : bool
+        Whether there is the second square, of image patches.
     """
 
-    def __init__(self, tiles: Bytes, slots: int, aim: float, pictures: int) -> None:
-        side = (math.isqrt(slots - 1) + 1) * max(tiles.shape[1:3])
-        most = min(LARGEST, math.sqrt(PAGE_PIXELS / pictures))
-        times = max(1, round(min(aim, most) / side))
-        ratio = min(1.0, most / side)
-        large = tiles[:slots].repeat(times, axis=1).repeat(times, axis=2)
-        self.montage = montage(large, slots, math.ceil(TILE_GAP / ratio), WHITE)
-        height, width = (max(1, round(ratio * pixels)) for pixels in self.montage.shape[:2])
-        self.height = height / DPI
-        self.width = width / DPI
+    maps: Sequence[MapTiles]
+    slots: int
+    width: float
+    seam: float
+    patches: bool = True
+
+    @property
+    def tile(self) -> float:
+        """The longer side of a tile in inches."""
+        squares = 2 if self.patches else 1
+        columns = columns_of(self.slots)
+        return ((self.width - (squares - 1) * self.seam) / squares - (columns - 1) * TILE_GAP) / columns
+
+    @property
+    def height(self) -> float:
+        """The height of a square in inches."""
+        rows = math.ceil(self.slots / columns_of(self.slots))
+        tallest = max((height / max(height, width) for height, width in self._shapes), default=1.0)
+        return rows * tallest * self.tile + (rows - 1) * TILE_GAP
+
+    def dpi(self, area: float = 1.0) -> int:
+        """Return the pixels per inch of a figure of an area in square inches; by default for the caller's own."""
+        return dots_per_inch((max(shape) for shape in self._shapes), self.tile, area)
+
+    def picture(self, tiles: MapTiles, dpi: float) -> Bytes:
+        """Return the squares of a map, at so many pixels per inch."""
+        largest = max(max(shape) for shape in self._shapes)
+        longer = max(1, int(dpi * self.tile + 1e-6))
+        if longer > largest:
+            longer -= longer % largest
+        gap, seam = (max(1, int(dpi * inches)) for inches in (TILE_GAP, self.seam))
+        return squares(tiles, self.slots, longer, gap, seam, WHITE, patches=self.patches)
+
+    @property
+    def _shapes(self) -> list[tuple[int, int]]:
+        return [tiles.projections.shape[1:3] for tiles in self.maps if len(tiles)]
 
 
 class TilePage(Page):
-    """A page with a title above and a note at the foot, and ``width`` x ``height`` inches between them."""
+    """A page with a title above and a note at the foot, and a body between them.
 
-    def __init__(self, title: str, note: str, width: float, height: float) -> None:
-        width = max(width, LEAST_WIDTH)
-        title = broken(title, TITLE_SIZE, width)
-        note = broken(note, NOTE_SIZE, width)
-        self.top = GAP + text_height(title, TITLE_SIZE) + GAP
-        foot = self.top + height + GAP + text_height(note, NOTE_SIZE)
-        super().__init__(_whole(GAP + width + GAP, math.ceil), _whole(foot + GAP, math.ceil))
-        self.write(GAP, self.top - GAP, title, fontsize=TITLE_SIZE)
-        self.write(GAP, foot, note, fontsize=NOTE_SIZE, color="dimgrey")
+    Parameters
+    ----------
+    title, note : str
+        Long ones are broken.
+    width, body : float
+        The width of the page, and the height between title and note, in inches.
+    font_size : float
+        Points.
+    tiling : Tiling
+        Its tiles say how fine the pixels of the figure are.
+    """
 
-    def show(self, scaled: Scaled, left: float, top: float, width: float, height: float) -> Axes:
-        """Show tiles in the middle of a slot, on whole pixels."""
-        left += (width - scaled.width) / 2
-        top += (height - scaled.height) / 2
-        axes = self.axes(_whole(left), _whole(top), scaled.width, scaled.height)
-        show(axes, scaled.montage)
+    def __init__(self, title: str, note: str, width: float, body: float, font_size: float, tiling: Tiling) -> None:
+        title, note = (broken(text, font_size, width - 2 * MARGIN) for text in (title, note))
+        self.font_size = font_size
+        self.top = MARGIN + text_height(title, font_size) + 2 * MARGIN
+        foot = self.top + body + 2 * MARGIN + text_height(note, font_size)
+        self.dpi = tiling.dpi(width * (foot + MARGIN))
+        super().__init__(width, math.ceil((foot + MARGIN) * self.dpi) / self.dpi, dpi=self.dpi)
+        self.write(MARGIN, self.top - 2 * MARGIN, title, fontsize=font_size)
+        self.write(MARGIN, foot, note, fontsize=font_size, color="dimgrey")
+
+    def slot(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Return new axes that fill a rectangle, moved to whole pixels."""
+        left, top, width, height = (round(inches * self.dpi) / self.dpi for inches in (left, top, width, height))
+        return self.axes(left, top, width, height)
+
+    def tiles(self, picture: Bytes, left: float, top: float) -> Axes:
+        """Draw a picture of tiles, pixel for pixel."""
+        height, width = picture.shape[:2]
+        axes = self.slot(left, top, width / self.dpi, height / self.dpi)
+        show(axes, picture)
         return axes
-
-    def empty(self, text: str, size: float, left: float, top: float, width: float, height: float) -> None:
-        """Mark an empty slot, and write the reason into it."""
-        axes = self.axes(_whole(left), _whole(top), _whole(width), _whole(height))
-        axes.set(xticks=[], yticks=[], facecolor=EMPTY)
-        axes.spines[:].set_visible(False)
-        write(axes, 0.5, 0.5, broken(text, size, width), ha="center", va="center", fontsize=size, color="dimgrey")
 
 
 def check_number(count: int, most: int, what: str) -> None:
     """Raise an InputError for no items, or more than a page can hold."""
     if not 1 <= count <= most:
         raise InputError(f"expected 1 to {most} {what} on a page, got {count}")
-
-
-def _whole(inches: float, rounded: Callable[[float], int] = round) -> float:
-    """Return inches that are a whole number of pixels."""
-    return rounded(inches * DPI) / DPI

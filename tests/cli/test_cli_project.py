@@ -1,5 +1,6 @@
 """The commands ``deconv-attr project`` and ``deconv-attr layers``."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,7 +114,7 @@ def test_it_draws_the_strongest_unit_of_each_map_in_each_image(here, drawn, caps
         top, left, bottom, right = boxes[number].tolist()
         torch.testing.assert_close(projections[number], expected[0, :, top:bottom, left:right], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(images[number], pictures[image], rtol=0, atol=1e-6)
-        assert labels[number].startswith(f"map {feature_map} at ")
+        assert re.fullmatch(rf"map {feature_map} at \d+, \d+\nactivation [\d.]+", labels[number])
         assert names[image] in out
 
 

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from oracle import project as oracle
 from reading import bytes_of
 from state import snapshot
@@ -14,8 +15,8 @@ from torchvision import transforms
 
 from deconv_attr import Gallery, evolution, strongest
 from deconv_attr.errors import InputError, ModelError, RuleError
-from deconv_attr.gallery.windows import essential
-from deconv_attr.visualize import signed_rgb
+from deconv_attr.gallery.windows import essential, squared
+from deconv_attr.visualize import robust_scale, signed_rgb
 
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.25, 0.3]).view(3, 1, 1)
 
@@ -52,7 +53,7 @@ def net():
 
 
 def by_hand(net, data, layer, top, feature_map):
-    """Return for each unit the tiles of projection and patch, and the box in the image."""
+    """Return for each unit its signal and patch in its receptive field, the box in the image, the field's corner."""
     size, stride, offset = {"1": (3, 2, -1), "4": (13, 4, -5)}[layer]
     for value, image, (row, column) in zip(
         top.values[feature_map].tolist(),
@@ -77,7 +78,7 @@ def by_hand(net, data, layer, top, feature_map):
             *(max(edge, 0) for edge in top_left),
             *(min(edge + size, n) for edge, n in zip(top_left, picture.shape[1:], strict=True)),
         )
-        yield bytes_of(signed_rgb(projection)), bytes_of(patch.permute(1, 2, 0)), box
+        yield projection, bytes_of(patch.permute(1, 2, 0)), box, top_left
     net.float()
 
 
@@ -85,7 +86,7 @@ def by_hand(net, data, layer, top, feature_map):
 def test_tiles_are_projections_and_patches_in_the_receptive_field(net, layer):
     data = Pictures()
     found = strongest(net, data)
-    tiles = list(Gallery(net, data, found).tiles(layer))
+    tiles = list(Gallery(net, data, found, share=1).tiles(layer))
     top = found[layer]
     assert [of_map.number for of_map in tiles] == list(range(len(top.values)))
     borders = 0
@@ -98,38 +99,60 @@ def test_tiles_are_projections_and_patches_in_the_receptive_field(net, layer):
         assert of_map.images == top.images[number].tolist()
         assert of_map.positions == [tuple(place) for place in top.positions[number].tolist()]
         expected = list(by_hand(net, data, layer, top, number))
-        for place, (projection, patch, box) in enumerate(expected):
-            assert abs(of_map.projections[place].astype(int) - projection).max() <= 1
+        for place, (projection, patch, box, corner) in enumerate(expected):
+            assert abs(of_map.projections[place].astype(int) - bytes_of(signed_rgb(projection))).max() <= 1
             assert abs(of_map.patches[place].astype(int) - patch).max() <= 1
+            assert of_map.scales[place] == pytest.approx(robust_scale(projection), rel=1e-5)
             assert of_map.boxes[place] == box
+            assert of_map.insides[place] == tuple(np.subtract(box, 2 * corner))
             borders += (box[2] - box[0], box[3] - box[1]) != patch.shape[:2]
     assert borders  # some windows leave their image
 
 
-def test_a_share_cuts_the_tiles_of_a_map_alike(net):
+@pytest.mark.parametrize("share", [0.5, 0.8, None], ids=["half", "most", "default"])
+def test_a_share_cuts_the_tiles_of_a_map_to_one_square(net, share):
+    with torch.no_grad():
+        net[3].weight[:, :, :2] *= 0.01  # only the lower part of the receptive field matters
     data = Pictures()
     found = strongest(net, data, "4")
-    whole, cut = (next(Gallery(net, data, found, share=share).tiles("4", [2])) for share in (1.0, 0.5))
+    (cut,) = Gallery(net, data, found, **({} if share is None else {"share": share})).tiles("4", [2])
+    signals, patches, boxes, corners = zip(*by_hand(net, data, "4", found["4"], 2), strict=True)
+    rows, columns = squared(essential(signals, share or 0.95), (13, 13))
     height, width = cut.patches.shape[1:3]
-    assert (height, width) < whole.patches.shape[1:3] == (13, 13)
-    place = 0
-    full = whole.patches[place]
-    corners = [
-        (row, column)
-        for row in range(14 - height)
-        for column in range(14 - width)
-        if (full[row : row + height, column : column + width] == cut.patches[place]).all()
-    ]
-    assert corners
-    top, left, bottom, right = cut.boxes[place]
-    image = bytes_of(data.images[cut.images[place]].permute(1, 2, 0))
-    patch = image[top:bottom, left:right]
-    inside = cut.patches[place][:, :]
-    assert any(
-        (inside[r : r + patch.shape[0], c : c + patch.shape[1]] - patch == 0).all()
-        for r in range(height - patch.shape[0] + 1)
-        for c in range(width - patch.shape[1] + 1)
-    )
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (height, width)
+    assert height == width < 13
+    for place, (signal, patch) in enumerate(zip(signals, patches, strict=True)):
+        part = signal[:, rows, columns]
+        assert part.abs().sum() >= (share or 0.95) * signal.abs().sum() * (1 - 1e-9)
+        assert abs(cut.projections[place].astype(int) - bytes_of(signed_rgb(part))).max() <= 1
+        assert cut.scales[place] == pytest.approx(robust_scale(part), rel=1e-5)
+        assert abs(cut.patches[place].astype(int) - patch[rows, columns]).max() <= 1
+        corner = np.add(corners[place], (rows.start, columns.start))
+        (top, left), (bottom, right) = corner, corner + height
+        whole = boxes[place]
+        assert cut.boxes[place] == (
+            max(top, whole[0]),
+            max(left, whole[1]),
+            min(bottom, whole[2]),
+            min(right, whole[3]),
+        )
+        assert cut.insides[place] == tuple(np.subtract(cut.boxes[place], (top, left, top, left)))
+
+
+@pytest.mark.parametrize(
+    ("lines", "shape", "expected"),
+    [
+        (((2, 5), (1, 3)), (9, 9), ((2, 5), (0, 3))),
+        (((0, 8), (3, 4)), (9, 9), ((0, 8), (0, 8))),
+        (((4, 9), (8, 9)), (9, 9), ((4, 9), (4, 9))),
+        (((0, 9), (2, 4)), (9, 6), ((0, 9), (0, 6))),
+        (((3, 4), (2, 5)), (4, 9), ((1, 4), (2, 5))),
+        (((0, 9), (0, 6)), (9, 6), ((0, 9), (0, 6))),
+    ],
+    ids=["centred", "at the upper edge", "at the corner", "narrow window", "at the lower edge", "the window"],
+)
+def test_a_box_becomes_square_about_its_centre_within_the_window(lines, shape, expected):
+    assert squared(tuple(slice(*line) for line in lines), shape) == tuple(slice(*line) for line in expected)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 1.0])
@@ -158,6 +181,7 @@ def test_maps_that_were_never_active_have_no_tiles(net):
         net[3].weight[2], net[3].bias[2] = 0.0, -1.0
     data = Pictures()
     gallery = Gallery(net, data, strongest(net, data))
+    assert (next(gallery.tiles("4", [2])).scales, next(gallery.tiles("4", [2])).insides) == ([], [])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tiles = list(gallery.tiles("4", [1, 2, 3]))
@@ -179,37 +203,38 @@ def test_images_of_several_sizes_and_a_tensor_without_a_transform(net):
     generator = torch.Generator().manual_seed(1)
     data = [torch.rand(3, 20 + n % 3, 30, generator=generator) for n in range(12)]
     found = strongest(net, data)
-    for of_map in Gallery(net, data, found).tiles("4"):
+    for of_map in Gallery(net, data, found, share=1).tiles("4"):
         for place, (top, left, bottom, right) in enumerate(of_map.boxes):
+            first, begin, last, end = of_map.insides[place]
+            assert (last - first, end - begin) == (bottom - top, right - left)
             image = bytes_of(data[of_map.images[place]].permute(1, 2, 0))
-            rows, columns = bottom - top, right - left
-            tile = of_map.patches[place]
-            assert any(
-                (tile[r : r + rows, c : c + columns] == image[top:bottom, left:right]).all()
-                for r in range(14 - rows)
-                for c in range(14 - columns)
-            )
+            assert (of_map.patches[place][first:last, begin:end] == image[top:bottom, left:right]).all()
 
 
-def test_units_that_read_padding_only_have_grey_tiles():
+@pytest.mark.filterwarnings("ignore::deconv_attr.DeadSignalWarning")
+def test_units_that_read_padding_only_have_nothing_inside():
     torch.manual_seed(0)
     model = nn.Sequential(nn.ZeroPad2d(12), nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 3), nn.ReLU()).eval()
     with torch.no_grad():
-        model[3].weight.mul_(-1e-3)
+        model[1].bias.zero_()
+        model[3].weight.abs_().mul_(-1e-3)
         model[3].bias.fill_(1.0)  # strongest where there is nothing
     data = Pictures(10)
-    found = strongest(model, data, "4")
-    for of_map in Gallery(model, data, found).tiles("4"):
-        for patch, (top, left, bottom, right) in zip(of_map.patches, of_map.boxes, strict=True):
-            grey = (patch == 128).all(2).sum()
-            assert grey >= 25 - (bottom - top) * (right - left)
+    gallery = Gallery(model, data, strongest(model, data, "4"))
+    for of_map in gallery.tiles("4"):
+        assert (of_map.patches == 128).all()
+        assert (of_map.projections == 128).all()
+        assert of_map.scales == [0.0] * 9
+        for top, left, bottom, right in of_map.insides:
+            assert top >= bottom or left >= right
+    gallery.plot("4")
 
 
 def test_vectors_and_layers_that_see_the_whole_image_show_it(net):
     model = nn.Sequential(*net, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5), nn.ReLU()).eval()
     data = Pictures()
     found = strongest(model, data, ["8"])
-    tiles = [of_map for of_map in Gallery(model, data, found).tiles("8") if len(of_map)]
+    tiles = [of_map for of_map in Gallery(model, data, found, share=1).tiles("8") if len(of_map)]
     assert tiles
     assert tiles[0].patches.shape == (9, 26, 22, 3)
     assert tiles[0].boxes == [(0, 0, 26, 22)] * 9
@@ -228,7 +253,7 @@ def test_a_model_that_does_not_run_dry_shows_whole_images(net):
             return self.net(x) if float(x.detach().mean()) < 1e9 else x
 
     model, data = Asks().eval(), Pictures()
-    tiles = next(Gallery(model, data, strongest(model, data, "net.4")).tiles("net.4", [1]))
+    tiles = next(Gallery(model, data, strongest(model, data, "net.4"), share=1).tiles("net.4", [1]))
     assert tiles.boxes == [(0, 0, 26, 22)] * 9
 
 
@@ -364,7 +389,31 @@ def test_the_figure_of_many_maps_shows_as_many_as_it_can():
     figure = Gallery(model, data, found).plot("1")
     labels = [text.get_text() for axes in figure.axes for text in axes.texts] + [t.get_text() for t in figure.texts]
     assert sum(label.startswith("map ") for label in labels) == 64
-    assert any("70 maps of 24 x 20, receptive field 3 x 3" in label for label in labels)
+    assert any("70 maps of 24 x 20, receptive field 3 x 3, cut to 95 % of each signal" in label for label in labels)
+
+
+def test_the_figure_of_a_layer_for_a_paper(net):
+    data = Pictures()
+    found = strongest(net, data)
+    gallery = Gallery(net, data, found, share=1)
+    figure = gallery.plot("4", [0, 2, 5], width=4.5, columns=3, font_size=6)
+    assert figure.get_figwidth() == 4.5
+    assert {text.get_fontsize() for text in figure.texts} == {6}
+    assert any(text.get_text().replace("\n", " ").endswith("receptive field 13 x 13") for text in figure.texts)
+    own = Figure()
+    axes = own.subplots(3)
+    assert gallery.plot("4", [0, 2, 5], axes=axes) is own
+    assert [each.get_title().split(",")[0] for each in axes] == ["map 0", "map 2", "map 5"]
+
+
+def test_a_gallery_of_grey_images():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 5, padding=2), nn.ReLU()).eval()
+    data = torch.rand(9, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+    for tiles in Gallery(model, data, strongest(model, data)).tiles("1"):
+        for pictures in (tiles.projections, tiles.patches):
+            assert (np.ptp(pictures, axis=3) == 0).all()
+            assert np.ptp(pictures) > 50
 
 
 def test_the_page_is_of_all_maps(net, tmp_path):
@@ -402,6 +451,11 @@ def test_evolution_shows_the_strongest_unit_at_each_checkpoint(tmp_path):
         for tiles in column:
             assert tiles.values == expected[tiles.number].values
             assert (tiles.projections == expected[tiles.number].projections).all()
+    small = shown.plot(width=3, font_size=6)
+    assert (small.get_figwidth(), {text.get_fontsize() for text in small.texts}) == (3, {6})
+    own = Figure()
+    assert shown.plot(axes=own.subplots(3, 3)) is own
+    assert own.axes[1].get_title() == "epoch 2"
     labels = [text.get_text() for axes in shown.plot().axes for text in axes.texts]
     labels += [text.get_text() for text in shown.plot().texts]
     assert any("epoch 2" in label for label in labels)

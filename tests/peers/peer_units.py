@@ -146,7 +146,7 @@ def tile(pixels: Tensor, place: tuple[int, int]) -> np.ndarray:
 
 def figure_2_by_ours() -> bool:
     model, data = chain(), Labelled()
-    (tiles,) = Gallery(model, data, strongest(model, data, LAYER, K), maps=[MAP]).tiles(LAYER)
+    (tiles,) = Gallery(model, data, strongest(model, data, LAYER, K), maps=[MAP], share=1).tiles(LAYER)
     return all(
         (tiles.images[rank], tiles.positions[rank]) == (number, place)
         and abs(tiles.projections[rank].astype(int) - tile(pixels, place)).max() <= 1

@@ -14,7 +14,7 @@ from PIL import Image
 
 from deconv_attr.errors import InputError
 from deconv_attr.visualize.html import PageLayer, write_gallery
-from deconv_attr.visualize.html.sprites import sprite_sheet
+from deconv_attr.visualize.html.sprites import PLATE, sprite_sheet
 from deconv_attr.visualize.tiles import MapTiles
 
 FACTS = [("model", "a net"), ("images", "4 generated")]
@@ -36,6 +36,8 @@ def map_tiles(number=0, units=4, height=5, width=7, layer="conv", images=None):
         images=list(rng.integers(0, 4, units)) if images is None else images,
         positions=[tuple(position) for position in rng.integers(0, 9, (units, 2))],
         boxes=[(top, left, top + height, left + width) for top, left in rng.integers(0, 20, (units, 2))],
+        scales=[np.float32(scale) for scale in rng.gamma(2, 1e-3, units)],
+        insides=[(0, 0, height, width)] * units,
         projections=rng.integers(0, 256, (units, height, width, 3), dtype=np.uint8),
         patches=rng.integers(0, 256, (units, height, width, 3), dtype=np.uint8),
     )
@@ -100,11 +102,12 @@ def test_files_are_where_the_page_looks_for_them(tmp_path):
 
 
 def test_numbers_are_read_back_as_they_were(tmp_path):
-    tiles = map_tiles(12, units=5)
+    tiles = replace(map_tiles(12, units=5), scales=[0.0012345678, 123456.7, 0.0, 1.0, np.float32(2.5)])
     write(tmp_path, layer_of(tiles))
     (found,) = data_of(tmp_path)["maps"]
     assert found["number"] == 12
     assert found["values"] == tiles.values
+    assert found["scales"] == [0.001235, 123500, 0, 1, 2.5]
     assert found["images"] == tiles.images
     assert [tuple(position) for position in found["positions"]] == tiles.positions
     assert [tuple(box) for box in found["boxes"]] == tiles.boxes
@@ -142,10 +145,23 @@ def test_tiles_cut_out_of_their_sheet_are_the_tiles(tmp_path, units, height, wid
             np.testing.assert_array_equal(cut, np.kron(picture, np.ones((down // height, across // width, 1))))
 
 
+def test_what_lies_outside_of_an_image_is_as_dark_as_the_gaps():
+    tiles = map_tiles(1, 4, 8, 8)
+    sheet = sprite_sheet(replace(tiles, insides=[(0, 0, 8, 8), (3, 0, 8, 2), (0, 0, 8, 8), (0, 0, 0, 8)]), 4)
+    down, across = sheet.tile
+    assert (down, across) == (16, 16)
+    for start, pictures in ((0, tiles.projections), (sheet.right, tiles.patches)):
+        second = sheet.pixels[:down, start + across + sheet.gap :][:, :across]
+        np.testing.assert_array_equal(second[6:, :4], np.kron(pictures[1], np.ones((2, 2, 1)))[6:, :4])
+        assert (second[:6] == PLATE).all()
+        assert (second[:, 4:] == PLATE).all()
+        assert (sheet.pixels[down + sheet.gap :, start + across + sheet.gap :][:, :across] == PLATE).all()
+
+
 def test_large_tiles_and_images_are_jpeg_in_full_colours(tmp_path):
     smooth = np.linspace(0, 255, 120, dtype=np.uint8)[None, :, None] * np.array([1, 0, 0], dtype=np.uint8)
     large = np.broadcast_to(smooth, (1, 100, 120, 3)).copy()
-    tiles = MapTiles("conv", 0, [1.0], [0], [(0, 0)], [(0, 0, 100, 120)], large, large)
+    tiles = replace(map_tiles(0, 1, 100, 120, images=[0]), projections=large, patches=large)
     write(tmp_path, layer_of(tiles), picture=lambda number: large[0])
     path = tmp_path / "files/maps-conv/map-0.jpg"
     with Image.open(path) as picture:

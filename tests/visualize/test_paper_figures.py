@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from deconv_attr.errors import InputError
 from deconv_attr.visualize import MOST_MAPS, evolution_figure, gallery_figure, save_figure
-from deconv_attr.visualize.tile_page import Scaled
+from deconv_attr.visualize.tile_page import Tiling
 from deconv_attr.visualize.tiles import MapTiles
 
 LONG = "backbone.layer4.2.some_very_long_name_of_a_block_that_is_repeated.relu#2"
@@ -22,9 +23,19 @@ def tiles(number, count, height=5, width=None, value=12.345):
     """Tiles whose every pixel has a colour of its own, none of them white."""
     shape = (count, height, height if width is None else width, 3)
     projections, patches = np.random.default_rng(number).integers(0, 250, (2, *shape), dtype=np.uint8)
-    where = [(0, 0)] * count, [(0, 0, *shape[1:3])] * count
+    whole = [(0, 0, *shape[1:3])] * count
+    values = [value * 0.9**i for i in range(count)]
     return MapTiles(
-        "features.5", number, [value * 0.9**i for i in range(count)], [0] * count, *where, projections, patches
+        layer="features.5",
+        number=number,
+        values=values,
+        scales=[0.5 + each for each in values],
+        images=[0] * count,
+        positions=[(0, 0)] * count,
+        boxes=whole,
+        insides=whole,
+        projections=projections,
+        patches=patches,
     )
 
 
@@ -32,7 +43,7 @@ def plain(count, side):
     """Tiles that are of one colour each, and all of different ones."""
     colours = np.arange(2 * count * 3, dtype=np.uint8).reshape(2, count, 1, 1, 3) * 4
     projections, patches = (each.repeat(side, 1).repeat(side, 2) for each in colours)
-    return replace(tiles(0, count, 1), projections=projections, patches=patches)
+    return replace(tiles(0, count, side), projections=projections, patches=patches)
 
 
 def pages(figure):
@@ -77,7 +88,7 @@ def nothing_is_cut(figure):
         assert extent.x1 <= figure.bbox.x1, text.get_text()
         assert extent.y1 <= figure.bbox.y1, text.get_text()
         for axes, frame in frames.items():
-            if axes is owner and not axes.images:  # an empty place, which holds its text
+            if axes is owner and not axes.images and frame.overlaps(extent):  # an empty place, which holds its text
                 assert frame.x0 <= extent.x0 < extent.x1 <= frame.x1, text.get_text()
                 assert frame.y0 <= extent.y0 < extent.y1 <= frame.y1, text.get_text()
             else:
@@ -103,6 +114,11 @@ def white(page):
 # ------------------------------------------------------------------------------------------------ gallery
 
 
+def gap_of(figure):
+    """White pixels between two tiles."""
+    return int(0.014 * figure.dpi)
+
+
 @pytest.mark.parametrize("k", [1, 4, 5, 9, 25])
 @pytest.mark.parametrize(("height", "width"), [(5, 5), (11, 4), (3, 13)], ids=["square", "tall", "wide"])
 def test_tiles_lie_row_by_row_projections_left_patches_right_pixel_by_pixel(k, height, width):
@@ -111,15 +127,15 @@ def test_tiles_lie_row_by_row_projections_left_patches_right_pixel_by_pixel(k, h
     page, _ = pages(figure)
     left = [find(page, tile) for tile in shown.projections]
     right = [find(page, tile) for tile in shown.patches]
-    (first_top, first_left, times), columns = left[0], columns_of(k)
+    (first_top, first_left, times), columns, gap = left[0], columns_of(k), gap_of(figure)
     for i, (top, at, each) in enumerate(left):
         row, column = divmod(i, columns)
         gap_above = top - first_top - row * height * times
         gap_beside = at - first_left - column * width * times
-        assert (each, gap_above, gap_beside) == (times, 2 * row, 2 * column)
+        assert (each, gap_above, gap_beside) == (times, gap * row, gap * column)
         assert white(page[top + height * times, at : at + width * times]).all()
     across = right[0][1] - first_left
-    assert across >= columns * width * times + 2 * (columns - 1) + 10, "the halves touch"
+    assert across == columns * width * times + gap * (columns - 1) + int(0.06 * figure.dpi)
     assert [(top, at + across, each) for top, at, each in left] == right
 
 
@@ -128,32 +144,40 @@ def test_blocks_flow_left_to_right_and_top_to_bottom_on_a_page_of_good_shape(cou
     maps = [tiles(number, 4, 7) for number in range(count)]
     figure = gallery_figure("features.5", maps, 4)
     page, boxes = pages(figure)
-    assert len(boxes) == 2 * count
+    assert len(boxes) == count
     starts = [find(page, m.projections[0])[:2] for m in [*maps[:5], maps[-1]]]
-    assert starts == [tuple(box[:2]) for box in [*boxes[:10:2], boxes[-2]]]
-    corners = [(top, left) for top, left, _, _ in boxes[::2]]
+    assert starts == [tuple(box[:2]) for box in [*boxes[:5], boxes[-1]]]
+    corners = [(top, left) for top, left, _, _ in boxes]
     assert corners == sorted(corners)
     columns = len({left for _, left in corners})
     assert [left for _, left in corners] == [corners[i % columns][1] for i in range(count)]
-    if count > 3:
-        assert 1.2 < page.shape[1] / page.shape[0] < 1.9
+    width, height = figure.get_size_inches()
+    assert 3 < width <= 7
+    assert height < 11  # even 64 maps fit on a sheet
+    if 3 < count < 64:
+        assert 1.2 < width / height < 1.9
 
 
 def test_white_between_blocks_is_more_than_between_halves_and_that_more_than_between_tiles():
-    page, boxes = pages(gallery_figure("features.5", [tiles(number, 9, 35) for number in range(16)], 9))
-    halves, blocks, down = boxes[1][1] - boxes[0][3], boxes[2][1] - boxes[1][3], boxes[8][0] - boxes[0][2]
-    assert boxes[8][1] == boxes[0][1]
-    assert min(blocks, down) >= 2 * halves >= 8 * 2
-    strip = page[boxes[0][0] : boxes[0][2], boxes[1][3] : boxes[2][1]]
-    assert white(strip).all()
+    maps = [tiles(number, 9, 35) for number in range(16)]
+    figure = gallery_figure("features.5", maps, 9)
+    page, boxes = pages(figure)
+    ends = [find(page, maps[0].projections[2]), find(page, maps[0].patches[0])]
+    halves = ends[1][1] - ends[0][1] - 35 * ends[0][2]
+    blocks, down = boxes[1][1] - boxes[0][3], boxes[4][0] - boxes[0][2]
+    assert boxes[4][1] == boxes[0][1]
+    assert min(blocks, down) >= 2 * halves >= 8 * gap_of(figure)
+    assert white(page[boxes[0][0] : boxes[0][2], boxes[0][3] : boxes[1][1]]).all()
 
 
-@pytest.mark.parametrize(("side", "times"), [(1, 80), (5, 16), (35, 2), (51, 2), (75, 1), (163, 1)])
+@pytest.mark.parametrize(("side", "times"), [(1, 79), (5, 16), (35, 3), (51, 2), (75, 2), (163, 1)])
 def test_small_tiles_grow_by_a_whole_number_and_big_ones_keep_their_pixels(side, times):
     shown = tiles(3, 9, side)
-    page, boxes = pages(gallery_figure("features.5", [shown], 9))
+    figure = gallery_figure("features.5", [shown], 9)
+    page, boxes = pages(figure)
     assert [find(page, tile)[2] for tile in (shown.projections[8], shown.patches[0])] == [times] * 2
-    assert boxes[0][3] - boxes[0][1] == 3 * side * times + 2 * 2
+    assert 150 <= figure.dpi <= 600
+    assert (boxes[0][3] - boxes[0][1]) / figure.dpi == pytest.approx(2 * 1.6 + 0.06, abs=0.03)
 
 
 def test_64_maps_of_tiles_of_75_pixels_lose_none():
@@ -167,37 +191,75 @@ def test_64_maps_of_tiles_of_75_pixels_lose_none():
 
 def test_tiles_too_big_for_their_page_are_shrunk_and_stay_in_order():
     maps = [plain(9, 224)] * 30
-    page, boxes = pages(gallery_figure("features.12", maps, 9))
-    assert max(page.shape) < 6000
-    for i, pictures in enumerate((maps[0].projections, maps[0].patches)):
-        top, left, bottom, right = boxes[i]
-        assert 400 < right - left < 500
+    figure = gallery_figure("features.12", maps, 9)
+    page, ((top, left, bottom, right), *_) = pages(figure)
+    assert figure.dpi == 600
+    half = (right - left - 36) // 2
+    for start, pictures in ((left, maps[0].projections), (right - half, maps[0].patches)):
         for place in range(9):
             row, column = divmod(place, 3)
-            y, x = top + (bottom - top) * (2 * row + 1) // 6, left + (right - left) * (2 * column + 1) // 6
-            np.testing.assert_allclose(page[y, x].astype(int), pictures[place, 0, 0], atol=1)
-        borders = [white(page[top + 10, left:right]).sum(), white(page[top:bottom, left + 10]).sum()]
-        assert min(borders) >= 2, "the gaps are lost"
+            y, x = top + (bottom - top) * (2 * row + 1) // 6, start + half * (2 * column + 1) // 6
+            np.testing.assert_array_equal(page[y, x], pictures[place, 0, 0])
+        borders = [white(page[top + 10, start : start + half]).sum(), white(page[top:bottom, start + 10]).sum()]
+        assert borders == [2 * gap_of(figure)] * 2
 
 
-def test_tiles_of_several_sizes_share_a_page():
-    maps = [tiles(0, 4, 30), tiles(1, 4, 7, 50), tiles(2, 0, 0), tiles(3, 4, 90, 2)]
-    figure = gallery_figure("features.5", maps, 4)
-    page, _ = pages(figure)
-    for m in maps:
-        for tile in [*m.projections, *m.patches]:
-            find(page, tile)
+def test_tiles_of_several_sizes_fill_squares_of_one_size():
+    shapes = [(30, 30), (10, 10), (7, 21), (19, 19), (1, 1)]
+    maps = [tiles(number, 4, *shape) for number, shape in enumerate(shapes)]
+    figure = gallery_figure("features.5", [*maps, tiles(9, 0, 0)], 4)
+    page, boxes = pages(figure)
+    longest = {
+        max(bottom - top, (right - left - int(0.06 * figure.dpi)) // 2) for top, left, bottom, right in boxes[:5]
+    }
+    assert len(longest) == 1
+    *_, times = find(page, maps[0].projections[3])
+    assert find(page, maps[1].patches[0])[2] == 3 * times  # a third of the pixels: three times as large
+    assert 2 * 30 * times + gap_of(figure) in longest
+    top, left, bottom, right = boxes[3]  # 19 pixels, no whole number of times: each tile still fills its square
+    assert white(page[top:bottom, left:right]).mean() < 0.1
     assert DEAD in nothing_is_cut(figure)
+
+
+def test_resampled_tiles_look_like_their_own():
+    ramp = np.linspace(20, 220, 30).astype(np.uint8)
+    smooth = np.broadcast_to(ramp[None, None, :, None], (1, 30, 30, 3)).copy()
+    small = np.ascontiguousarray(smooth[:, :19, :19])
+    maps = [replace(tiles(0, 1, side), projections=each, patches=each) for side, each in ((30, smooth), (19, small))]
+    page, boxes = pages(gallery_figure("features.5", maps, 1))
+    top, left, bottom, _ = boxes[1]
+    drawn = page[(top + bottom) // 2, left : left + (bottom - top), 0].astype(int)
+    assert (np.diff(drawn) >= 0).all()
+    assert (drawn[0], drawn[-1]) == pytest.approx((20, int(ramp[18])), abs=3)
+
+
+@pytest.mark.parametrize("inside", [(2, 1, 5, 4), (0, 0, 5, 3), (0, 5, 5, 5)], ids=["within", "left", "nothing"])
+def test_what_lies_outside_of_an_image_stays_white(inside):
+    top, left, bottom, right = inside
+    shown = replace(tiles(3, 4, 5), insides=[(0, 0, 5, 5), inside, (0, 0, 5, 5), (0, 0, 5, 5)])
+    figure = gallery_figure("features.5", [shown], 4)
+    page, _ = pages(figure)
+    for pictures in (shown.projections, shown.patches):
+        down, across, times = find(page, pictures[0])
+        across += 5 * times + gap_of(figure)
+        tile = page[down : down + 5 * times, across : across + 5 * times].copy()
+        part = tile[top * times : bottom * times, left * times : right * times]
+        large = pictures[1].repeat(times, 0).repeat(times, 1)
+        np.testing.assert_array_equal(part, large[top * times : bottom * times, left * times : right * times])
+        part[:] = 255
+        assert white(tile).all()
 
 
 def test_empty_places_are_white_and_more_units_than_places_are_left_out():
     few, many = tiles(1, 5, 6), tiles(2, 12, 6)
-    page, boxes = pages(gallery_figure("features.5", [few, many], 9))
-    for top, left, bottom, right in boxes[:2]:
-        side = (right - left - 4) // 3
-        assert white(page[top + 2 * side + 4 : bottom, left:right]).all()
-        assert white(page[top + side + 2 : bottom, left + 2 * side + 4 : right]).all()
-        assert not white(page[top : top + side, left:right]).all()
+    page, ((top, _, bottom, _), *_) = pages(gallery_figure("features.5", [few, many], 9))
+    for pictures in (few.projections, few.patches):
+        *_, times = find(page, pictures[4])
+        begin = find(page, pictures[0])[1]
+        side, end = 6 * times, find(page, pictures[2])[1] + 6 * times
+        assert white(page[bottom - side : bottom, begin:end]).all()
+        assert white(page[top + side + 2 : bottom, end - side : end]).all()
+        assert not white(page[top : top + side, begin:end]).all()
     find(page, many.projections[8])
     with pytest.raises(AssertionError):
         find(page, many.projections[9])
@@ -219,12 +281,15 @@ def test_labels_say_number_and_strongest_activation_and_stand_above_their_blocks
     figure = gallery_figure("features.5", [tiles(number, 3, value=value) for number, value in values.items()], 4, FACTS)
     words = nothing_is_cut(figure)
     expected = ["12.3", "3.4", "0.0123", "1000", "123457", "1.5·10⁹"]
-    labels = [f"map {number}   {value}" for number, value in zip(values, expected, strict=True)]
+    labels = [f"map {number}, strongest {value}" for number, value in zip(values, expected, strict=True)]
     assert [word for word in words if word.startswith("map")] == labels
     assert words[0] == f"features.5   {FACTS}"
-    assert words[1] == "left: projections, each around mid-grey with its own contrast; right: the image patches"
+    assert words[1].replace("\n", " ") == (
+        "left: projections, grey is zero, each with its own contrast; right: the image patches; "
+        "white: outside of the image"
+    )
     texts = {text.get_text(): text.get_window_extent() for text in figure.texts}
-    for label, axes in zip(labels, figure.axes[::2], strict=True):
+    for label, axes in zip(labels, figure.axes, strict=True):
         frame = axes.get_window_extent()
         assert texts[label].x0 == pytest.approx(frame.x0, abs=3)
         assert 0 <= texts[label].y0 - frame.y1 < 15
@@ -294,12 +359,11 @@ def test_rows_are_maps_and_columns_checkpoints(patches, shape):
             assert places[column][row] == (places[0][row][0], places[column][0][1], places[0][0][2])
     assert [p[0][1] for p in places] == sorted(p[0][1] for p in places)
     assert [p[0] for p in places[0]] == sorted(p[0] for p in places[0])
-    assert len(figure.axes) == 12 * (1 + patches)
+    assert len(figure.axes) == 12
     if patches:
         top, left, times = places[2][1]
         beside = find(page, columns[2][1].patches[0])
-        assert beside[0::2] == (top, times)
-        assert shape[1] * times < beside[1] - left < shape[1] * times + 10
+        assert beside == (top, left + shape[1] * times + int(0.03 * figure.dpi), times)
 
 
 def test_evolution_is_labelled_with_maps_checkpoints_and_activations():
@@ -318,7 +382,7 @@ def test_evolution_is_labelled_with_maps_checkpoints_and_activations():
         assert (text.y0 + text.y1) / 2 == pytest.approx((frame.y0 + frame.y1) / 2, abs=8)
         assert 0 < frame.x0 - text.x1 < 25
     notes = [[text.get_text() for text in axes.texts] for axes in figure.axes]
-    assert notes == [[note] for note in ("0.123", "1.12", "2.12", "3.12") for _ in range(3)]
+    assert notes == [[f"activation {value}"] for value in ("0.123", "1.12", "2.12", "3.12") for _ in range(3)]
 
 
 @pytest.mark.parametrize("patches", [False, True])
@@ -349,9 +413,167 @@ def test_no_text_of_an_evolution_is_cut_or_covered(rows, columns, shape, patches
     assert set(labels) - {"epoch 64"} < {*together}
 
 
-@pytest.mark.parametrize(("pictures", "side"), [(1, 140), (512, 140), (1024, 105), (2048, 70), (4096, 70)])
-def test_tiles_of_a_big_table_grow_less(pictures, side):
-    assert Scaled(tiles(0, 1, 35).projections, 1, 150, pictures).montage.shape == (side, side, 3)
+def test_short_words_are_turned_where_they_would_be_torn_apart():
+    labels = [f"epoch {number}" for number in range(16)]
+    narrow = evolution_figure("features.5", labels, table(2, range(16)))
+    words = nothing_is_cut(narrow)
+    assert set(labels) < set(words)
+    values = [text for axes in narrow.axes for text in axes.texts]
+    assert [text.get_text() for text in values[::2]] == ["0.123", *(f"{n + 0.123:.3g}" for n in range(1, 16))]
+    assert {text.get_rotation() for text in values} == {90}
+    assert "below: the activation" in words[1].replace("\n", " ")
+    wide = evolution_figure("features.5", labels, table(2, range(16)), width=20)
+    assert "activation 1.12" in nothing_is_cut(wide)
+    assert not {text.get_rotation() for text in [*wide.texts, *wide.axes[0].texts]} - {0}
+
+
+@pytest.mark.parametrize("patches", [False, True], ids=["projections", "and patches"])
+def test_a_projection_of_zeros_says_so_in_its_tile(patches):
+    columns = table(1, range(2), 35)
+    columns[1][0] = replace(columns[1][0], scales=[0.0, 1.0])
+    figure = evolution_figure("features.5", ["a", "b"], columns, patches=patches)
+    figure.draw_without_rendering()
+    alive, dead = ([text.get_text().replace("\n", " ") for text in axes.texts] for axes in figure.axes)
+    assert alive == ["activation 0.123"]
+    assert dead == ["activation 1.12", "zero everywhere"]
+    word, frame = figure.axes[1].texts[1].get_window_extent(), figure.axes[1].get_window_extent()
+    assert (word.x0 + word.x1) / 2 == pytest.approx(frame.x0 + frame.width / (4 if patches else 2), abs=3)
+    assert (word.y0 + word.y1) / 2 == pytest.approx((frame.y0 + frame.y1) / 2, abs=3)
+
+
+def test_a_page_too_large_for_its_pixels_has_fewer_for_an_inch():
+    maps = [tiles(0, 1, 224)]
+    tiling = Tiling(maps, 1, 0.5, 0.03, patches=False)
+    assert tiling.dpi(20) == 448
+    assert tiling.picture(maps[0], 448).shape == (224, 224, 3)
+    assert tiling.dpi(7 * 150) == 154  # 25 million pixels
+    assert tiling.picture(maps[0], 154).shape == (77, 77, 3)
+
+
+# ------------------------------------------------------------------------------------------------ in a paper
+
+
+def sizes_of(figure):
+    return {text.get_fontsize() for text in [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]}
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 2), (9, 3), (16, 4), (64, 6)])
+def test_by_default_a_figure_has_texts_of_8_points_in_the_width_of_a_paper(count, columns):
+    figure = gallery_figure("features.5", [tiles(number, 1, 9) for number in range(count)], 9)
+    assert figure.get_figwidth() == pytest.approx({1: 3.36, 4: 6.78}.get(count, 7))
+    assert len({round(axes.get_window_extent().x0) for axes in figure.axes}) == columns
+    assert sizes_of(figure) == {8}
+    table_ = evolution_figure("features.5", ["a"] * 8, table(2, range(8)))
+    assert (table_.get_figwidth(), sizes_of(table_)) == (7, {8})
+
+
+@pytest.mark.parametrize("columns", [None, 1, 5])
+def test_a_gallery_in_a_width_of_columns_with_texts_of_a_size(columns):
+    maps = [tiles(number, 9, 9) for number in range(5)]
+    figure = gallery_figure("features.5", maps, 9, FACTS, width=5.5, columns=columns, font_size=6.5)
+    nothing_is_cut(figure)
+    page, boxes = pages(figure)
+    assert figure.get_figwidth() == 5.5
+    assert sizes_of(figure) == {6.5}
+    for tile in (*maps[0].projections, *maps[4].patches):
+        find(page, tile)
+    lefts = sorted({left for _, left, _, _ in boxes})
+    assert columns in (None, len(lefts))
+    assert page.shape[1] - 0.25 * figure.dpi < max(box[3] for box in boxes) <= page.shape[1]
+
+
+def test_an_evolution_in_a_width_with_texts_of_a_size():
+    columns = table(2, range(3), 9)
+    figure = evolution_figure("features.5", list("abc"), columns, width=3.25, font_size=7)
+    nothing_is_cut(figure)
+    page, _ = pages(figure)
+    find(page, columns[2][1].projections[0])
+    assert figure.get_figwidth() == 3.25
+    assert sizes_of(figure) == {7}
+
+
+def test_a_gallery_on_the_callers_axes():
+    figure = Figure(figsize=(7, 3))
+    grid = figure.subplots(2, 3)
+    maps = [replace(tiles(5, 9, 7), insides=[(0, 0, 7, 7)] * 8 + [(0, 0, 7, 2)]), tiles(6, 0), tiles(7, 9, 5)]
+    assert gallery_figure("features.5", maps, 9, axes=grid[1], font_size=6) is figure
+    assert [axes.get_title() for axes in grid[1]] == ["map 5, strongest 12.3", "map 6", "map 7, strongest 12.3"]
+    assert {axes.title.get_fontsize() for axes in grid[1]} == {6}
+    assert [len(axes.images) for axes in grid.flat] == [0, 0, 0, 1, 0, 1]
+    assert [text.get_text().replace("\n", " ") for text in grid[1, 1].texts] == [DEAD]
+    assert [axes.get_title() for axes in grid[0]] == [""] * 3
+    assert all(axes.axison for axes in grid[0])
+    assert not figure.texts
+    picture = np.asarray(grid[1, 0].images[0].get_array())
+    for tile in [*maps[0].projections[:8], *maps[0].patches[:8]]:
+        find(picture, tile)
+    with pytest.raises(AssertionError):
+        find(picture, maps[0].patches[8])  # part of it is outside of its image
+    assert white(picture[-1, -1])
+    many = Figure().subplots(2, 2)
+    gallery_figure("features.5", maps[:1] * 4, 9, axes=many)
+    assert all(axes.images for axes in many.flat)
+
+
+def test_an_evolution_on_the_callers_axes():
+    figure = Figure(figsize=(5, 3))
+    grid = figure.subplots(3, 2)
+    columns = table(2, range(2), 7)
+    columns[1][0] = replace(columns[1][0], scales=[0.0, 1.0])
+    columns[1][1] = replace(tiles(0, 0), number=10)
+    assert evolution_figure("features.5", ["early", "late"], columns, axes=grid[1:], font_size=6) is figure
+    assert [axes.get_title() for axes in grid.flat] == ["", "", "early", "late", "", ""]
+    notes = [{text.get_text() for text in axes.texts} for axes in grid.flat]
+    assert notes[2] == {"map 0", "activation 0.123"}
+    assert notes[3] == {"activation 1.12", "zero everywhere"}
+    assert notes[4] == {"map 10", "activation 0.123"}
+    assert notes[5] == {"not active"}
+    assert notes[:2] == [set(), set()]
+    find(np.asarray(grid[2, 0].images[0].get_array()), columns[0][1].projections[0])
+    evolution_figure("features.5", ["early"], columns[:1], axes=Figure().subplots(2))  # a column of axes
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"width": 0}, "expected width as a positive number of inches, got 0"),
+        ({"width": "7"}, "expected width as a positive number of inches, got '7'"),
+        ({"width": float("nan")}, "expected width as a positive number of inches, got nan"),
+        ({"font_size": -1}, "expected font_size as a positive number of points, got -1"),
+        ({"columns": 0}, "expected columns as a number of at least 1, got 0"),
+        ({"columns": 1.5}, "expected columns as a number of at least 1, got 1.5"),
+        ({"columns": 30}, "expected a width with room for tiles in columns=30, got 7 inches"),
+        ({"width": 0.2}, "expected a width with room for tiles in columns=1, got 0.2 inches"),
+        ({"axes": [], "width": 3}, "expected axes or width, got both"),
+        ({"axes": [], "columns": 3}, "expected axes or columns, got both"),
+        ({"axes": [0, 1, 2]}, r"expected axes of the shape (2,), one for each map, got (3,)"),
+        ({"axes": [0, 1]}, "expected axes of matplotlib, one for each map, got a int"),
+    ],
+    ids=str,
+)
+def test_sizes_and_axes_that_make_no_sense(options, said):
+    with pytest.raises(InputError) as caught:
+        gallery_figure("f", [tiles(0, 9), tiles(1, 9)], 9, **options)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"width": -2}, "expected width as a positive number of inches, got -2"),
+        ({"width": 0.5}, "expected a width with room for tiles in columns=2, got 0.5 inches"),
+        ({"axes": [0], "width": 3}, "expected axes or width, got both"),
+        ({"axes": [0, 1]}, r"expected axes of the shape (3, 2), one for each map and checkpoint, got (2,)"),
+    ],
+    ids=str,
+)
+def test_sizes_and_axes_that_make_no_sense_for_an_evolution(options, said):
+    with pytest.raises(InputError) as caught:
+        evolution_figure("f", ["a", "b"], table(3, [0, 1]), **options)
+    assert str(caught.value) == said
+
+
+# ------------------------------------------------------------------------------------------------ bad input
 
 
 @pytest.mark.parametrize(

@@ -400,9 +400,10 @@ def modules():
 def test_only_this_package_imports_matplotlib():
     importers = {name for name, tree in modules() if any(n.split(".")[0] == "matplotlib" for n in imports(tree))}
     drawing = (
-        "callers_axes comparison_grid comparison_stack curves figure files page_layout pictures projections tile_page"
-    ).split()
-    assert importers == {f"deconv_attr.visualize.{module}" for module in drawing}
+        "callers_axes comparison_grid comparison_stack curves figure files page_layout paper paper_figures pictures "
+        "projection_page projections tile_page"
+    )
+    assert importers == {f"deconv_attr.visualize.{module}" for module in drawing.split()}
 
 
 def test_pyplot_is_imported_in_one_function_only():

@@ -7,10 +7,13 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 from test_pictures import random_maps, texts
 
 from deconv_attr.errors import InputError
 from deconv_attr.visualize import projections_figure, robust_scale, save_figure, signed_rgb, visualize_projection
+from deconv_attr.visualize.pictures import STYLES
+from deconv_attr.visualize.projections import luminance
 
 BOXES = {
     "inside": (3, 4, 9, 12),
@@ -70,7 +73,7 @@ def test_projection_alone_is_drawn_with_its_own_robust_scale():
     figure, axes = visualize_projection(projection)
     assert figure.axes == [axes]
     np.testing.assert_array_equal(drawn(axes), signed_rgb(projection))
-    assert notes(axes) == [f"s = {robust_scale(projection):.2g}"]
+    assert notes(axes) == [f"scale {robust_scale(projection):.3g}"]
     assert robust_scale(projection) < 10
 
 
@@ -78,7 +81,7 @@ def test_a_given_scale_is_used_and_written():
     projection = torch.tensor([[[0.5, -1.0]], [[0.0, 4.0]], [[1.0, -0.5]]])
     _, axes = visualize_projection(projection, scale=2)
     np.testing.assert_array_equal(drawn(axes), [[[0.625, 0.5, 0.75], [0.25, 1, 0.375]]])
-    assert notes(axes) == ["s = 2"]
+    assert notes(axes) == ["scale 2"]
 
 
 @pytest.mark.parametrize("box", BOXES.values(), ids=list(BOXES))
@@ -146,11 +149,14 @@ def test_one_channel_is_drawn_in_greys():
         assert (np.ptp(drawn(tile), axis=2) == 0).all()
 
 
-def test_projection_of_zeros_is_grey_and_says_so():
+def test_projection_of_zeros_is_grey_and_says_so_in_its_middle():
     for scale in (None, 3.0):
-        _, axes = visualize_projection(torch.zeros(3, 6, 8), photo(), BOXES["inside"], scale=scale)
+        figure, axes = visualize_projection(torch.zeros(3, 6, 8), photo(), BOXES["inside"], scale=scale)
         assert (drawn(axes[0]) == 0.5).all()
         assert notes(axes[0]) == ["zero everywhere"]
+        figure.draw_without_rendering()
+        word, tile = axes[0].texts[0].get_window_extent(), axes[0].get_window_extent()
+        assert (word.x0 + word.x1, word.y0 + word.y1) == pytest.approx((tile.x0 + tile.x1, tile.y0 + tile.y1), abs=4)
 
 
 @pytest.mark.parametrize("given", [list, tuple, np.array], ids=["list", "tuple", "array"])
@@ -256,7 +262,7 @@ def test_each_unit_has_its_projection_its_patch_and_its_image_with_its_box():
         assert extents == [left - 0.5, top - 0.5, right - 0.5, bottom - 0.5]
 
 
-@pytest.mark.parametrize(("number", "columns"), [(1, 1), (3, 1), (9, 3), (32, 4)])
+@pytest.mark.parametrize(("number", "columns"), [(1, 1), (3, 1), (9, 3), (32, 3)])
 def test_units_stand_in_rows_each_below_its_label(number, columns):
     labels = [f"unit {k}" for k in range(number)]
     figure = projections_figure(*units(number), labels)
@@ -271,13 +277,17 @@ def test_units_stand_in_rows_each_below_its_label(number, columns):
 
 
 def test_tiles_keep_their_aspect_and_share_their_longer_side():
-    figure = projections_figure(*units(5))
-    for axes in strips(figure):
-        for tile in axes:
-            height, width = drawn(tile).shape[:2]
-            found = tile.get_window_extent()
-            assert found.width / found.height == pytest.approx(width / height, rel=1e-6)
-            assert max(found.width, found.height) == pytest.approx(1.5 * figure.dpi)
+    for options in ({}, {"tile": 0.8}, {"width": 3.3}):
+        figure = projections_figure(*units(5), **options)
+        longer = set()
+        for axes in strips(figure):
+            for tile in axes:
+                height, width = drawn(tile).shape[:2]
+                found = tile.get_window_extent()
+                assert found.width / found.height == pytest.approx(width / height, rel=1e-6)
+                longer.add(round(max(found.width, found.height) / figure.dpi, 6))
+        assert len(longer) == 1
+        assert longer == {0.8} or "tile" not in options
 
 
 def test_without_images_there_are_projections_alone():
@@ -291,8 +301,8 @@ def test_without_images_there_are_projections_alone():
 def test_own_scales_stand_below_their_projections():
     projections, images, boxes = units(4)
     figure = projections_figure(projections, images, boxes)
-    assert [notes(axes[0]) for axes in strips(figure)] == [[f"s = {robust_scale(p):.2g}"] for p in projections]
-    assert bar_ticks(figure) == ["-s", "0", "s"]
+    assert [notes(axes[0]) for axes in strips(figure)] == [[f"scale {robust_scale(p):.3g}"] for p in projections]
+    assert bar_ticks(figure) == ["-scale", "0", "scale"]
 
 
 def test_shared_scale_is_that_of_all_values_and_stands_at_the_bar():
@@ -303,7 +313,7 @@ def test_shared_scale_is_that_of_all_values_and_stands_at_the_bar():
     for axes, projection in zip(strips(figure), projections, strict=True):
         np.testing.assert_array_equal(drawn(axes[0]), signed_rgb(projection, scale))
         assert notes(axes[0]) == []
-    assert bar_ticks(figure) == [f"{-scale:.2g}", "0", f"{scale:.2g}"]
+    assert bar_ticks(figure) == [f"{-scale:.3g}", "0", f"{scale:.3g}"]
 
 
 @pytest.mark.parametrize("shared_scale", [False, True])
@@ -311,10 +321,11 @@ def test_units_of_zeros_say_so(shared_scale):
     projections, images, boxes = units(3)
     projections[1] = torch.zeros_like(projections[1])
     figure = projections_figure(projections, images, boxes, shared_scale=shared_scale)
-    assert ["zero everywhere" in notes(axes[0]) for axes in strips(figure)] == [False, True, False]
+    said = [[note.replace("\n", " ") for note in notes(axes[0])] for axes in strips(figure)]
+    assert ["zero everywhere" in each for each in said] == [False, True, False]
     assert (drawn(strips(figure)[1][0]) == 0.5).all()
     dead = projections_figure([torch.zeros(3, 4, 4)] * 2, shared_scale=shared_scale)
-    assert bar_ticks(dead) == (["0"] if shared_scale else ["-s", "0", "s"])
+    assert bar_ticks(dead) == (["0"] if shared_scale else ["-scale", "0", "scale"])
 
 
 @pytest.mark.parametrize("shared_scale", [False, True])
@@ -349,7 +360,8 @@ def nothing_is_cut(figure):
         assert min(extent.x0, extent.y0) >= 0, text.get_text()
         assert extent.x1 <= figure.bbox.x1, text.get_text()
         assert extent.y1 <= figure.bbox.y1, text.get_text()
-        assert not any(frame.overlaps(extent) for frame in frames), text.get_text()
+        zero = text.get_text().replace("\n", " ") == "zero everywhere"  # in the middle of its own tile
+        assert sum(frame.overlaps(extent) for frame in frames) == zero, text.get_text()
         assert not any(extent.overlaps(other) for other in extents.values() if other is not extent), text.get_text()
     for frame in frames:
         assert not any(frame.overlaps(other) for other in frames if other is not frame)
@@ -396,7 +408,7 @@ def test_the_rows_of_a_caller_s_page_keep_clear_of_each_other():
             random_maps(3, 8, 8), photo(), (2, 2, 10, 10), title=f"map {number}", plt_fig_axis=(figure, row)
         )
     figure.draw_without_rendering()
-    notes_ = [text.get_window_extent() for text in texts(figure) if text.get_text().startswith("s = ")]
+    notes_ = [text.get_window_extent() for text in texts(figure) if text.get_text().startswith("scale ")]
     titles = [axes.title.get_window_extent() for axes in figure.axes]
     assert len(notes_) == 4
     assert not any(note.overlaps(title) for note in notes_ for title in titles)
@@ -404,15 +416,16 @@ def test_the_rows_of_a_caller_s_page_keep_clear_of_each_other():
 
 def test_notes_of_slivers_have_room():
     figure = projections_figure([torch.zeros(3, 35, 2)] * 6)
-    assert nothing_is_cut(figure).count("zero everywhere") == 6
+    assert [word.replace("\n", " ") for word in nothing_is_cut(figure)].count("zero everywhere") == 6
 
 
 def test_page_is_no_larger_than_its_pictures():
-    square = projections_figure([torch.ones(3, 8, 8)]).get_size_inches()
-    landscape = projections_figure([torch.ones(3, 8, 16)]).get_size_inches()
-    portrait = projections_figure([torch.ones(3, 16, 12)]).get_size_inches()
+    square, landscape, portrait = (
+        projections_figure([torch.ones(3, *shape)] * 2, columns=2).get_size_inches()
+        for shape in ((8, 8), (8, 16), (16, 12))
+    )
     np.testing.assert_allclose(square - landscape, [0, 0.75])
-    np.testing.assert_allclose(square - portrait, [0.375, 0])
+    np.testing.assert_allclose(square - portrait, [2 * 0.375, 0])
 
 
 def test_label_stands_above_its_own_tiles_only():
@@ -433,6 +446,141 @@ def test_figure_of_projections_can_be_saved(tmp_path):
         row = int(len(pixels) * (1 - (place.y0 + place.y1) / 2))
         column = int(pixels.shape[1] * (place.x0 + place.x1) / 2)
         np.testing.assert_array_equal(pixels[row, column, :3], colour)
+
+
+# ------------------------------------------------------------------------------------------------ in a paper
+
+
+def font_sizes(figure):
+    return {text.get_fontsize() for text in [*texts(figure), *figure.texts] if text.get_text()}
+
+
+def test_figures_have_texts_of_8_points_in_the_width_of_a_paper_or_as_asked():
+    labels = [f"unit {number}" for number in range(6)]
+    for options, width, size in (({}, 7, 8), ({"width": 3.3, "font_size": 6.5}, 3.3, 6.5), ({"columns": 3}, 7, 8)):
+        figure = projections_figure(*units(6), labels, **options)
+        assert figure.get_figwidth() == width
+        assert font_sizes(figure) == {size}
+        assert set(labels) < set(nothing_is_cut(figure))
+        left = {round(axes[0].get_window_extent().x0) for axes in strips(figure)[:3]}
+        assert len(left) >= options.get("columns", 1)
+    figure, _ = visualize_projection(map_of(BOXES["inside"]), photo(), BOXES["inside"], title="a", font_size=11)
+    assert font_sizes(figure) == {11}
+    assert font_sizes(visualize_projection(random_maps(3, 4, 4))[0]) == {8}
+
+
+def test_columns_are_those_that_were_asked_for():
+    for columns in (1, 2, 4, 6):
+        figure = projections_figure([random_maps(3, 8, 8)] * 4, columns=columns)
+        lefts = [axes.get_window_extent().x0 for (axes,) in strips(figure, 1)]
+        assert len(set(lefts)) == min(columns, 4)
+
+
+def test_large_pictures_keep_their_pixels_on_a_small_page():
+    figure = projections_figure([random_maps(3, 300, 300)], width=1.5)
+    ((axes,),) = strips(figure, 1)
+    assert axes.get_window_extent().width >= 300
+    assert figure.dpi <= 600
+
+
+@pytest.mark.parametrize("with_images", [True, False], ids=["images", "projections"])
+def test_units_on_the_callers_axes(with_images):
+    projections, images, boxes = units(2)
+    projections[1] = torch.zeros_like(projections[1])
+    figure = Figure()
+    grid = figure.subplots(3, 3)
+    if with_images:
+        own, given = grid[1:], (images, boxes)
+        shown = [tile for row in own for tile in row]
+    else:
+        own, given = grid[1, :2], ()
+        shown = list(own)
+    labels = ["first", "second"]
+    answer = projections_figure(projections, *given, labels=labels, axes=own, font_size=6)
+    assert answer is figure
+    assert [axes for axes in grid.flat if axes.images] == shown
+    assert len(figure.axes) == 9  # no colour bar
+    rows = own if with_images else own[:, None]
+    np.testing.assert_array_equal(drawn(rows[0, 0]), signed_rgb(projections[0]))
+    assert [row[0].get_title() for row in rows] == labels
+    assert [tile.get_title() for tile in rows[0][1:]] == (["patch", "image"] if with_images else [])
+    assert notes(rows[0, 0]) == [f"scale {robust_scale(projections[0]):.3g}"]
+    assert [note.replace("\n", " ") for note in notes(rows[1, 0])] == ["zero everywhere"]
+    assert font_sizes(figure) >= {6}
+    assert {text.get_fontsize() for row in rows for tile in row for text in [*tile.texts, tile.title]} == {6}
+
+
+def test_projections_of_one_channel_are_drawn_in_colours():
+    projection = torch.tensor([[[-2.0, 0.0, 2.0]]])
+    _, axes = visualize_projection(projection, scale=2, cmap="RdBu_r")
+    np.testing.assert_allclose(drawn(axes)[0], matplotlib.colormaps["RdBu_r"]([0.0, 0.5, 1.0])[:, :3])
+    figure = projections_figure([projection, random_maps(1, 4, 4)], cmap=matplotlib.colormaps["RdBu_r"])
+    tile = strips(figure, 1)[1][0]
+    expected = matplotlib.colormaps["RdBu_r"](signed_rgb(random_maps(1, 4, 4))[..., 0])[..., :3]
+    np.testing.assert_array_equal(drawn(tile), expected)
+    assert legend(figure) == "signed; the middle is zero"
+    (bar,) = (axes for axes in figure.axes if not axes.images)
+    assert bar.collections[-1].get_cmap().name == "RdBu_r"
+    coloured = projections_figure([random_maps(3, 4, 4)], cmap="RdBu_r")  # RGB stays RGB
+    np.testing.assert_array_equal(drawn(strips(coloured, 1)[0][0]), signed_rgb(random_maps(3, 4, 4)))
+
+
+def legend(figure):
+    (bar,) = (axes for axes in figure.axes if not axes.images)
+    return bar.get_xlabel().replace("\n", " ")
+
+
+def test_luminance_is_that_of_pillow_around_mid_grey():
+    projections = [random_maps(3, 6, 5, seed=seed) for seed in range(2)]
+    figure = projections_figure(projections, luminance=True)
+    for (tile,), projection in zip(strips(figure, 1), projections, strict=True):
+        red, green, blue = projection.double()
+        grey = (0.299 * red + 0.587 * green + 0.114 * blue)[None]
+        np.testing.assert_allclose(drawn(tile), signed_rgb(grey), atol=1e-6)
+        assert notes(tile) == [f"scale {robust_scale(grey):.3g}"]
+        _, axes = visualize_projection(projection, luminance=True)
+        np.testing.assert_allclose(drawn(axes), signed_rgb(grey), atol=1e-6)
+    assert legend(figure) == "signed luminance; grey is zero"
+    pixels = torch.randint(0, 256, (1, 3, 9, 9), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pillow = np.asarray(Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).convert("L"))
+    assert abs(luminance(pixels.double())[0, 0].numpy() - pillow).max() <= 1
+    assert torch.equal(luminance(pixels[:, :1]), pixels[:, :1])
+
+
+def test_the_colour_bar_says_what_the_colours_mean():
+    assert legend(projections_figure([random_maps(3, 4, 4)])) == STYLES["signed"].caption
+    assert legend(projections_figure([random_maps(1, 4, 4)])) == "signed; grey is zero"
+    assert legend(projections_figure([random_maps(1, 4, 4), random_maps(3, 4, 4)])) == STYLES["signed"].caption
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"width": -1}, "expected width as a positive number of inches, got -1"),
+        ({"tile": "big"}, "expected tile as a positive number of inches, got 'big'"),
+        ({"width": 5, "tile": 1}, "expected width or tile, got both"),
+        ({"columns": 0}, "expected columns as a number of at least 1, got 0"),
+        ({"font_size": None}, "expected font_size as a positive number of points, got None"),
+        ({"width": 0.15}, "expected a width with room for tiles in columns=1, got 0.15 inches"),
+        ({"axes": [], "tile": 1}, "expected axes or tile, got both"),
+        ({"axes": []}, "expected axes of the shape (2, 1), for projection of each unit, got (0,)"),
+        ({"axes": ["a", "b"]}, "expected axes of matplotlib, for projection of each unit, got a str"),
+        ({"cmap": "blurple"}, "expected cmap as a colour map of matplotlib or its name, got 'blurple'"),
+        ({"cmap": 5}, "expected cmap as a colour map of matplotlib or its name, got 5"),
+    ],
+    ids=str,
+)
+def test_sizes_axes_and_colours_that_make_no_sense(options, said):
+    with pytest.raises(InputError) as caught:
+        projections_figure([GOOD, GOOD], **options)
+    assert str(caught.value) == said
+
+
+def test_a_font_size_or_colours_that_make_no_sense_for_one_unit():
+    with pytest.raises(InputError, match="expected font_size as a positive number of points, got 0"):
+        visualize_projection(GOOD, font_size=0)
+    with pytest.raises(InputError, match="expected cmap as a colour map of matplotlib or its name, got 'blurple'"):
+        visualize_projection(GOOD, cmap="blurple")
 
 
 # ------------------------------------------------------------------------------------------------ bad input

@@ -132,6 +132,7 @@ def _numbers(tiles: MapTiles) -> dict[str, Any]:
     return {
         "number": int(tiles.number),
         "values": [value if math.isfinite(value) else None for value in values],
+        "scales": [float(f"{scale:.4g}") for scale in tiles.scales],
         "images": [int(number) for number in tiles.images],
         "positions": [[int(index) for index in position] for position in tiles.positions],
         "boxes": [[int(edge) for edge in box] for box in tiles.boxes],

@@ -1,19 +1,19 @@
 """Pictures as files: the tiles of a feature map on one sprite sheet, and the format that suits a size.
 
 A sheet is the montage of projections, a seam, and the montage of patches. The tile in row r and column c of either
-begins at pixel ``r (h + gap)``, ``c (w + gap)`` of its montage; the patches' montage begins at column ``right``.
+begins at pixel ``r (h + gap)``, ``c (w + gap)`` of its montage; the patches' montage begins at column ``right``. What
+lies outside of an image is as dark as the gaps.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
 
-from ..tiles import Bytes, MapTiles, montage
+from ..tiles import Bytes, MapTiles, columns_of, fit, squares
 
 __all__ = ["SpriteSheet", "encoded", "sprite_sheet"]
 
@@ -60,19 +60,16 @@ def sprite_sheet(tiles: MapTiles, slots: int) -> SpriteSheet:
     """
     _, height, width, _ = tiles.patches.shape
     longer = max(height, width)
-    zoom = max(1, LEAST // longer)
-    gap = max(1, round(longer * zoom / 32))  # about a pixel of the screen where large tiles are shown small
-    left, right = (
-        montage(pictures.repeat(zoom, axis=1).repeat(zoom, axis=2), slots, gap, PLATE)
-        for pictures in (tiles.projections, tiles.patches)
-    )
-    seam = np.full((len(left), 4 * gap, 3), PLATE, dtype=np.uint8)
+    longer *= max(1, LEAST // longer)
+    gap = max(1, round(longer / 32))  # about a pixel of the screen where large tiles are shown small
+    seam = 4 * gap
+    pixels = squares(tiles, slots, longer, gap, seam, PLATE)
     return SpriteSheet(
-        pixels=np.concatenate([left, seam, right], axis=1),
-        tile=(height * zoom, width * zoom),
+        pixels=pixels,
+        tile=fit(height, width, longer),
         gap=gap,
-        columns=math.isqrt(slots - 1) + 1,
-        right=left.shape[1] + seam.shape[1],
+        columns=columns_of(slots),
+        right=(pixels.shape[1] + seam) // 2,
     )
 
 
