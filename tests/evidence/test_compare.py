@@ -583,7 +583,7 @@ def test_signals_are_stacked(seen):
 
 def test_options_of_curves_reach_the_figure_and_wrong_ones_are_refused_before_any_check(inputs, seen):
     comparison = compare(ByHand(), inputs, TARGET, controls())
-    with pytest.raises(InputError, match=r"^expected columns as a positive integer, got 0$"):
+    with pytest.raises(InputError, match=r"^expected columns as a number of at least 1, got 0$"):
         comparison.plot_curves(columns=0)
     with pytest.raises(InputError, match=r"^expected 3 axes, one for each panel"):
         comparison.plot_curves(axes=[])
