@@ -567,6 +567,7 @@ def test_the_curves_of_a_page_are_drawn_for_light_and_dark_and_told_in_words(inp
         deletion.alternative == f"Curves of deletion, probability of the class by share of pixels taken away: {ends}."
     )
     assert insertion.alternative.startswith("Curves of insertion, ")
+    assert b">Control: noise</text>" in deletion.light
     assert b"#0072b2" in deletion.light
     assert b"#5652ff" in deletion.dark
     comparison.to_html("page.html", checks=["deletion", "insertion"])
