@@ -116,7 +116,7 @@ def found():
 
 
 def empty_tiles(number):
-    return MapTiles("1", number, [], [], [], [], None, None)
+    return MapTiles("1", number, [], [], [], [], [], [], None, None)
 
 
 EVERYTHING = {

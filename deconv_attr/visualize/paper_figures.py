@@ -156,6 +156,8 @@ class _Blocks(TilePage):
         width = width or min(WIDEST, 2 * MARGIN + columns * usual - BETWEEN)
         across = (width - 2 * MARGIN + BETWEEN) / columns - BETWEEN
         tiling = _checked_tiling(Tiling(maps, k, across, SEAM), width, columns)
+        if any(HINTING * text_width(label, font_size) > across for label in labels):
+            labels = [label.replace(", ", ",\n") for label in labels]  # all of them alike
         labels = [broken(label, font_size, across) for label in labels]
         above = max(text_height(label, font_size) for label in labels) + LIFT
         reasons = [broken(SQUARES_EMPTY, font_size, across) for tiles in maps if not len(tiles)]

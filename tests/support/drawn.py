@@ -1,8 +1,12 @@
-"""What stands on a figure of a comparison: pictures and texts, read off the figure itself."""
+"""What stands on a figure: pictures and texts, read off the figure itself.
+
+A comparison is drawn on one pair of axes that fill its figure, the canvas; other figures have axes for each picture.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,9 @@ def texts(figure):
     """Every text that is drawn, with its rectangle in pixels."""
     figure.draw_without_rendering()
     found = [*figure.texts, *(text for axes in figure.axes for text in [*axes.texts, axes.title])]
+    for axes in figure.axes:
+        if axes.axison:
+            found += [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label]
     return {text: text.get_window_extent().extents for text in found if text.get_text()}
 
 
@@ -82,6 +89,16 @@ def legend(figure, bar):
     return [end for _, end in ends], " ".join(caption.split())
 
 
+def areas(figure):
+    """The rectangles of all pictures, and of axes that are none."""
+    found = []
+    for axes in figure.axes:
+        extent = axes.get_window_extent()
+        is_canvas = np.allclose(extent.extents, figure.bbox.extents)
+        found += [each.rectangle for each in pictures(figure)] if is_canvas else [extent.extents]
+    return np.array(found).reshape(-1, 4)
+
+
 def points(figure, width=7.0):
     """The size of the smallest text where the figure is printed at a width in inches, at most its own."""
     return min(text.get_fontsize() for text in texts(figure)) * min(1.0, width / figure.get_size_inches()[0])
@@ -90,7 +107,7 @@ def points(figure, width=7.0):
 def assert_apart(figure):
     """Nothing is cut, and nothing lies on anything else, but for what is written into a picture, wholly."""
     written = np.array(list(texts(figure).values()))
-    shown = np.array([each.rectangle for each in pictures(figure)]).reshape(-1, 4)
+    shown = areas(figure)
     for places in (written, shown):
         assert (places[:, :2] >= -0.5).all()
         assert (places[:, 2:] <= figure.bbox.max + 0.5).all()
@@ -106,3 +123,16 @@ def overlaps(places, others):
     """Which places lie on which others, (n, m), by more than a line: left, bottom, right, top, (n, 4) and (m, 4)."""
     first, second = places[:, None], others[None]
     return ((first[..., :2] + 0.5 < second[..., 2:]) & (second[..., :2] + 0.5 < first[..., 2:])).all(-1)
+
+
+def canvas(figure):
+    """The colours of the rendered figure, and a function from an axes' data coordinates to (row, column) in them."""
+    agg = FigureCanvasAgg(figure)
+    agg.draw()
+    pixels = np.asarray(agg.buffer_rgba())[..., :3] / 255
+
+    def place(axes, x, y):
+        across, up = axes.transData.transform((x, y))
+        return len(pixels) - 1 - int(up), int(across)
+
+    return pixels, place

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from drawn import assert_apart as assert_grid_apart
-from drawn import bars, legend, points, texts, tiles, within, words
+from drawn import assert_apart, bars, canvas, legend, points, texts, tiles, within, words
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as PlainFigure
 from test_pictures import random_maps
-from test_projection_figures import canvas
 
 from deconv_attr.errors import InputError
 from deconv_attr.visualize import Column, coloured, comparison_figure, comparison_grid, robust_scale
@@ -33,42 +31,6 @@ def some_columns(maps, number):
     return [Column(TITLES[i % len(TITLES)], maps, STYLES[i % 4]) for i in range(number)]
 
 
-def extents(figure):
-    """Each text that is drawn: its axes, or None, and its place in pixels."""
-    figure.draw_without_rendering()
-    found = [(text, None) for text in figure.texts]
-    for axes in figure.axes:
-        found += [(text, axes) for text in [*axes.texts, axes.title]]
-        if axes.axison:
-            found += [(text, axes) for text in [*axes.get_xticklabels(), *axes.get_yticklabels()]]
-            found += [(axes.xaxis.label, axes), (axes.yaxis.label, axes)]
-    return {text: (axes, text.get_window_extent()) for text, axes in found if text.get_text()}
-
-
-def inside(small, large):
-    return large.x0 <= small.x0 and small.x1 <= large.x1 and large.y0 <= small.y0 and small.y1 <= large.y1
-
-
-def overlaps(places, others):
-    """Which places lie on which others, (n, m), of places (n, 4) and (m, 4): left, bottom, right, top."""
-    first, second = places[:, None], others[None]
-    return ((first[..., :2] < second[..., 2:]) & (second[..., :2] < first[..., 2:])).all(-1)
-
-
-def assert_apart(figure):
-    """Nothing is cut, and nothing lies on anything else, but for what is written into a tile, wholly."""
-    found = extents(figure)
-    frames = [axes.get_window_extent() for axes in figure.axes]
-    own = dict(zip(figure.axes, frames, strict=True))
-    tiles_, texts = (np.array([each.extents for each in group]) for group in (frames, [e for _, e in found.values()]))
-    outside = np.array([axes is None or not inside(extent, own[axes]) for axes, extent in found.values()])
-    for places in (tiles_, texts):
-        assert (places[:, :2] >= 0).all()
-        assert (places[:, 2:] <= figure.bbox.max).all()
-        np.testing.assert_array_equal(overlaps(places, places), np.eye(len(places), dtype=bool))
-    assert not overlaps(texts[outside], tiles_).any()
-
-
 # ------------------------------------------------------------------------------------------------ places
 
 SIZES = {"1 x 3": (1, 3), "1 x 12": (1, 12), "3 x 4": (3, 4), "12 x 3": (12, 3), "40 x 2": (40, 2), "10 x 14": (10, 14)}
@@ -90,7 +52,7 @@ def test_nothing_is_cut_and_nothing_lies_on_anything_else(rows, number, shared_s
     maps[0] = 0
     columns = [*some_columns(maps, number), Column("a method that failed", None, error=ERROR)]
     figure = comparison_figure(torch.rand(rows, 3, 6, 6), columns, [LABELS["name"]] * rows, shared_scale)
-    assert_grid_apart(figure)
+    assert_apart(figure)
 
 
 @pytest.mark.parametrize("shared_scale", [False, True], ids=["own", "shared"])
@@ -99,7 +61,7 @@ def test_nothing_is_cut_and_nothing_lies_on_anything_else(rows, number, shared_s
 def test_nothing_is_cut_whatever_the_aspect(rows, shape, shared_scale):
     columns = [*some_columns(maps_of(rows, *shape), 3), Column("a method that failed", None, error=ERROR)]
     figure = comparison_figure(torch.rand(rows, 3, *shape), columns, [LABELS["name"]] * rows, shared_scale)
-    assert_grid_apart(figure)
+    assert_apart(figure)
     for tile in tiles(figure).values():
         width, height = tile.size
         assert width / height == pytest.approx(shape[1] / shape[0], rel=1e-6)
@@ -109,7 +71,7 @@ def test_nothing_is_cut_whatever_the_aspect(rows, shape, shared_scale):
 @pytest.mark.parametrize("rows", [1, 3, 30])
 def test_labels_keep_to_their_rows(label, rows):
     figure = comparison_figure(torch.rand(rows, 3, 6, 6), some_columns(maps_of(rows), 1), [label] * rows)
-    assert_grid_apart(figure)
+    assert_apart(figure)
     first = min(tile.rectangle[0] for tile in tiles(figure).values())
     written = ["".join(text.get_text().split()) for text, box in texts(figure).items() if box[2] < first]
     wanted = "".join(label.split())
@@ -175,7 +137,7 @@ def test_a_figure_has_the_width_and_the_letters_that_are_asked_for(width):
     figure = comparison_figure(torch.rand(2, 3, 6, 6), columns, ["a", "b"], width=width, font_size=6.5)
     assert figure.get_size_inches()[0] == pytest.approx(width)
     assert {text.get_fontsize() for text in texts(figure)} == {6.5}
-    assert_grid_apart(figure)
+    assert_apart(figure)
 
 
 def test_a_tile_has_the_size_that_is_asked_for():
@@ -188,15 +150,15 @@ def test_a_tile_has_the_size_that_is_asked_for():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"width": 0}, "expected width as a number above 0, got 0"),
-        ({"width": "7"}, "expected width as a number above 0, got '7'"),
-        ({"tile": -1.0}, "expected tile as a number above 0, got -1.0"),
-        ({"font_size": float("nan")}, "expected font_size as a number above 0, got nan"),
-        ({"width": 7, "tile": 1}, "expected a width or a tile, got both: 7 and 1 inches"),
+        ({"width": 0}, "expected width as a positive number of inches, got 0"),
+        ({"width": "7"}, "expected width as a positive number of inches, got '7'"),
+        ({"tile": -1.0}, "expected tile as a positive number of inches, got -1.0"),
+        ({"font_size": float("nan")}, "expected font_size as a positive number of points, got nan"),
+        ({"width": 7, "tile": 1}, "expected width or tile, got both"),
         ({"width": 1.5}, r"expected a width of at least 2\.0 inches, for labels, an image and a map, got 1\.5"),
         ({"cmap": "warm"}, "expected cmap as the name of a colour map of matplotlib, got 'warm'"),
         ({"cmap": {"hot": "magma"}}, "expected the style signed, luminance, heat, positive, got 'hot'"),
-        ({"axes": [1, 2]}, r"expected axes of matplotlib, got \[1, 2\]"),
+        ({"axes": [1, 2, 3, 4]}, "expected axes of matplotlib, a row for each image, got a int"),
     ],
     ids=["zero", "text", "negative", "nan", "both", "narrow", "no colour map", "no style", "no axes"],
 )
@@ -263,7 +225,7 @@ def test_a_callers_axes_are_drawn_on_and_nothing_else():
 
 def test_another_number_of_axes_is_refused():
     axes = PlainFigure().subplots(2, 2)
-    with pytest.raises(InputError, match=r"expected axes \(2, 3\), a row for each image, got \(2, 2\)"):
+    with pytest.raises(InputError, match=r"expected axes of the shape \(2, 3\), a row for each image, got \(2, 2\)"):
         comparison_figure(torch.rand(2, 3, 6, 6), some_columns(maps_of(2), 2), ["", ""], axes=axes)
 
 
@@ -321,7 +283,7 @@ def test_all_methods_may_fail_and_need_not_say_why():
     figure = comparison_figure(torch.zeros(2, 3, 6, 6), [Column("m", None), Column("n", None)], ["a", "b"])
     blank = [patch.get_window_extent().extents for patch in figure.axes[0].patches]
     assert [within(figure, box) for box in blank] == [["no maps"], ["error"]] * 2
-    assert_grid_apart(figure)
+    assert_apart(figure)
 
 
 # ------------------------------------------------------------------------------------------------ colours
@@ -392,7 +354,7 @@ def test_methods_that_have_no_space_stand_in_a_further_band():
                 np.testing.assert_array_equal(grid[2 * band + row, 1 + place].pixels, expected)
     assert words(figure).count("a") == words(figure).count("b") == words(figure).count("image") == 2
     assert len(figure.axes[0].patches) == 2 * 2 + 2  # the box in each band, and two empty tiles
-    assert_grid_apart(figure)
+    assert_apart(figure)
 
 
 @pytest.mark.parametrize("shared_scale", [False, True], ids=["own", "shared"])

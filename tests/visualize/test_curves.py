@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 import torch
+from drawn import assert_apart, canvas, texts
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as AnyFigure
 from matplotlib.lines import Line2D
-from test_comparison_grid import assert_apart, extents
-from test_projection_figures import canvas
+from matplotlib.transforms import Bbox
 
 from deconv_attr.errors import InputError
 from deconv_attr.visualize import Curve, Panel, curves, curves_figure, save_figure
@@ -106,8 +106,8 @@ def test_legend_names_the_look_of_each_label_once():
         for axes, shown in zip(figure.axes, (labels[:3], labels[1:]), strict=True)
         for given, line in zip([curve(label, 1) for label in shown], axes.lines, strict=True)
     }
-    places = extents(figure)
-    written = {text.get_text(): places[text][1] for text in figure.texts}
+    places = texts(figure)
+    written = {text.get_text(): Bbox.from_extents(places[text]) for text in figure.texts}
     assert list(written) == labels
     samples = [(look(line), line.get_window_extent()) for line in figure.findobj(Line2D, False) if line.axes is None]
     for label, place in written.items():
@@ -228,10 +228,10 @@ def test_names_are_thinned_out_between_the_first_and_the_last(count):
     steps = np.diff(places)
     assert len(set(steps[:-1])) == 1
     assert steps[0] <= steps[-1] < 2 * steps[0]
-    places_of_text = extents(figure)
+    places_of_text = texts(figure)
     for place, text in zip(places, axes.get_xticklabels(), strict=True):
-        found = places_of_text[text][1]
-        assert (found.x0 + found.x1) / 2 == pytest.approx(axes.transData.transform((place, 0))[0], abs=1)
+        left, _, right, _ = places_of_text[text]
+        assert (left + right) / 2 == pytest.approx(axes.transData.transform((place, 0))[0], abs=1)
 
 
 @pytest.mark.parametrize("height", [1, 1e-7, 2e6, -3])
@@ -286,7 +286,7 @@ def test_legend_is_as_short_as_its_width_allows():
 
 def sizes(figure):
     """The sizes of all texts, in points."""
-    return {text.get_fontsize() for text in extents(figure)}
+    return {text.get_fontsize() for text in texts(figure)}
 
 
 SIX = [panel(["a", "b"], title=f"panel {number}") for number in range(6)]
@@ -360,11 +360,11 @@ def test_one_more_axes_hold_the_legend_alone():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 0}, "width as a positive number, got 0"),
-        ({"width": "7"}, "width as a positive number, got '7'"),
-        ({"font_size": NAN}, "font_size as a positive number, got nan"),
-        ({"columns": 0}, "columns as a positive integer, got 0"),
-        ({"columns": 1.5}, "columns as a positive integer, got 1.5"),
+        ({"width": 0}, "width as a positive number of inches, got 0"),
+        ({"width": "7"}, "width as a positive number of inches, got '7'"),
+        ({"font_size": NAN}, "font_size as a positive number of points, got nan"),
+        ({"columns": 0}, "columns as a number of at least 1, got 0"),
+        ({"columns": 1.5}, "columns as a number of at least 1, got 1.5"),
         ({"colours": []}, r"colours as a sequence of matplotlib's colours, got \[\]"),
         ({"colours": "red"}, r"colours as a sequence of matplotlib's colours, got \['red'\]"),
         ({"colours": ["red", "rde"]}, r"colours as a sequence of matplotlib's colours, got \['rde'\]"),
@@ -376,7 +376,7 @@ def test_one_more_axes_hold_the_legend_alone():
         ({"axes": ["a", "b"]}, r"2 axes, one for each panel, or one more for the legend, got \['a', 'b'\]"),
         (
             {"axes": AnyFigure().subplots(2), "width": 7},
-            "no width and no columns beside axes, whose figure has its own",
+            "axes or width, got both",
         ),
         ({"axes": [AnyFigure().subplots(), AnyFigure().subplots()]}, "axes of one figure, got some of several"),
     ],
@@ -397,7 +397,7 @@ def test_panels_of_a_page_look_as_they_do_beside_each_other(dark):
         assert figure.axes[0].get_ylim() == axes.get_ylim()
         assert [look(line) for line in figure.axes[0].lines] == [look(line) for line in axes.lines]
         assert_apart(figure)
-        written = {to_rgb(text.get_color()) for text in extents(figure)}
+        written = {to_rgb(text.get_color()) for text in texts(figure)}
         assert written == {to_rgb("#ECECEE" if dark else "black")}
         assert figure.get_facecolor()[:3] == to_rgb(curves.DARK_PAPER if dark else "white")
 

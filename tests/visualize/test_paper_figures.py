@@ -221,16 +221,25 @@ def test_tiles_of_several_sizes_fill_squares_of_one_size():
     assert DEAD in nothing_is_cut(figure)
 
 
-def test_resampled_tiles_look_like_their_own():
-    ramp = np.linspace(20, 220, 30).astype(np.uint8)
-    smooth = np.broadcast_to(ramp[None, None, :, None], (1, 30, 30, 3)).copy()
-    small = np.ascontiguousarray(smooth[:, :19, :19])
-    maps = [replace(tiles(0, 1, side), projections=each, patches=each) for side, each in ((30, smooth), (19, small))]
+def test_a_large_tile_is_magnified_by_a_whole_number_too():
+    shown = tiles(3, 1, 7)
+    page, _ = pages(gallery_figure("features.5", [shown], 1))
+    assert find(page, shown.projections[0])[2] == 35  # not 246 pixels, the inches at 154 per inch, but 245
+
+
+def test_tiles_that_are_resampled_by_little_are_smooth():
+    wave = (120 + 100 * np.sin(np.arange(200) / 3)).astype(np.uint8)
+    smooth = np.broadcast_to(wave[None, None, :, None], (1, 200, 200, 3)).copy()
+    small = np.ascontiguousarray(smooth[:, :150, :150])
+    maps = [replace(tiles(0, 1, side), projections=each, patches=each) for side, each in ((200, smooth), (150, small))]
     page, boxes = pages(gallery_figure("features.5", maps, 1))
     top, left, bottom, _ = boxes[1]
-    drawn = page[(top + bottom) // 2, left : left + (bottom - top), 0].astype(int)
-    assert (np.diff(drawn) >= 0).all()
-    assert (drawn[0], drawn[-1]) == pytest.approx((20, int(ramp[18])), abs=3)
+    assert bottom - top == 400
+    drawn = page[(top + bottom) // 2, left : left + 400, 0].astype(float)
+    np.testing.assert_allclose(
+        drawn, np.interp((np.arange(400) + 0.5) * 150 / 400 - 0.5, range(150), wave[:150]), atol=9
+    )
+    assert abs(np.diff(drawn)).max() < 20  # sharp pixels of up to 3 x 3 would leap by 33
 
 
 @pytest.mark.parametrize("inside", [(2, 1, 5, 4), (0, 0, 5, 3), (0, 5, 5, 5)], ids=["within", "left", "nothing"])
@@ -463,6 +472,8 @@ def test_by_default_a_figure_has_texts_of_8_points_in_the_width_of_a_paper(count
     assert figure.get_figwidth() == pytest.approx({1: 3.36, 4: 6.78}.get(count, 7))
     assert len({round(axes.get_window_extent().x0) for axes in figure.axes}) == columns
     assert sizes_of(figure) == {8}
+    labels = [text.get_text() for text in figure.texts if text.get_text().startswith("map ")]
+    assert all(label.endswith(",\nstrongest 12.3" if count == 64 else ", strongest 12.3") for label in labels)
     table_ = evolution_figure("features.5", ["a"] * 8, table(2, range(8)))
     assert (table_.get_figwidth(), sizes_of(table_)) == (7, {8})
 
