@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from io import BytesIO
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure as AnyFigure
 
 __all__ = ["FONTS", "AnyFigure", "Figure"]
 
 FONTS: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # TrueType: many venues refuse matplotlib's own choice, Type 3
 SALT: Any = {"svg.hashsalt": "deconv_attr"}  # of the names within an SVG file
+PACKED = {"compress_level": 3}  # of 9; Pillow's own choice is 6
 SHOWN = 120  # pixels of a notebook for an inch
 
 
@@ -22,7 +25,10 @@ class Figure(AnyFigure):
     """
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """Write the figure, as matplotlib's ``savefig`` does."""
+        """Write the figure, as matplotlib's ``savefig`` does; a PNG is packed less tightly, in a third of the time."""
+        ending = Path(fname).suffix[1:] if isinstance(fname, (str, PathLike)) else ""
+        if (options.get("format") or ending or rcParams["savefig.format"]).lower() == "png":
+            options = {"pil_kwargs": PACKED, **options}
         with rc_context(FONTS):
             super().savefig(fname, **options)
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
 from matplotlib.textpath import text_to_path
+from PIL import Image
 
 from .figure import Figure
 from .pictures import Picture
@@ -164,6 +166,13 @@ class Head:
     ends: Sequence[str] = ()
 
 
+def _shrunk(pixels: Bytes, height: int, width: int) -> Bytes:
+    """Return a picture with no more rows and columns than it has on the figure."""
+    if pixels.shape[0] <= height or pixels.shape[1] <= width:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING))
+
+
 class Page:
     """A figure of a size in inches, on which axes and texts have positions in inches."""
 
@@ -181,7 +190,12 @@ class Page:
         return canvas
 
     def picture(self, pixels: Bytes, left: float, top: float, width: float, height: float, smooth: bool = True) -> None:
-        """Show a picture in a rectangle; large pixels stay sharp, see :func:`show`."""
+        """Show a picture in a rectangle; large pixels stay sharp, see :func:`show`.
+
+        A huge figure has hundreds of pictures, of which matplotlib would shrink each slowly when it is drawn.
+        """
+        if self.figure.dpi <= DPI and smooth:
+            pixels = _shrunk(pixels, round(height * DPI), round(width * DPI))
         image = AxesImage(
             self.canvas,
             extent=(left, left + width, top + height, top),

@@ -65,8 +65,7 @@ EMPTY = "0.95"  # the grey of an empty slot
 def check_layout(axes: Any, font_size: Any, columns: Any = None, **inches: Any) -> None:
     """Raise an InputError for a size that is none, or that is asked for beside the caller's own axes."""
     inches = {name: size for name, size in inches.items() if size is not None}
-    points = {} if font_size is None else {"font_size": font_size}
-    for name, size in {**points, **inches}.items():
+    for name, size in {"font_size": font_size, **inches}.items():
         if not isinstance(size, Real) or not 0 < float(size) < math.inf:
             unit = "inches" if name in inches else "points"
             raise InputError(f"expected {name} as a positive number of {unit}, got {size!r:.80}")
@@ -135,12 +134,12 @@ class Sizes:
     @property
     def font(self) -> float:
         """The size of texts in points."""
-        return self.font_size or FONT_SIZE
+        return FONT_SIZE if self.font_size is None else self.font_size
 
     @property
     def small(self) -> float:
         """The size of notes in points."""
-        return self.font_size or SMALL
+        return SMALL if self.font_size is None else self.font_size
 
 
 def mark_empty(axes: Axes) -> None:

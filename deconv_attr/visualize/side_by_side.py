@@ -145,8 +145,8 @@ def comparison_figure(
     """
     _check(images, columns, labels, stacked)
     check_colour_maps(cmap)
-    check_layout(axes, font_size, width=width, tile=tile)
     sizes = Sizes(width, tile, font_size)
+    check_layout(axes, sizes.font, width=width, tile=tile)
     heads = [Head(head, boxed), *(_head(column, shared_scale, cmap) for column in columns)]
     surface: Surface
     if axes is not None:

@@ -414,11 +414,11 @@ def test_notes_of_slivers_have_room():
 
 def test_page_is_no_larger_than_its_pictures():
     square, landscape, portrait = (
-        projections_figure([torch.ones(3, *shape)] * 2, columns=2).get_size_inches()
+        projections_figure([torch.ones(3, *shape)] * 3, columns=3).get_size_inches()
         for shape in ((8, 8), (8, 16), (16, 12))
     )
     np.testing.assert_allclose(square - landscape, [0, 0.75])
-    np.testing.assert_allclose(square - portrait, [2 * 0.375, 0])
+    np.testing.assert_allclose(square - portrait, [3 * 0.375, 0])
 
 
 def test_label_stands_above_its_own_tiles_only():
@@ -542,9 +542,9 @@ def test_luminance_is_that_of_pillow_around_mid_grey():
 
 
 def test_the_colour_bar_says_what_the_colours_mean():
-    assert legend(projections_figure([random_maps(3, 4, 4)])) == STYLES["signed"].caption
+    assert legend(projections_figure([random_maps(3, 4, 4)])) == STYLES["signed"].caption(3)
     assert legend(projections_figure([random_maps(1, 4, 4)])) == "signed; grey is zero"
-    assert legend(projections_figure([random_maps(1, 4, 4), random_maps(3, 4, 4)])) == STYLES["signed"].caption
+    assert legend(projections_figure([random_maps(1, 4, 4), random_maps(3, 4, 4)])) == STYLES["signed"].caption(3)
 
 
 @pytest.mark.parametrize(
