@@ -309,15 +309,14 @@ class Comparison:
             There are no such images, methods, channels, slices or frames, or the figure cannot be drawn so.
         """
         drawing = Drawing(self, rows, columns, channels, slices, frames, luminance)
-        boxes = drawing.boxes()
         return comparison_figure(
             drawing.images,
             drawing.columns,
             drawing.labels,
             shared_scale,
             head=drawing.view.words,
-            boxes=boxes,
-            boxed="box: the unit's receptive field" if any(boxes.values()) else "",
+            boxes=drawing.boxes,
+            boxed=drawing.boxed,
             stacked=drawing.view.stacked,
             axis=drawing.view.axis,
             width=width,
@@ -407,6 +406,8 @@ class Comparison:
             columns,
             page_figures(panels),
             None if said.answers is None else answers_table(said.answers),
+            head=drawing.view.words,
+            boxed=drawing.boxed,
             stacked=drawing.view.stacked,
         )
 

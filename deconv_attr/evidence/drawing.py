@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -68,13 +69,19 @@ class Drawing:
         """The image of each row."""
         return [row.image for row in self.view.rows]
 
+    @cached_property
     def boxes(self) -> dict[int, list[Corners]]:
-        """Return by row the receptive fields of the units that are explained: of two that are the same, one."""
+        """The receptive fields of the units that are explained, by row: of two that are the same, one."""
         fields = [self._fields(method.label) for method in self.methods]
         return {
             number: list(dict.fromkeys(boxes[row.example] for boxes in fields if boxes))
             for number, row in enumerate(self.view.rows)
         }
+
+    @property
+    def boxed(self) -> str:
+        """What the boxes are; empty if there are none."""
+        return "box: the unit's receptive field" if any(self.boxes.values()) else ""
 
     def _labels(self) -> list[str]:
         """Return the label of each row; further rows of an input say only what of it they show."""

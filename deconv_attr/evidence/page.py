@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-from matplotlib import rc_context
 
 from ..visualize import (
     Bytes,
@@ -34,7 +31,6 @@ from .table import ResultTable
 __all__ = ["answers_table", "checks_table", "page_columns", "page_figures", "page_images"]
 
 ZERO = "zero everywhere"
-LETTERS: Any = {"svg.fonttype": "none"}  # the browser's, in half the space of their outlines
 WIDTH, TEXT = 3.6, 8.5  # inches and points of a panel: readable on a phone, where it has the whole width
 
 
@@ -53,7 +49,7 @@ def answers_table(answers: ResultTable) -> ReportTable:
 
 def page_images(drawing: Drawing) -> list[Bytes]:
     """Return the images as pixels, with the boxes in them; a signal as its curves."""
-    boxes = drawing.boxes()
+    boxes = drawing.boxes
     images = [curve_pixels(each) if each.dim() == 2 else in_bytes(photograph(each)) for each in drawing.images]
     return [framed_pixels(image, boxes[number]) for number, image in enumerate(images)]
 
@@ -78,8 +74,7 @@ def _page_column(column: Column, striped: bool, cmap: ColourMaps) -> ReportColum
 def page_figures(panels: Sequence[Panel]) -> list[ReportFigure]:
     """Return each panel as a picture for light and one for dark pages."""
     light, dark = (panel_figures(panels, width=WIDTH, font_size=TEXT, dark=dark) for dark in (False, True))
-    with rc_context(LETTERS):
-        pictures = [(one.svg(), other.svg()) for one, other in zip(light, dark, strict=True)]
+    pictures = [(one.svg(), other.svg()) for one, other in zip(light, dark, strict=True)]
     return [ReportFigure(_in_words(panel), *pair) for panel, pair in zip(panels, pictures, strict=True)]
 
 

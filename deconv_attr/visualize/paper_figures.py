@@ -51,6 +51,7 @@ SEAM = 0.06  # inches between projections and patches
 BETWEEN = 0.16  # inches between two blocks side by side
 ROW_GAP = 0.12  # inches between a block and the label below it
 SQUARES_NOTE = "left: projections, grey is zero, each with its own contrast; right: the image patches" + OUTSIDE
+ZERO = "zero"
 SQUARES_EMPTY = "not active in these images"
 
 TILE = 1.0  # inches: the longer side of a tile, unless the page gets too wide
@@ -172,10 +173,21 @@ class _Blocks(TilePage):
             self.write(left, top - LIFT, label, fontsize=font_size)
             if len(tiles):
                 self.tiles(tiling.picture(tiles, self.dpi), left, top)
+                self._name_zeros(tiling, tiles, left, top)
             else:
                 slot = self.slot(left, top, across, height)
                 mark_empty(slot)
                 _say_empty(slot, font_size)
+
+    def _name_zeros(self, tiling: Tiling, tiles: MapTiles, left: float, top: float) -> None:
+        """Write into projections of zeros that they are, if there is space."""
+        if HINTING * text_width(ZERO, self.font_size) > tiling.tile:
+            return
+        for rank, scale in enumerate(tiles.scales[: tiling.slots]):
+            if scale == 0:
+                across, down = tiling.middle(tiles, rank)
+                half = text_height(ZERO, self.font_size) / 2
+                self.write(left + across, top + down + half, ZERO, ha="center", fontsize=self.font_size)
 
 
 def _checked_tiling(tiling: Tiling, width: float, columns: int) -> Tiling:

@@ -78,6 +78,13 @@ class Tiling:
         gap, seam = (max(1, int(dpi * inches)) for inches in (TILE_GAP, self.seam))
         return squares(tiles, self.slots, longer, gap, seam, WHITE, patches=self.patches)
 
+    def middle(self, tiles: MapTiles, rank: int) -> tuple[float, float]:
+        """Return the middle of a projection in inches, from the upper left corner of the squares."""
+        row, column = divmod(rank, columns_of(self.slots))
+        height, width = tiles.projections.shape[1:3]
+        down, across = (self.tile * side / max(height, width) for side in (height, width))
+        return column * (across + TILE_GAP) + across / 2, row * (down + TILE_GAP) + down / 2
+
     @property
     def _shapes(self) -> list[tuple[int, int]]:
         return [tiles.projections.shape[1:3] for tiles in self.maps if len(tiles)]

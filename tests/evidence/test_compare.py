@@ -541,7 +541,7 @@ def test_a_page_is_given_what_the_comparison_has(inputs, seen, masks):
     assert columns[1].scales == [f"scale {short(robust_scale(image))}" for image in inputs]
     assert [column.legend.ends for column in columns[:2]] == [["0", "scale"], ["-scale", "0", "scale"]]
     assert columns[2].legend is None
-    assert options == {"stacked": False}
+    assert options == {"head": "image", "boxed": "", "stacked": False}
     assert columns[2].error == "RuntimeError: no luck"
     assert figures == []
 

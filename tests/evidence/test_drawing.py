@@ -138,7 +138,7 @@ def box_of(model, inputs, row, layer, feature_map=None):
 def test_a_units_receptive_field_is_drawn_into_its_image(model, inputs, batch_size):
     comparison = compare(model, inputs, 1, default_methods(model, inputs), batch_size=batch_size)
     assert list(comparison.units) == ["ZFDeconv from a unit of 3"]
-    boxes = Drawing(comparison).boxes()
+    boxes = Drawing(comparison).boxes
     assert boxes == {row: [box_of(model, inputs, row, 3)] for row in range(3)}
     figure = comparison.plot()
     assert "box: the unit's receptive field" in words(figure)
@@ -151,7 +151,7 @@ def test_a_units_receptive_field_is_drawn_into_its_image(model, inputs, batch_si
 
 def test_the_unit_of_a_feature_map_is_known_too(model, inputs):
     comparison = compare(model, inputs, 1, rule_tables("3", 4))
-    boxes = Drawing(comparison).boxes()
+    boxes = Drawing(comparison).boxes
     assert boxes == {row: [box_of(model, inputs, row, 3, 4)] for row in range(3)}  # all four have the same unit
     for maps in comparison.attributions.values():
         top, left, bottom, right = boxes[0][0]
@@ -167,16 +167,16 @@ def test_units_of_a_class_have_the_map_of_their_class(inputs):
         parameter.data = drawn(*parameter.shape) / 3
     target = torch.tensor([2, 0, 3])
     comparison = compare(net, inputs, target)
-    boxes = Drawing(comparison).boxes()
+    boxes = Drawing(comparison).boxes
     assert boxes == {row: [box_of(net, inputs, row, 3, int(target[row]))] for row in range(3)}
 
 
 def test_without_a_unit_or_where_its_position_is_not_known_there_is_no_box(model, inputs):
     plain = compare(model, inputs, 1, controls())
-    assert Drawing(plain).boxes() == {0: [], 1: [], 2: []}
+    assert Drawing(plain).boxes == {0: [], 1: [], 2: []}
     assert not any("box" in text for text in words(plain.plot()))
     chosen = compare(model, inputs, 1, rule_tables("3", lambda output: output[:, 0].mean((1, 2))))
-    assert Drawing(chosen).boxes() == {0: [], 1: [], 2: []}
+    assert Drawing(chosen).boxes == {0: [], 1: [], 2: []}
 
 
 # ------------------------------------------------------------------------------------------------ other inputs
@@ -226,7 +226,7 @@ def test_boxes_are_in_the_pixels_of_the_page(model, inputs):
     comparison = compare(model, inputs, 1)
     drawing = Drawing(comparison)
     framed, plain = page_images(drawing), [tiles(comparison.plot())[row, 0].pixels for row in range(3)]
-    for row, boxes in drawing.boxes().items():
+    for row, boxes in drawing.boxes.items():
         np.testing.assert_array_equal(framed[row], framed_pixels(plain[row], boxes))
         assert (framed[row] != plain[row]).any()
 

@@ -35,7 +35,7 @@ def test_the_notebook_runs_and_shows_what_is_kept_in_it(tmp_path, monkeypatch):
             cell.outputs, cell.execution_count = [], None
     NotebookClient(again, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert shown(again) == shown(kept)
-    assert [pictures for _, pictures in shown(kept) if pictures] == [[["image/jpeg", "text/plain"]]] * 4
+    assert [pictures for _, pictures in shown(kept) if pictures] == [[["image/png", "text/plain"]]] * 4
     assert not list(tmp_path.iterdir())
 
 

@@ -400,7 +400,7 @@ def modules():
 def test_only_this_package_imports_matplotlib():
     importers = {name for name, tree in modules() if any(n.split(".")[0] == "matplotlib" for n in imports(tree))}
     drawing = (
-        "callers_axes comparison_grid comparison_stack curves figure files page_layout paper paper_figures pictures "
+        "comparison_grid comparison_stack callers_axes curves figure files page_layout paper paper_figures pictures "
         "projection_page projections tile_page"
     )
     assert importers == {f"deconv_attr.visualize.{module}" for module in drawing.split()}

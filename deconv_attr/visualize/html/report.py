@@ -155,6 +155,8 @@ def write_report(
     figures: Sequence[ReportFigure] = (),
     answers: ReportTable | None = None,
     *,
+    head: str = "image",
+    boxed: str = "",
     stacked: bool = False,
 ) -> Path:
     """Write a comparison as one HTML file that needs no other file and no network, or write nothing at all.
@@ -183,6 +185,10 @@ def write_report(
         The curves.
     answers : ReportTable or None
         The lines of the verdict, below it.
+    head : str
+        The title of the images.
+    boxed : str
+        What the boxes in them are.
     stacked : bool
         Whether the pictures of an image stand below each other, all of one width: for signals and videos, whose
         pictures are wide, and are compared sample by sample.
@@ -220,7 +226,9 @@ def write_report(
             for each in columns
         ],
         wide=1 + len(columns) > MOST_SHARED,
-        grid=_grid(images, labels, columns),
+        grid=_grid(head, images, labels, columns),
+        head=head,
+        boxed=boxed,
         stacked=stacked,
     )
     with writing(target):
@@ -251,9 +259,11 @@ def _check_numbers(images: int, labels: Sequence[str], columns: Sequence[ReportC
 # ------------------------------------------------------------------------------------------------ the content
 
 
-def _grid(images: Sequence[Bytes], labels: Sequence[str], columns: Sequence[ReportColumn]) -> list[dict[str, Any]]:
+def _grid(
+    head: str, images: Sequence[Bytes], labels: Sequence[str], columns: Sequence[ReportColumn]
+) -> list[dict[str, Any]]:
     """Return a row for each image: label, image, and pictures; a failed method has one cell, in the first row."""
-    every = [ReportColumn("image", images), *columns]
+    every = [ReportColumn(head, images), *columns]
     pixels = sum(picture.shape[0] * picture.shape[1] for column in every for picture in column.pictures)
     rows: list[dict[str, Any]] = []
     for number, label in enumerate(labels):

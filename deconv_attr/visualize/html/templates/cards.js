@@ -12,6 +12,7 @@ const ORDERS = {
 const strength = (map, none) => map.values[0] ?? none;
 let cards = new Map(); // from a map's number to its card
 let listed = []; // the maps on the page, in their order
+let side = 0; // pixels of the screen: the longer side of each sheet
 let arranged = null; // the order and search that `listed` follows
 
 function clearCards() {
@@ -26,18 +27,26 @@ function written(value, digits = 4) {
   return value === null ? "–" : String(Number(value.toPrecision(digits)));
 }
 
-// The size of a sheet on the screen: as many whole screen pixels for each of its own as fit.
-function screenSize(sheet) {
+// The longer side of a sheet on the screen: as many whole screen pixels for each of its own as fit.
+function fittingSide(sheet) {
   const longer = Math.max(sheet.width, sheet.height);
   const across = element("cards").clientWidth - PADDING;
   const space = Math.min(MOST, across);
-  const scale = longer <= space ? Math.floor(space / longer) : Math.min(USUAL, across) / longer;
-  return { width: Math.round(sheet.width * scale), height: Math.round(sheet.height * scale), magnified: scale > 1 };
+  return longer <= space ? longer * Math.floor(space / longer) : Math.min(USUAL, across);
+}
+
+// The size of a sheet on the screen: all of a layer have one. Pixels that would differ in size by much are smoothed.
+function screenSize(sheet) {
+  const scale = side / Math.max(sheet.width, sheet.height);
+  const even = scale >= 3 || (scale > 1 && Math.abs(scale - Math.round(scale)) < 0.01);
+  return { width: Math.round(sheet.width * scale), height: Math.round(sheet.height * scale), even };
 }
 
 // Cards are as wide as the widest sheet of the layer, but not so narrow that their text is cramped.
 function setCardSize(maps) {
-  const sizes = maps.filter((map) => map.sheet).map((map) => screenSize(map.sheet));
+  const sheets = maps.filter((map) => map.sheet).map((map) => map.sheet);
+  side = sheets.reduce((most, sheet) => Math.max(most, fittingSide(sheet)), 0);
+  const sizes = sheets.map(screenSize);
   const [width, height] = ["width", "height"].map((side) => sizes.reduce((most, size) => Math.max(most, size[side]), 0));
   element("cards").style.setProperty("--width", `${Math.max(width || USUAL, LEAST) + PADDING}px`);
   element("cards").style.setProperty("--height", `${height || LEAST / 2}px`);
@@ -56,10 +65,10 @@ function makeCard(map) {
     card.querySelector(".quiet").remove();
     return item;
   }
-  const { width, height, magnified } = screenSize(map.sheet);
+  const { width, height, even } = screenSize(map.sheet);
   card.querySelector(".value").textContent = written(map.values[0]);
   Object.assign(image, { width, height, alt: `${map.values.length} projections beside their patches` });
-  image.classList.toggle("sharp", magnified);
+  image.classList.toggle("sharp", even);
   image.src = map.sheet.file;
   return item;
 }
