@@ -104,6 +104,18 @@ def test_the_first_layer_is_shown_in_words(page):
     assert page.run("return [...document.images].filter(i => !i.alt).length") == 0
 
 
+def test_all_sheets_of_a_layer_have_one_size(page):
+    page.open("#layer=a.1")
+    sizes = page.run("return [...document.querySelectorAll('.sheet')].map(e => [e.clientWidth, e.clientHeight])")
+    assert len({max(size) for size in sizes}) == 1
+    assert len({tuple(size) for size in sizes}) == 2  # tiles of 12 x 9 pixels, and square ones
+    lefts = page.run(
+        "return [...document.querySelectorAll('.card:has(.sheet)')].map("
+        "e => e.querySelector('.sheet').getBoundingClientRect().left - e.getBoundingClientRect().left)"
+    )
+    assert max(lefts) - min(lefts) < 1
+
+
 def test_search_narrows(page):
     page.open()
     page.press("/", "3 12 38-36")

@@ -617,3 +617,18 @@ def test_what_an_evolution_refuses(labels, columns, said):
 def test_a_page_of_one_tile_is_wide_enough_for_its_note():
     (_, note, *_) = nothing_is_cut(evolution_figure("f", ["a"], table(1, [0], 40, 2)))
     assert note.count("\n") < 4
+
+
+def test_a_projection_of_zeros_in_a_gallery_says_so_in_its_tile():
+    shown = tiles(3, 4, 8)
+    zero = replace(shown, scales=[1.0, 0.0, 1.0, 0.0])
+    figure = gallery_figure("features.5", [zero, shown], 4, columns=1)
+    figure.draw_without_rendering()
+    found = [text.get_window_extent() for text in figure.texts if text.get_text() == "zero"]
+    (square, _) = [axes.get_window_extent() for axes in figure.axes]
+    assert len(found) == 2
+    tile = square.height / 2
+    for place, middle in zip(found, (square.y1 - tile / 2, square.y0 + tile / 2), strict=True):
+        assert (place.y0 + place.y1) / 2 == pytest.approx(middle, abs=0.05 * tile)
+        assert (place.x0 + place.x1) / 2 == pytest.approx(square.x0 + 1.5 * tile, abs=0.05 * tile)
+    assert not [text for text in gallery_figure("f", [zero] * 64, 4).texts if text.get_text() == "zero"]  # no space

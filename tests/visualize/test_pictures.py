@@ -1,5 +1,6 @@
 import ast
 import pkgutil
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -373,6 +374,29 @@ def test_a_write_that_fails_is_an_error_and_leaves_the_older_file(tmp_path, monk
     with pytest.raises(InputError, match=r"cannot write .*picture\.png: No space left on device"):
         save_figure(comparison_figure(torch.rand(1, 3, 8, 8), [], ["a"]), path)
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"older"]
+
+
+def test_a_notebook_is_given_a_png_and_its_size(images):
+    figure = comparison_figure(images, [], ["a", "b"])
+    content, size = figure._repr_png_()
+    pixels = imread(BytesIO(content))
+    width, height = figure.get_size_inches()
+    assert size == {"width": round(120 * width), "height": round(120 * height)}
+    assert pixels.shape[:2] == (int(150 * height), int(150 * width))
+
+
+def test_pictures_of_a_huge_figure_are_no_finer_than_it_is():
+    images = torch.rand(250, 3, 240, 240)
+    maps = random_maps(250, 3, 9, 9)
+    figure = comparison_figure(images, [Column("m", maps)] * 4, [""] * 250)
+    assert figure.dpi == 150
+    grid = tiles(figure)
+    side = round(grid[0, 0].size[0])
+    assert grid[7, 0].pixels.shape == (side, side, 3)
+    assert grid[7, 1].pixels.shape == (9, 9, 3)
+    small = torch.nn.functional.interpolate(images[7:8], (side, side), mode="area")[0].permute(1, 2, 0)
+    assert np.abs(grid[7, 0].pixels / 255 - small.numpy()).mean() < 0.06
+    assert tiles(comparison_figure(images[:1], [], [""]))[0, 0].pixels.shape == (240, 240, 3)
 
 
 def test_drawing_leaves_the_users_matplotlib_alone(tmp_path, images, columns):

@@ -282,6 +282,16 @@ def test_an_error_is_written_out_once_below_the_table(tmp_path):
     ]
 
 
+def test_the_column_of_images_says_what_they_and_their_boxes_are(tmp_path):
+    page = parsed(write(tmp_path, head="image (channels 3, 2, 1)", boxed="box: a field"))
+    table = page.one("table", id="pictures")
+    assert [head.text for head in table.one("thead").all("th")] == ["image (channels 3, 2, 1)", "ZFDeconv"]
+    assert table.one("tbody").all("img")[0].attributes["alt"] == "image (channels 3, 2, 1): image 0"
+    assert "box: a field" in [caption.text for caption in table.all("span")]
+    named = parsed(write(tmp_path, head="signal", stacked=True))
+    assert "signal: image 0" in [image.attributes["alt"] for image in named.all("img")]
+
+
 # ------------------------------------------------------------------------------------------------ pictures
 
 
