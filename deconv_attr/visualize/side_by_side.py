@@ -147,7 +147,8 @@ def comparison_figure(
     check_colour_maps(cmap)
     sizes = Sizes(width, tile, font_size)
     check_layout(axes, sizes.font, width=width, tile=tile)
-    heads = [Head(head, boxed), *(_head(column, shared_scale, cmap) for column in columns)]
+    scales = [_shared(column) if shared_scale else None for column in columns]
+    heads = [Head(head, boxed), *(_head(*each, cmap) for each in zip(columns, scales, strict=True))]
     surface: Surface
     if axes is not None:
         surface = CallersAxes(axes, heads, labels, font_size, stacked)
@@ -160,11 +161,11 @@ def comparison_figure(
             surface.image(row, image)
         for box in (boxes or {}).get(row, ()):
             surface.outline(row, box, (image.shape[-2], image.shape[-1]))
-    for number, column in enumerate(columns, start=1):
+    for number, (column, scale) in enumerate(zip(columns, scales, strict=True), start=1):
         if column.maps is None:
             surface.fail(number, column.error or "no maps")
         else:
-            _draw_column(surface, number, column, shared_scale, cmap)
+            _draw_column(surface, number, column, scale, cmap)
     return surface.figure
 
 
@@ -202,27 +203,28 @@ def _naming(what: str) -> Iterator[None]:
         raise InputError(f"{what}: {error}") from error
 
 
-def _head(column: Column, shared_scale: bool, cmap: ColourMaps) -> Head:
+def _head(column: Column, scale: float | None, cmap: ColourMaps) -> Head:
     if column.maps is None:
         return Head(column.title)
     channels = len(column.maps[0])
     with _naming(column.title):
         style = style_named(column.style)
-        scale = _shared(column, style) if shared_scale else None
     return Head(column.title, style.caption(channels), colour_bar(channels, style.name, cmap), scale_ends(style, scale))
 
 
-def _shared(column: Column, style: Style) -> float:
+def _shared(column: Column) -> float | None:
     """Return the scale of all maps of a column together."""
-    assert column.maps is not None
-    return robust_scale(torch.cat([style.shown(each).detach().double().cpu().flatten() for each in column.maps]))
+    if column.maps is None:
+        return None
+    with _naming(column.title):
+        shown = style_named(column.style).shown
+        return robust_scale(torch.cat([shown(each).detach().double().cpu().flatten() for each in column.maps]))
 
 
-def _draw_column(surface: Surface, number: int, column: Column, shared_scale: bool, cmap: ColourMaps) -> None:
+def _draw_column(surface: Surface, number: int, column: Column, shared: float | None, cmap: ColourMaps) -> None:
     assert column.maps is not None
     with _naming(column.title):
         style = style_named(column.style)
-        shared = _shared(column, style) if shared_scale else None
         for row, attribution in enumerate(column.maps):
             own = robust_scale(style.shown(attribution))
             pixels = coloured(attribution, column.style, own if shared is None else shared, cmap)
