@@ -578,7 +578,7 @@ def test_signals_are_stacked(seen):
     model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()).double()
     x = torch.randn(2, 2, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     compare(model, x, 1, controls()).to_html("page.html", checks=QUICK)
-    assert seen["write_report"][1] == {"stacked": True}
+    assert seen["write_report"][1] == {"head": "signal", "boxed": "", "stacked": True}
 
 
 def test_options_of_curves_reach_the_figure_and_wrong_ones_are_refused_before_any_check(inputs, seen):

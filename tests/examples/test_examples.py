@@ -47,7 +47,7 @@ def test_the_snippets_of_the_readme_run(capsys, tmp_path, monkeypatch):
     assert "51x51 pixels, stride 8x8" in printed
     assert len(names["found"]) == 2
     assert names["top"]["features.9"].positions.shape == (64, 9, 2)
-    written = {"top.npz", "features.9.png", "gallery", "evolution.png", "compare.png", "compare.html"}
+    written = {"top.npz", "features.9.png", "gallery", "evolution.png", "compare.png", "compare.html", "column.pdf"}
     assert {path.name for path in tmp_path.iterdir()} == written
 
 
