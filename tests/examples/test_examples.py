@@ -15,7 +15,7 @@ def test_methods_stand_side_by_side_on_a_trained_network(capsys, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     photographs = [str(DATA / "imagenet_sample" / name) for name in ("0254_pug.jpg", "0856_thresher.jpg")]
     main = runpy.run_path(str(EXAMPLES / "side_by_side.py"))["main"]
-    with pytest.warns(UserWarning, match="died for 2 of 2 examples"):
+    with pytest.warns(UserWarning, match="died for 2 of 2 images"):
         comparison = main(photographs, squeezenet())
     assert comparison.target.tolist() == [254, 856]
     assert comparison.labels[0].startswith("pug\n7")
