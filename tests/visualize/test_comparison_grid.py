@@ -10,6 +10,7 @@ from test_pictures import random_maps
 
 from deconv_attr.errors import InputError
 from deconv_attr.visualize import Column, coloured, comparison_figure, comparison_grid, robust_scale
+from deconv_attr.visualize.page_layout import broken
 
 TITLES = [
     "ZFDeconv",
@@ -402,3 +403,18 @@ def test_maps_take_any_number_of_channels():
 def test_shapes_that_are_no_images_or_maps_are_refused(images, maps, message):
     with pytest.raises(InputError, match=message):
         comparison_figure(torch.zeros(images), [Column("m", torch.zeros(maps))], [""] * images[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        ("probability 39.2%", 0.8, ["probability", "39.2%"]),
+        ("features.12.expand3x3_activation", 1.0, ["features.12.", "expand3x3_", "activation"]),
+        ("W" * 12, 0.5, ["W" * 4] * 3),
+        ("one two", 9, ["one two"]),
+        ("", 1, []),
+    ],
+    ids=["a number", "a name", "a word", "short", "nothing"],
+)
+def test_texts_are_broken_after_spaces_and_dots_but_within_no_number(text, width, lines):
+    assert broken(text, 8, width).splitlines() == lines
