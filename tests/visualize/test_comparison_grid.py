@@ -10,7 +10,7 @@ from test_pictures import random_maps
 
 from deconv_attr.errors import InputError
 from deconv_attr.visualize import Column, coloured, comparison_figure, comparison_grid, robust_scale
-from deconv_attr.visualize.page_layout import broken
+from deconv_attr.visualize.page_layout import broken, text_width
 
 TITLES = [
     "ZFDeconv",
@@ -416,5 +416,10 @@ def test_shapes_that_are_no_images_or_maps_are_refused(images, maps, message):
     ],
     ids=["a number", "a name", "a word", "short", "nothing"],
 )
-def test_texts_are_broken_after_spaces_and_dots_but_within_no_number(text, width, lines):
+def test_texts_are_broken_after_spaces_and_dots(text, width, lines):
     assert broken(text, 8, width).splitlines() == lines
+
+
+def test_no_number_is_broken_at_its_point():
+    width = 1.05 * text_width("probability 39.", 8)  # where there is space for no more
+    assert broken("probability 39.2%", 8, width).splitlines() == ["probability", "39.2%"]
