@@ -34,8 +34,8 @@ from .methods import Method, captum_misses, eval_mode
 from .outputs import Outputs, kind_of_outputs, labels_of, scores_of
 from .page import answers_table, checks_table, page_columns, page_figures, page_images
 from .progress import progress_bar
-from .provenance import call_of, run_facts
-from .similarity import is_zero, method_agreement
+from .provenance import call_of, name_of, run_facts
+from .similarity import method_agreement
 from .table import Failure, ResultTable
 from .verdicts import Verdict, verdict
 
@@ -171,8 +171,7 @@ class Comparison:
             count = f"{len(zero)} of {len(self)}: {why}" if zero else f"0 of {len(self)}"
             failed = method.label in self.errors
             rows.append([method.label, "" if failed else count, self._error(method.label)])
-        name = type(next(self.model.modules())).__name__  # of a ScoredModel, the model's own
-        caption = f"Comparison: {len(self)} images, {len(self.methods)} methods, {name}"
+        caption = f"Comparison: {len(self)} images, {len(self.methods)} methods, {name_of(self.model)}"
         return html_table(caption, ["method", "maps that are zero", "error"], rows) + self._picture_in_html()
 
     def _picture_in_html(self) -> str:
@@ -415,7 +414,7 @@ class Comparison:
     def notes(self) -> list[str]:
         """What is to be known of single methods: errors, zero maps, rectifiers that Captum misses, a sentence each."""
         failed = [f"{label} has no maps: {reason(error)}" for label, error in self.errors.items()]
-        counts = {label: int(is_zero(maps).sum()) for label, maps in self.attributions.items()}
+        counts = {label: len(images) for label, images in self.zero_reasons.items()}
         zero = [f"{label} is zero for {count} of {len(self)} images" for label, count in counts.items() if count]
         missed = captum_misses(self.model, self.inputs, self.methods, self.additional_forward_args)
         return [*failed, *zero, *missed, *self._findings.notes(CHECKS)]

@@ -12,15 +12,13 @@ from torch import Tensor
 from ..errors import DeconvError, InputError, nearest, reason
 from ..units.receptive_fields import receptive_field
 from ..visualize import Column, View, view_of
-from .similarity import is_zero
+from ..visualize.tiles import Corners
 
 if TYPE_CHECKING:
     from .comparison import Comparison
     from .methods import Method
 
 __all__ = ["Drawing"]
-
-Corners = tuple[int, int, int, int]
 
 
 class Drawing:
@@ -107,7 +105,7 @@ class Drawing:
 
     def _shows_nothing(self, label: str) -> bool:
         maps = self._comparison.attributions.get(label)
-        return maps is None or bool(is_zero(maps).double().mean() > 0.5)
+        return maps is None or len(self._comparison.zero_reasons[label]) > len(maps) / 2
 
     def _columns(self, method: Method, luminance: bool) -> list[Column]:
         label = method.label

@@ -36,7 +36,8 @@ WIDTH, TEXT = 3.6, 8.5  # inches and points of a panel: readable on a phone, whe
 
 def checks_table(table: ResultTable) -> ReportTable:
     """Return a table of checks with a row for each check and a column for each method; errors are named by method."""
-    turned = replace(table.transposed(), header=["check", *table.transposed().header[1:]])
+    turned = table.transposed()
+    turned = replace(turned, header=["check", *turned.header[1:]])
     return replace(turned.for_page(), failures=table.failures)
 
 

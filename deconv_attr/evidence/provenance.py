@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..engine.fingerprint import fingerprint_of
 
-__all__ = ["call_of", "run_facts"]
+__all__ = ["call_of", "name_of", "run_facts"]
 
 DIGITS = 12  # of a fingerprint
 MOST = 8  # entries of a list

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from .figure import AnyFigure
-from .page_layout import Corners, Head, broken, show, write
-from .paper import checked_axes, figure_of, width_of
+from .page_layout import Head, broken, show, write
+from .paper import checked_axes, figure_of, outline_box, width_of
 from .pictures import in_bytes, photograph
-from .tiles import Bytes
+from .tiles import Bytes, Corners
 
 __all__ = ["CallersAxes"]
 
@@ -50,17 +49,13 @@ class CallersAxes:
     def show(self, row: int, column: int, pixels: Bytes) -> None:
         """Show a picture on axes."""
         tile = self._begun(row, column)
-        show(tile, pixels, tile.get_title())
+        show(tile, pixels)
         if self.stretched:
             tile.set_aspect("auto")
 
     def outline(self, row: int, box: Corners, size: tuple[int, int]) -> None:
         """Draw a box of pixels into the image of a row."""
-        top, left, bottom, right = box
-        for colour, points in (("black", 2.4), ("yellow", 1.1)):
-            corner, width, height = (left - 0.5, top - 0.5), right - left, bottom - top
-            frame = Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=points, clip_on=False)
-            self.axes[row, 0].add_patch(frame)
+        outline_box(self.axes[row, 0], box)
 
     def note(self, row: int, column: int, text: str, colour: str) -> None:
         """Write into the middle of a tile."""

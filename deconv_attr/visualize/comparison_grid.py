@@ -14,7 +14,6 @@ from .page_layout import (
     DPI,
     GAP,
     HINTING,
-    Corners,
     Head,
     Page,
     broken,
@@ -23,9 +22,9 @@ from .page_layout import (
     text_height,
     text_width,
 )
-from .paper import WIDEST, Sizes, fine_dpi
+from .paper import EMPTY, WIDEST, Sizes, fine_dpi
 from .pictures import in_bytes, photograph
-from .tiles import Bytes
+from .tiles import Bytes, Corners
 
 __all__ = ["Grid"]
 
@@ -41,7 +40,6 @@ MARGIN = 0.06  # inches in a tile, left of and right of a text together
 LIFT = 0.04  # inches between a text and its tile
 BETWEEN = 0.15  # inches between two bands
 PIXELS = 65500  # on a side, the most of a JPEG; older versions of matplotlib stop at 2 ** 16
-EMPTY = "0.95"  # the grey of an empty tile
 FAILED = "error"
 
 

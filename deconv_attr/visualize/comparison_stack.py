@@ -21,7 +21,6 @@ from .page_layout import (
     DPI,
     GAP,
     HINTING,
-    Corners,
     Head,
     Page,
     broken,
@@ -31,9 +30,9 @@ from .page_layout import (
     text_height,
     text_width,
 )
-from .paper import WIDEST, Sizes, fine_dpi
+from .paper import EMPTY, WIDEST, Sizes, fine_dpi
 from .pictures import in_bytes, photograph
-from .tiles import Bytes
+from .tiles import Bytes, Corners
 
 __all__ = ["Stack", "curve_pixels", "stripe_pixels"]
 
@@ -48,7 +47,6 @@ LIFT = 0.04  # inches between a text and its strip
 BETWEEN = 0.2  # inches between two inputs
 TICK = 0.04  # inches
 LINE = 0.8  # points: a curve
-EMPTY = "0.95"  # the grey of an empty strip
 PIXELS = 1200  # the width of a curve on a page
 WIDEST_SCALE = "scale -0.000123"
 

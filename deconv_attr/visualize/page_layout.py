@@ -28,7 +28,6 @@ __all__ = [
     "DPI",
     "GAP",
     "HINTING",
-    "Corners",
     "Head",
     "Page",
     "broken",
@@ -57,14 +56,13 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PAGE = 1.5  # width over height, at which a page of many units aims
 
 
-def show(axes: Axes, picture: Picture | Bytes, title: str = "", colours: str | None = None) -> None:
+def show(axes: Axes, picture: Picture | Bytes) -> None:
     """Draw a picture with square pixels, row 0 on top, whatever the user's own plots do.
 
     Large pixels stay sharp; "antialiased" smooths only where a pixel of the picture is about one of the figure.
     """
-    axes.imshow(picture, vmin=0, vmax=1, cmap=colours, origin="upper", aspect="equal", interpolation="antialiased")
+    axes.imshow(picture, vmin=0, vmax=1, origin="upper", aspect="equal", interpolation="antialiased")
     axes.set_axis_off()
-    axes.set_title(title, fontsize="medium", pad=4, parse_math=False)
 
 
 def write(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
@@ -111,7 +109,7 @@ def broken(text: str, size: float | str, width: float) -> str:
 
 
 @lru_cache(4096)
-def _broken_line(line: str, size: float | str, width: float) -> list[str]:
+def _broken_line(line: str, size: float | str, width: float) -> tuple[str, ...]:
     lines = [""]
     for part in BREAKS.split(line):
         while part:
@@ -124,7 +122,7 @@ def _broken_line(line: str, size: float | str, width: float) -> list[str]:
             else:
                 lines[-1], part = part[: max(1, fits)], part[max(1, fits) :]
                 lines.append("")
-    return [each.rstrip() for each in lines if each.strip()] or [""]
+    return tuple(each.rstrip() for each in lines if each.strip()) or ("",)
 
 
 def _fitting(text: str, size: float | str, width: float) -> int:
@@ -150,10 +148,6 @@ def fitted(text: str, sizes: Sequence[float], width: float, height: float) -> tu
             last = last[:-1]
         lines = [*lines[: most - 1], last.rstrip() + CUT]
     return "\n".join(lines), size
-
-
-Corners = tuple[int, int, int, int]
-"""Top, left, bottom, right in pixels, half open: the rows ``top ... bottom - 1``."""
 
 
 @dataclass(frozen=True, eq=False)

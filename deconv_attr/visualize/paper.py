@@ -10,13 +10,16 @@ from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from .figure import Figure
 from .page_layout import text_width, write
+from .tiles import Corners
 
 __all__ = [
+    "EMPTY",
     "FONT_SIZE",
     "LIFT",
     "MARGIN",
@@ -33,6 +36,8 @@ __all__ = [
     "note_below",
     "note_inside",
     "note_left",
+    "outline",
+    "outline_box",
     "width_of",
     "write_zeros",
 ]
@@ -180,6 +185,19 @@ def note_inside(axes: Axes, text: str, font_size: float) -> None:
     """Write into the lower left corner of a tile, where the caller's own figure may be full around it."""
     look = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
     write(axes, 0.03, 0.03, text, ha="left", va="bottom", fontsize=font_size, bbox=look)
+
+
+def outline(axes: Axes, box: Corners, colour: str, points: float) -> None:
+    """Draw a box along the borders of pixels, whole even at the image's own border, where half the line is outside."""
+    top, left, bottom, right = box
+    corner, width, height = (left - 0.5, top - 0.5), right - left, bottom - top
+    axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=points, clip_on=False))
+
+
+def outline_box(axes: Axes, box: Corners) -> None:
+    """Draw a box into an image: light on dark is visible on any picture."""
+    outline(axes, box, "black", 2.4)
+    outline(axes, box, "yellow", 1.1)
 
 
 def entitle(axes: Axes, text: str, font_size: float) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from .tiles import Bytes
+from .tiles import Bytes, Corners
 
 __all__ = [
     "STYLES",
@@ -207,7 +207,7 @@ def colour_bar(channels: int, style: str, cmap: ColourMaps = None) -> Bytes:
     return _by_colour_map(values, drawn, cmap)
 
 
-def framed_pixels(picture: Bytes, boxes: Sequence[tuple[int, int, int, int]]) -> Bytes:
+def framed_pixels(picture: Bytes, boxes: Sequence[Corners]) -> Bytes:
     """Return a picture with boxes drawn into it, yellow within black: top, left, bottom, right, half open."""
     drawn = picture.copy()
     for top, left, bottom, right in boxes:

@@ -19,7 +19,6 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import FigureBase
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -35,6 +34,8 @@ from .paper import (
     figure_of,
     note_below,
     note_inside,
+    outline,
+    outline_box,
     width_of,
     write_zeros,
 )
@@ -289,9 +290,8 @@ def _draw(
         top, left, bottom, right = unit.box
         for tile, picture in zip(axes[1:], (unit.image[top:bottom, left:right], unit.image), strict=True):
             show(tile, picture)
-            _outline(tile, (0, 0, *picture.shape[:2]), "silver", 0.5)  # the border of a white picture on a white page
-        _outline(axes[2], unit.box, "black", 2.4)
-        _outline(axes[2], unit.box, "yellow", 1.1)  # light on dark is visible on any picture
+            outline(tile, (0, 0, *picture.shape[:2]), "silver", 0.5)  # the border of a white picture on a white page
+        outline_box(axes[2], unit.box)
     for tile, caption in zip(axes, captions, strict=False):
         entitle(tile, caption, look.font_size)
 
@@ -299,15 +299,6 @@ def _draw(
 def _picture(projection: Tensor, scale: float, colours: Colormap | None) -> Picture:
     picture = signed_rgb(projection, scale)
     return picture if colours is None or len(projection) > 1 else colours(picture[..., 0])[..., :3]
-
-
-def _outline(axes: Axes, box: tuple[int, int, int, int], colour: str, points: float) -> None:
-    """Draw a box along the borders of pixels, whole even at the image's own border, where half the line is outside."""
-    top, left, bottom, right = box
-    corner = (left - 0.5, top - 0.5)
-    width = right - left
-    height = bottom - top
-    axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=points, clip_on=False))
 
 
 def _given_axes(tiles: int, given: Any) -> tuple[Figure, NDArray[np.object_]]:

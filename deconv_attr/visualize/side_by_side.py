@@ -19,7 +19,7 @@ from .callers_axes import CallersAxes
 from .comparison_grid import Grid
 from .comparison_stack import Stack
 from .figure import AnyFigure
-from .page_layout import Corners, Head, short
+from .page_layout import Head, short
 from .paper import Sizes, check_layout
 from .pictures import (
     ColourMaps,
@@ -30,7 +30,7 @@ from .pictures import (
     robust_scale,
     style_named,
 )
-from .tiles import Bytes
+from .tiles import Bytes, Corners
 
 __all__ = ["Column", "comparison_figure", "scale_ends"]
 

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Bytes", "MapTiles", "columns_of", "fit", "montage", "squares"]
+__all__ = ["Bytes", "Corners", "MapTiles", "columns_of", "fit", "montage", "squares"]
 
 Bytes = NDArray[np.uint8]
 Colour = tuple[int, int, int]
-TileBox = tuple[int, int, int, int]
+Corners = tuple[int, int, int, int]
+"""A box: top, left, bottom, right in pixels, half open: the rows ``top ... bottom - 1``."""
 
 SHARP = 3  # times: from here on, magnified pixels keep their edges, though some are wider than others by one
 
@@ -54,8 +55,8 @@ class MapTiles:
     scales: list[float]
     images: list[int]
     positions: list[tuple[int, ...]]
-    boxes: list[TileBox]
-    insides: list[TileBox]
+    boxes: list[Corners]
+    insides: list[Corners]
     projections: Bytes
     patches: Bytes
 
@@ -100,7 +101,7 @@ def squares(
 
 
 def montage(
-    pictures: Bytes, insides: Sequence[TileBox], size: tuple[int, int], slots: int, gap: int, colour: Colour
+    pictures: Bytes, insides: Sequence[Corners], size: tuple[int, int], slots: int, gap: int, colour: Colour
 ) -> Bytes:
     """Return pictures in a square grid, row by row; of each only what lies in its image.
 
