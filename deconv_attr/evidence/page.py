@@ -30,7 +30,6 @@ from .table import ResultTable
 
 __all__ = ["answers_table", "checks_table", "page_columns", "page_figures", "page_images"]
 
-ZERO = "zero everywhere"
 WIDTH, TEXT = 3.6, 8.5  # inches and points of a panel: readable on a phone, where it has the whole width
 
 
@@ -66,7 +65,10 @@ def _page_column(column: Column, striped: bool, cmap: ColourMaps) -> ReportColum
     style, channels = style_named(column.style), len(column.maps[0])
     scales = [own_scale(each, style.name) for each in column.maps]
     drawn = [coloured(each, style.name, scale, cmap) for each, scale in zip(column.maps, scales, strict=True)]
-    notes = [f"scale {short(scale)}" if scale else column.zero.get(number, ZERO) for number, scale in enumerate(scales)]
+    notes = [
+        f"scale {short(scale)}" if scale else column.zero.get(number, style.nothing)
+        for number, scale in enumerate(scales)
+    ]
     legend = ReportLegend(colour_bar(channels, style.name, cmap), scale_ends(style, None), style.caption(channels))
     pictures = [stripe_pixels(each) for each in drawn] if striped else drawn
     return ReportColumn(column.title, pictures, notes, legend=legend)

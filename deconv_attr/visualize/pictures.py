@@ -325,6 +325,8 @@ class Style:
         The colour map of one channel.
     captions : tuple of str
         What the colours mean: of one channel, of three, and of any other number of them.
+    nothing : str
+        What is said of a map of which nothing is drawn.
     """
 
     name: StyleName
@@ -332,6 +334,7 @@ class Style:
     lowest: int
     colours: str
     captions: tuple[str, str, str]
+    nothing: str = "zero everywhere"
 
     def caption(self, channels: int) -> str:
         """Return what the colours of maps of C channels mean, in words."""
@@ -381,5 +384,6 @@ POSITIVE = Style(
         "positive part of the sum of the colour channels; black is zero or less",
         "positive part of the sum of {} channels; black is zero or less",
     ),
+    "no positive part",
 )
 STYLES = {style.name: style for style in (SIGNED, LUMINANCE, HEAT, POSITIVE)}

@@ -34,8 +34,6 @@ from .tiles import Bytes, Corners
 
 __all__ = ["Column", "comparison_figure", "scale_ends"]
 
-ZERO = "zero everywhere"
-
 
 @dataclass(frozen=True, eq=False)
 class Column:
@@ -230,5 +228,7 @@ def _draw_column(surface: Surface, number: int, column: Column, shared: float | 
             pixels = coloured(attribution, column.style, own if shared is None else shared, cmap)
             surface.show(row, number, pixels)
             if own == 0:
-                surface.note(row, number, column.zero.get(row, ZERO), "white" if pixels.mean() < 128 else "black")
+                surface.note(
+                    row, number, column.zero.get(row, style.nothing), "white" if pixels.mean() < 128 else "black"
+                )
             surface.under(row, number, f"scale {short(own)}" if own and shared is None else "")

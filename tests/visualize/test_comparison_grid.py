@@ -224,6 +224,12 @@ def test_a_callers_axes_are_drawn_on_and_nothing_else():
     assert not axes[0, 3].has_data()
 
 
+def test_texts_on_a_callers_axes_have_the_size_that_is_asked_for():
+    axes = PlainFigure().subplots(1, 2)
+    comparison_figure(torch.rand(1, 3, 6, 6), some_columns(maps_of(1), 1), ["a"], axes=axes, font_size=5)
+    assert {text.get_fontsize() for each in axes for text in [each.title, *each.texts]} == {5}
+
+
 def test_another_number_of_axes_is_refused():
     axes = PlainFigure().subplots(2, 2)
     with pytest.raises(InputError, match=r"expected axes of the shape \(2, 3\), a row for each image, got \(2, 2\)"):

@@ -293,6 +293,11 @@ def test_numbers_of_images_maps_and_labels_must_agree(images, maps, labels, mess
         comparison_figure(images, [Column("first", torch.ones(maps, 3, 8, 8))], ["a"] * labels)
 
 
+def test_a_map_without_a_positive_part_is_not_said_to_be_zero(images):
+    figure = comparison_figure(images, [Column("m", torch.full((2, 1, 8, 8), -1.0), "positive")], ["a", "b"])
+    assert [" ".join(within(figure, tiles(figure)[row, 1].rectangle)) for row in range(2)] == ["no positive part"] * 2
+
+
 def test_image_is_drawn_clipped_to_its_range(caplog):
     image = torch.tensor([-0.01, 0.25, 1.01]).view(3, 1, 1)
     figure = comparison_figure(image[None], [], ["a"])
