@@ -1,9 +1,11 @@
 """What can go wrong, by name. Every error says what was expected and what was found.
 
 All errors are a :class:`DeconvError`; catch that one. The kinds also derive from the built-in
-exception that a user of Captum or PyTorch would expect.
+exception that a user of Captum or PyTorch would expect. Each text is one line that every terminal can take, whatever
+stands in the names of files that it repeats: see :func:`readable`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
@@ -19,12 +21,36 @@ __all__ = [
     "SkippedImagesWarning",
     "TargetError",
     "nearest",
+    "readable",
     "reason",
 ]
+
+_UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, ends of lines, what turns the direction of writing, and bytes that are no Unicode."""
+
+_LONGEST = 500  # characters of a third party's text
+
+
+def readable(text: object) -> str:
+    """Return a text as one line without characters that move a cursor, hide others, or are no Unicode.
+
+    Such a character is written by its number: a file name's newline as ``\\x0a``, a byte that is no UTF-8 as ``\\xe9``.
+    """
+    return _UNREADABLE.sub(_escaped, str(text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    if 0xDC80 <= number <= 0xDCFF:  # how Python keeps a byte of a file name that is no UTF-8
+        number -= 0xDC00
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 class DeconvError(Exception):
     """Any error that deconv_attr raises on purpose."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(readable(message))
 
 
 class ModelError(DeconvError, TypeError):
@@ -82,6 +108,9 @@ class RandomModelWarning(UserWarning):
 class SkippedImagesWarning(UserWarning):
     """Images of a data set could not be read and were left out."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(readable(message))
+
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Offer the known words that are most like a wrong one, as the end of a sentence."""
@@ -90,9 +119,11 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return an error's kind and the first line of its text."""
+    """Return an error's kind and the first line of its text, or as much of it as can be read at a glance."""
     try:
-        lines = str(error).strip().splitlines()
+        line = readable(next(iter(str(error).strip().splitlines()), ""))
     except Exception:  # the text of a third party's error may itself fail
-        lines = []
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        line = ""
+    if len(line) > _LONGEST:
+        line = f"{line[:_LONGEST]} ..."
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__

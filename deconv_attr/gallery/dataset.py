@@ -7,6 +7,7 @@ are used; its order and batch size are not, because neither may change a result.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -28,15 +29,18 @@ from torch.utils.data import (
 )
 
 from ..engine.fingerprint import memory_of, without_addresses
-from ..errors import InputError, reason
+from ..errors import InputError, readable, reason
 from ..units.image_source import image_of, is_numbered
 from .images import Photographs, moments_of
 
 __all__ = ["Group", "NumberedImages", "Unreadable"]
 
 _SAMPLE = 16  # images of a data set whose pixels are part of its fingerprint
-# The errors of Pillow; an InputError is a ValueError.
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
+# What Pillow raises of a damaged file, in a data set that does not name it; an InputError is a ValueError.
+_UNREADABLE = (
+    *(OSError, ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
 
 
 class Unreadable(NamedTuple):
@@ -157,8 +161,8 @@ class NumberedImages:
         )
 
     def name(self, number: int) -> str:
-        """Return an image's file name, relative to the folder if that is known; else its number in words."""
-        return _name(self.images, number)
+        """Return an image's file name in a readable form, relative to the folder if known; else its number in words."""
+        return readable(_name(self.images, number))
 
     @property
     def preprocessing(self) -> str:
@@ -186,7 +190,7 @@ class NumberedImages:
             if path is None:
                 break
             size = os.stat(path).st_size if os.path.isfile(path) else -1
-            digest.update(f"{self.name(number)}\0{size}\0".encode(errors="surrogateescape"))
+            digest.update(f"{_name(self.images, number)}\0{size}\0".encode(errors="surrogateescape"))
         sample = sorted({number * (len(self) - 1) // max(_SAMPLE - 1, 1) for number in range(_SAMPLE)})
         pixels = [self._digest_of(number) for number in sample]
         for number, each in zip(sample, pixels, strict=True):
@@ -228,7 +232,7 @@ class _Reader(Dataset[Any]):
             try:
                 item = self._images[number]
             except _UNREADABLE as error:
-                unreadable.append(Unreadable(number, _name(self._images, number), _words(error)))
+                unreadable.append(Unreadable(number, readable(_name(self._images, number)), _words(error)))
                 continue
             if self._collate is None:
                 item = image_of(_with_tensor(item), number)

@@ -1,7 +1,11 @@
-"""Photographs on disk, and their preprocessing."""
+"""Photographs on disk, and their preprocessing.
+
+Files come from strangers: whatever Pillow makes of one, it is an image of bounded size or an InputError.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms as untyped_transforms
 
-from ..errors import InputError
+from ..errors import InputError, reason
 
 __all__ = [
     "IMAGENET",
@@ -28,6 +32,18 @@ transforms: Any = untyped_transforms
 
 IMAGENET = (256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """The usual preprocessing: shorter side, crop, mean and standard deviation."""
+
+RASTER_FORMATS = {
+    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO"),
+    *("PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+}
+"""Pillow's formats of pictures. It knows others: some start a program (EPS: Ghostscript), or hold files within files."""
+
+LONGEST = 300
+"""How many times longer than the other a side may be: Resize makes the shorter 256 pixels, the longer as many more."""
+
+BACKGROUND = (255, 255, 255)
+"""What lies behind transparent pixels: white, as on paper. What a file hides there is not what anybody sees."""
 
 
 @dataclass(frozen=True)
@@ -98,30 +114,67 @@ def moments_of(transform: Any) -> tuple[Any, Any] | None:
 def read_image(path: str) -> Image.Image:
     """Return a photograph in RGB, upright, 8 bits a channel; greys of 16 bits are scaled to these.
 
+    Transparent pixels are laid upon white. Of several frames, the first is read.
+
     Raises
     ------
     InputError
-        If there is no such file, or it is not an image, or its values have no known white.
+        If there is no such file, or it is not an image in one of :data:`RASTER_FORMATS`; its values have no known white; it
+        has more pixels than ``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million unless that is changed; or one side is
+        more than 300 times as long as the other.
     """
     try:
-        with Image.open(path) as image:
-            sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
-            if image.mode in ("I", "F") and not sixteen:
-                raise InputError(
-                    f"cannot read the image {path}: expected 8 or 16 bits a channel, got Pillow's mode {image.mode}, "
-                    "whose white is unknown"
-                )
-            upright: Image.Image = ImageOps.exif_transpose(image)
-            if sixteen:  # Pillow would clip at 255
-                upright = Image.fromarray((np.asarray(upright, dtype=np.float64) / 257).round().astype(np.uint8))
-            return upright.convert("RGB")
-    except InputError:
-        raise
+        _check_file(path)
+        with Image.open(path, formats=_formats()) as image:
+            _check_shape(image)
+            return _in_rgb(image)
     except UnidentifiedImageError as error:
-        raise InputError(f"cannot read the image {path}: it is in no format that Pillow knows") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot read the image {path}: {reason}") from error
+        raise InputError(f"cannot read the image {path}: it is no image in a format that is read") from error
+    except InputError as error:
+        raise InputError(f"cannot read the image {path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read the image {path}: {error.strerror or error}") from error
+    except Exception as error:  # a damaged file makes Pillow raise anything
+        raise InputError(f"cannot read the image {path}: {reason(error)}") from error
+
+
+def _check_file(path: str) -> None:
+    """Raise an InputError for a pipe, at which one would wait for its other end, or a device."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError("expected a file, got a pipe or a device")
+
+
+def _formats() -> list[str]:
+    """Return the formats that are read: :data:`RASTER_FORMATS`, and those of plugins that the caller has registered."""
+    Image.init()
+    return [name for name, (kind, _) in Image.OPEN.items() if name in RASTER_FORMATS or kind.__module__.split(".")[0] != "PIL"]
+
+
+def _check_shape(image: Image.Image) -> None:
+    """Raise an InputError for an image whose white is unknown, or of an extreme shape."""
+    if image.mode in ("I", "F") and not _has_sixteen_bits(image):
+        raise InputError(f"expected 8 or 16 bits a channel, got Pillow's mode {image.mode}, whose white is unknown")
+    if max(image.size) > LONGEST * min(image.size):
+        raise InputError(
+            f"expected the longer side to be at most {LONGEST} times the shorter, got {image.width} x {image.height} "
+            "pixels"
+        )
+
+
+def _has_sixteen_bits(image: Image.Image) -> bool:
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
+    sixteen = _has_sixteen_bits(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    if sixteen:  # Pillow would clip at 255
+        image = Image.fromarray(((np.asarray(image, dtype=np.uint32) + 128) // 257).astype(np.uint8))
+    elif image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        image = Image.new("RGB", coloured.size, BACKGROUND)
+        image.paste(coloured, mask=coloured.getchannel("A"))
+    return image.convert("RGB")
 
 
 class Photographs(Dataset[Tensor]):
@@ -130,7 +183,8 @@ class Photographs(Dataset[Tensor]):
     Parameters
     ----------
     folder : str or Path
-        The folder; of its files, those count whose endings Pillow can read.
+        The folder; of its files, those count whose endings are of :data:`RASTER_FORMATS`. Links to files are followed, links
+        to folders are not.
     preprocessing : Preprocessing, optional
         By default the usual one: shorter side to 256, centre 224 x 224, ImageNet's mean and deviation.
 
@@ -142,7 +196,7 @@ class Photographs(Dataset[Tensor]):
     Raises
     ------
     InputError
-        There is no such folder, or no photograph in it.
+        There is no such folder, or no photograph in it; or a folder within cannot be read.
     """
 
     def __init__(self, folder: str | Path, preprocessing: Preprocessing | None = None) -> None:
@@ -150,8 +204,8 @@ class Photographs(Dataset[Tensor]):
         self.preprocessing = preprocessing or standard_preprocessing(*IMAGENET)
         if not self.folder.is_dir():
             raise InputError(f"expected a folder of images at {folder}, got {_instead_of_a_folder(self.folder)}")
-        endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-        found = (path for path in self.folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
+        endings = {ending for ending, kind in Image.registered_extensions().items() if kind in _formats()}
+        found = (path for path in _files(self.folder) if path.suffix.lower() in endings and path.is_file())
         self.names = sorted(path.relative_to(self.folder).as_posix() for path in found)
         if not self.names:
             raise InputError(f"expected images in {folder} or its subfolders, got none")
@@ -161,6 +215,14 @@ class Photographs(Dataset[Tensor]):
 
     def __getitem__(self, number: int) -> Tensor:
         return self.preprocessing.transform(read_image(str(self.folder / self.names[number])))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    for path, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(path, name) for name in names)
 
 
 def _instead_of_a_folder(path: Path) -> str:

@@ -381,7 +381,7 @@ def test_image_that_cannot_be_read_is_named_with_the_reason(tmp_path):
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
     reasons = {
         "nowhere.jpg": "No such file or directory",
-        "text.jpg": "it is in no format that Pillow knows",
+        "text.jpg": "it is no image in a format that is read",
         "cut.jpg": "image file is truncated",
         ".": "Is a directory",
     }
