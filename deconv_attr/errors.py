@@ -22,6 +22,7 @@ __all__ = [
     "TargetError",
     "nearest",
     "readable",
+    "readable_lines",
     "reason",
 ]
 
@@ -32,11 +33,16 @@ _LONGEST = 500  # characters of a third party's text
 
 
 def readable(text: object) -> str:
-    """Return a text as one line without characters that move a cursor, hide others, or are no Unicode.
+    r"""Return a text as one line without characters that move a cursor, hide others, or are no Unicode.
 
-    Such a character is written by its number: a file name's newline as ``\\x0a``, a byte that is no UTF-8 as ``\\xe9``.
+    Such a character is written by its number: a file name's newline as ``\x0a``, a byte that is no UTF-8 as ``\xe9``.
     """
     return _UNREADABLE.sub(_escaped, str(text))
+
+
+def readable_lines(text: str) -> str:
+    """Return a text of several lines, each made :func:`readable`: the labels of a figure may be the names of files."""
+    return "\n".join(map(readable, text.split("\n")))
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,10 +11,11 @@ from torch import Tensor
 
 from ..demo import embedded_images
 from ..engine.restore import collected_dead_signals
-from ..errors import InputError
+from ..errors import InputError, readable
 from ..gallery.images import read_image
 from .models import Classifier, embedded_classifier, load_classifier
 from .preprocessing_options import Asked, add_preprocessing_arguments
+from .terminal import warn
 
 __all__ = [
     "add_activations_argument",
@@ -133,7 +133,8 @@ def chosen_images(options: argparse.Namespace, classifier: Classifier) -> tuple[
         pictures, names = embedded_images()
         return classifier.preprocessing.normalise(pictures), names
     warn_of_embedded_model(options)
-    return torch.stack([classifier.preprocessing.transform(read_image(path)) for path in paths]), paths
+    inputs = [classifier.preprocessing.transform(read_image(path)) for path in paths]
+    return torch.stack(inputs), [readable(path) for path in paths]
 
 
 def check_images(options: argparse.Namespace) -> None:
@@ -155,10 +156,7 @@ def check_images(options: argparse.Namespace) -> None:
 def warn_of_embedded_model(options: argparse.Namespace) -> None:
     """Warn that the embedded model knows no photographs, where ``--model`` was forgotten."""
     if options.model is None:
-        print(
-            "warning: these images go to the embedded model, which knows generated shapes only; choose --model",
-            file=sys.stderr,
-        )
+        warn("warning: these images go to the embedded model, which knows generated shapes only; choose --model")
 
 
 @contextmanager
@@ -167,4 +165,4 @@ def printed_dead_signals() -> Iterator[None]:
     with collected_dead_signals() as found:
         yield
     for warning in dict.fromkeys(map(str, found)):
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(f"warning: {warning}")

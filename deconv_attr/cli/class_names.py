@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import InputError, TargetError, nearest
+from ..errors import InputError, TargetError, nearest, readable
 
 __all__ = ["class_named", "read_class_names"]
 
@@ -39,13 +39,13 @@ def read_class_names(path: str) -> tuple[str, ...]:
             raise InputError(f"expected a name for each class in {path}, got {name!r} for class {number}")
     if not names:
         raise InputError(f"expected the names of classes in {path}, got none")
-    return tuple(name.strip() for name in names)
+    return tuple(readable(name.strip()) for name in names)
 
 
 def _from_json(text: str, path: str) -> Sequence[Any]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"cannot read the class names {path}: {error}") from error
     if isinstance(content, list):
         return content

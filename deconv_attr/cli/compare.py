@@ -31,6 +31,7 @@ from .arguments import (
 )
 from .class_names import read_class_names
 from .models import Classifier, scored
+from .terminal import say, warn
 
 __all__ = ["add", "run"]
 
@@ -104,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
     if options.score is not None:
         classifier = scored(classifier, options.score)
     inputs, names = chosen_images(options, classifier)
-    print(classifier)
+    say(*classifier.lines)
     masks = embedded_masks(len(inputs)) if options.image is None else None
     checks = _checks(options.checks, masks)
     scores = classifier.scores(inputs)
@@ -113,23 +114,23 @@ def run(options: argparse.Namespace) -> None:
     _check_categories(options, classifier, numbers.shape[1])
     targets = _targets(options.target, numbers, classifier)
     for number, name in enumerate(names):
-        _print_classes(f"image {number}  {name}", numbers[number], targets[number], classifier, outputs)
-    print()
+        _say_classes(f"image {number}  {name}", numbers[number], targets[number], classifier, outputs)
+    say("")
     labels = [_label(each[target], target, classifier, outputs) for each, target in zip(numbers, targets, strict=True)]
     comparison = _compared(options, classifier, inputs, targets, outputs, labels, masks, numbers.shape[1])
     for note in comparison.notes:
-        print(f"note: {note}", file=sys.stderr)
+        warn(f"note: {note}")
     if options.checks is not None or page:
         seconds = comparison.estimated_seconds(checks)
         if seconds > LONG:
-            print(f"checks: {in_words(seconds)}", file=sys.stderr)
+            warn(f"checks: {in_words(seconds)}")
     if options.checks is not None:
-        print(f"{comparison.table(checks)}\n\n{comparison.verdict(checks)}\n")
+        say(*f"{comparison.table(checks)}\n\n{comparison.verdict(checks)}\n".split("\n"))
     if page:
         comparison.to_html(output, checks=checks)
     else:
         save_figure(comparison.plot(), output)
-    print(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 def _checks(words: Sequence[str] | None, masks: Tensor | None) -> list[str] | None:
@@ -165,18 +166,18 @@ def _targets(words: Sequence[str] | None, scores: Tensor, classifier: Classifier
     targets = [classifier.class_index(word, classes) for word in words]
     for word, target in zip(words, targets, strict=True):
         if classifier.categories and word.casefold() not in (str(target), classifier.class_name(target).casefold()):
-            print(f"target   {word} is {classifier.class_name(target)} ({target})")
+            say(f"target   {word} is {classifier.class_name(target)} ({target})")
     return targets * images if len(targets) == 1 else targets
 
 
-def _print_classes(heading: str, numbers: Tensor, target: int, classifier: Classifier, outputs: Outputs) -> None:
+def _say_classes(heading: str, numbers: Tensor, target: int, classifier: Classifier, outputs: Outputs) -> None:
     """Print the largest outputs, and mark the target by an arrow; it is printed even if it is none of them."""
-    print(f"\n{heading}")
+    say("", heading)
     shown = numbers.topk(min(TOP, len(numbers))).indices.tolist()
     for index in shown if target in shown else [*shown, target]:
         mark = "->" if index == target else "  "
         number = f"{numbers[index]:8.4g}" if outputs == "values" else f"{numbers[index]:6.1%}"
-        print(f"  {mark} {number}  {_name(index, classifier, outputs)} ({index})")
+        say(f"  {mark} {number}  {_name(index, classifier, outputs)} ({index})")
 
 
 def _label(number: Tensor, target: int, classifier: Classifier, outputs: Outputs) -> str:

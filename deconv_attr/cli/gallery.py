@@ -30,6 +30,7 @@ from .arguments import (
     warn_of_embedded_model,
 )
 from .models import Classifier
+from .terminal import say
 
 __all__ = ["add", "run"]
 
@@ -118,7 +119,7 @@ def run(options: argparse.Namespace) -> None:
     if is_first():
         if options.images is not None:
             warn_of_embedded_model(options)
-        print(f"{classifier}\nimages   {len(data)} {'generated' if options.images is None else options.images}")
+        say(*classifier.lines, f"images   {len(data)} {'generated' if options.images is None else options.images}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkippedImagesWarning)  # they are listed at the end
         found = strongest(
@@ -196,10 +197,10 @@ def _draw(
 def _sum_up(found: Strongest, page: Path, output: Path, seconds: float) -> None:
     images = int(found.searched.sum()) - len(found.skipped)
     maps = sum(len(top.values) for top in found.values())
-    print(f"\n{images} images, {len(found)} layers, {maps} maps, {seconds:.0f} s")
+    say("", f"{images} images, {len(found)} layers, {maps} maps, {seconds:.0f} s")
     if found.skipped:
         searched = int(found.searched.sum())
-        print(f"{len(found.skipped)} of {searched} images could not be read and were skipped:")
+        say(f"{len(found.skipped)} of {searched} images could not be read and were skipped:")
         for image in found.skipped:
-            print(f"  {image.name}: {image.reason}")
-    print(f"wrote {page}, a picture of each layer beside it, and {output / 'strongest.npz'}")
+            say(f"  {image.name}: {image.reason}")
+    say(f"wrote {page}, a picture of each layer beside it, and {output / 'strongest.npz'}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..units.receptive_fields import ReceptiveField, layer_fields
 from .arguments import add_model_arguments, chosen_model
+from .terminal import say
 
 __all__ = ["add", "run"]
 
@@ -30,13 +31,13 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """List the layers."""
     classifier = chosen_model(options)
-    print(f"{classifier}\n")
+    say(*classifier.lines, "")
     rows = [HEADER]
     for name, module, shape, field in layer_fields(classifier.model, classifier.preprocessing.shape):
         rows.append((name, type(module).__name__, "-" if shape is None else _times(shape), *_pixels(field)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _pixels(field: ReceptiveField | None) -> tuple[str, str]:

@@ -74,8 +74,10 @@ class Classifier:
             *([("score", self.score)] if self.score else []),
         ]
 
-    def __str__(self) -> str:
-        return "\n".join(f"{name:8} {value}" for name, value in self.facts)
+    @property
+    def lines(self) -> list[str]:
+        """The same, for a terminal."""
+        return [f"{name:8} {value}" for name, value in self.facts]
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Return the model's output, ``(N, classes)``; one score for each image, ``(N,)``, as a single class.

@@ -25,6 +25,7 @@ from .arguments import (
     printed_dead_signals,
 )
 from .models import Classifier
+from .terminal import say
 
 __all__ = ["add", "run"]
 
@@ -77,16 +78,16 @@ def run(options: argparse.Namespace) -> None:
     output = picture_path(options.output)
     classifier = chosen_model(options)
     inputs, names = chosen_images(options, classifier)
-    print(classifier)
+    say(*classifier.lines)
     projection = _projected(options, classifier, inputs, layer, maps)
-    print(f"layer    {layer}\n")
+    say(f"layer    {layer}", "")
     labels = []
     for (image, feature_map, *position), value, box in zip(
         projection.units.tolist(), projection.activations.tolist(), projection.boxes.tolist(), strict=True
     ):
         unit = f"map {feature_map}" + (f" at {', '.join(map(str, position))}" if position else "")
         top, left, bottom, right = box
-        print(
+        say(
             f"  {unit:18}  activation {value:8.3g}  rows {top}-{bottom - 1}, columns {left}-{right - 1}  {names[image]}"
         )
         labels.append(f"{unit}\nactivation {short(value)}")
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
         shared_scale=options.shared_scale,
     )
     save_figure(figure, output)
-    print(f"\nwrote {output}")
+    say("", f"wrote {output}")
 
 
 def _chosen_units(options: argparse.Namespace) -> tuple[str, Sequence[int]]:

@@ -20,7 +20,7 @@ from ..attribution.batches import of_examples
 from ..attribution.inputs import check_inputs, check_model
 from ..attribution.scored_model import described
 from ..engine.copy_on_write import run_plainly
-from ..errors import InputError, ModelError, TargetError
+from ..errors import InputError, ModelError, TargetError, readable_lines
 from .comparison import Comparison
 from .localisation import check_masks
 from .methods import as_methods, default_methods, eval_mode
@@ -101,7 +101,8 @@ def compare(
     inputs, *further = tensors
     _check_further(further, len(inputs))
     given = (*further, *as_tuple(additional_forward_args))
-    _check_arguments(inputs, images, labels, masks, batch_size, seed)
+    _check_arguments(inputs, images, masks, batch_size, seed)
+    labels = None if labels is None else _checked_labels(labels, len(inputs))
     outputs = None if outputs is None else check_outputs(outputs)
     with eval_mode(model):
         classes = _classes(model, inputs, given)
@@ -167,7 +168,7 @@ def _check_others(targets: Tensor | None, others: Tensor | None) -> None:
         raise TargetError(f"expected other to be another class than target, got class {same} as both")
 
 
-def _check_arguments(inputs: Tensor, images: Any, labels: Any, masks: Any, batch_size: Any, seed: Any) -> None:
+def _check_arguments(inputs: Tensor, images: Any, masks: Any, batch_size: Any, seed: Any) -> None:
     """Raise InputError for arguments that do not fit the inputs, or are no batch size or seed."""
     if inputs.dim() not in (3, 4, 5):
         raise InputError(
@@ -181,8 +182,6 @@ def _check_arguments(inputs: Tensor, images: Any, labels: Any, masks: Any, batch
         _check_images(images, inputs)
     if masks is not None:
         check_masks(masks, inputs)
-    if labels is not None:
-        _check_labels(labels, len(inputs))
 
 
 def _check_images(images: Any, inputs: Tensor) -> None:
@@ -196,7 +195,9 @@ def _check_images(images: Any, inputs: Tensor) -> None:
         raise InputError(f"expected images {wanted}, got {found}")
 
 
-def _check_labels(labels: Any, count: int) -> None:
+def _checked_labels(labels: Any, count: int) -> list[str]:
+    """Return labels in a form that fonts can draw and pages show."""
     strings = isinstance(labels, (list, tuple)) and all(isinstance(label, str) for label in labels)
     if not strings or len(labels) != count:
         raise InputError(f"expected labels as a list of {count} strings, got {labels!r:.80}")
+    return [readable_lines(label) for label in labels]

@@ -37,7 +37,7 @@ RASTER_FORMATS = {
     *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO"),
     *("PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
 }
-"""Pillow's formats of pictures. It knows others: some start a program (EPS: Ghostscript), or hold files within files."""
+"""Pillow's formats of pictures. It knows others; some start a program (EPS: Ghostscript), or hold files in files."""
 
 LONGEST = 300
 """How many times longer than the other a side may be: Resize makes the shorter 256 pixels, the longer as many more."""
@@ -119,9 +119,9 @@ def read_image(path: str) -> Image.Image:
     Raises
     ------
     InputError
-        If there is no such file, or it is not an image in one of :data:`RASTER_FORMATS`; its values have no known white; it
-        has more pixels than ``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million unless that is changed; or one side is
-        more than 300 times as long as the other.
+        If there is no such file, or it is no image in one of :data:`RASTER_FORMATS`; its values have no known white;
+        it has more pixels than ``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million unless that is changed; or one side
+        is more than :data:`LONGEST` times, 300, as long as the other.
     """
     try:
         _check_file(path)
@@ -147,7 +147,8 @@ def _check_file(path: str) -> None:
 def _formats() -> list[str]:
     """Return the formats that are read: :data:`RASTER_FORMATS`, and those of plugins that the caller has registered."""
     Image.init()
-    return [name for name, (kind, _) in Image.OPEN.items() if name in RASTER_FORMATS or kind.__module__.split(".")[0] != "PIL"]
+    others = {name for name, (kind, _) in Image.OPEN.items() if not kind.__module__.startswith("PIL.")}
+    return sorted(others | (RASTER_FORMATS & Image.OPEN.keys()))
 
 
 def _check_shape(image: Image.Image) -> None:
@@ -183,8 +184,8 @@ class Photographs(Dataset[Tensor]):
     Parameters
     ----------
     folder : str or Path
-        The folder; of its files, those count whose endings are of :data:`RASTER_FORMATS`. Links to files are followed, links
-        to folders are not.
+        The folder; of its files, those count whose endings are of :data:`RASTER_FORMATS`. Links to files are
+        followed, links to folders are not.
     preprocessing : Preprocessing, optional
         By default the usual one: shorter side to 256, centre 224 x 224, ImageNet's mean and deviation.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +28,8 @@ __all__ = [
 
 FORMATS = (".png", ".jpg", ".pdf", ".svg")
 """The endings of file names that can be written."""
+
+LONGEST_NAME = 255  # bytes that file systems allow
 
 
 def picture_path(name: str | Path) -> Path:
@@ -115,7 +118,10 @@ def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
 
 def unfinished(path: Path) -> Path:
     """Return the name under which this process writes a file before it is complete."""
-    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    name = f".{path.name}.{os.getpid()}.unfinished"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f".{blake2b(os.fsencode(path.name), digest_size=16).hexdigest()}.{os.getpid()}.unfinished"
+    return path.with_name(name)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, readable_lines
 from .pictures import Picture, photograph, robust_scale, signed_rgb
 
 __all__ = ["Box", "Unit", "checked_text", "checked_unit", "checked_units"]
@@ -68,10 +68,10 @@ def checked_units(
 
 
 def checked_text(text: Any, what: str) -> str:
-    """Return a text; raise an InputError for anything else."""
+    """Return a text that fonts and files can take; raise an InputError for anything but a text."""
     if not isinstance(text, str):
         raise InputError(f"expected {what} as a text, got {text!r:.80}")
-    return text
+    return readable_lines(text)
 
 
 def checked_unit(projection: Tensor, image: Tensor | None, box: Box | None) -> Unit:

@@ -127,7 +127,7 @@ def test_no_program_is_started(tmp_path, monkeypatch, name):
 def test_files_of_such_formats_do_not_count_in_a_folder(tmp_path):
     for name in ("a.eps", "b.ps", "c.wmf", "d.mpg", "e.h5", "f.iptc", "g.fits", "h.pdf", "i.svg"):
         (tmp_path / name).write_bytes(POSTSCRIPT)
-    with pytest.raises(InputError, match="expected images in .*, got none"):
+    with pytest.raises(InputError, match=r"expected images in .*, got none"):
         Photographs(tmp_path)
     Image.new("RGB", (9, 9), COLOUR).save(tmp_path / "z.PNG")
     assert Photographs(tmp_path).names == ["z.PNG"]
