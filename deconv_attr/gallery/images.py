@@ -181,6 +181,8 @@ def _in_rgb(image: Image.Image) -> Image.Image:
 class Photographs(Dataset[Tensor]):
     """The photographs in a folder and its subfolders, in the order of their names, as inputs of a model.
 
+    Each is read as by :func:`read_image`: upright, in RGB, transparent pixels laid upon white, in bounded memory.
+
     Parameters
     ----------
     folder : str or Path
