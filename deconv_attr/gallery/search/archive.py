@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engine.fingerprint import without_addresses
 from ...errors import InputError, SearchError, reason
 from ...visualize.files import atomic_write, writing
 
@@ -70,9 +71,8 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             arrays = _members(file)
             description = _parsed(arrays.pop(_DESCRIPTION).tobytes())
         except Exception as error:  # whatever zipfile, numpy and json raise on bytes that are not theirs
-            raise InputError(
-                f"{path} is no file of strongest activations, or it is damaged: {reason(error):.300}"
-            ) from error
+            words = without_addresses(reason(error))
+            raise InputError(f"{path} is no file of strongest activations, or it is damaged: {words:.300}") from error
     if description.get("format") != _FORMAT:
         raise InputError(f"{path} is no file of strongest activations but of {description.get('format')!r:.60}")
     version = description.get("version")

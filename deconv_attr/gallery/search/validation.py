@@ -72,7 +72,7 @@ def _read(searched: NDArray[Any], count: int, skipped: list[int]) -> NDArray[np.
 
 
 def _check_shapes(layer: str, k: int, values: NDArray[Any], images: NDArray[Any], positions: NDArray[Any]) -> None:
-    maps = max(1, *values.shape[:1])
+    maps = max((1, *values.shape[:1]))
     _check_array(f"values {layer}", values, ("float32", "float64"), (maps, k))
     _check_array(f"images {layer}", images, ("int64",), (maps, k))
     _check_array(f"positions {layer}", positions, ("int64",), (maps, k, *positions.shape[2:3]))
@@ -84,13 +84,10 @@ def _check_slots(
 ) -> None:
     """Check what stands in the slots of each map: k of the images that were read or all of them, then none."""
     filled = min(values.shape[1], int(read.sum()))
-    for what, table, none in (
-        ("image", images, NO_IMAGE),
-        ("value", values, -np.inf),
-        ("position", positions, NO_IMAGE),
-    ):
-        empty = table[:, filled:]
-        _expect_all(empty == none, f"{none} as each {what} {layer} after the {filled} that were read", empty)
+    empty = (("images", images, NO_IMAGE), ("values", values, -np.inf), ("positions", positions, NO_IMAGE))
+    for name, table, none in empty:
+        rest = table[:, filled:]
+        _expect_all(rest == none, f"{none} as {name} {layer} after the {filled} that were read", rest)
     values, images, positions = values[:, :filled], images[:, :filled], positions[:, :filled]
     _expect_all((images >= 0) & (images < len(read)), f"images {layer} from 0 to {len(read) - 1}", images)
     _expect_all(read[images], f"images {layer} among those searched and read", images)
@@ -113,7 +110,8 @@ def _check_names(what: str, named: Any, expected: set[str]) -> None:
 
 def _check_array(name: str, array: NDArray[Any], dtypes: Collection[str], shape: tuple[int, ...]) -> None:
     if array.dtype.name not in dtypes or array.shape != shape:
-        raise ValueError(f"expected {name} as {shape} of {' or '.join(dtypes)}, got {array.shape} of {array.dtype}")
+        kinds = " or ".join(dtypes)
+        raise ValueError(f"expected {name} as {shape!s:.60} of {kinds}, got {array.shape} of {array.dtype!s:.60}")
 
 
 def _expect(holds: object, expected: str, actual: object) -> None:
