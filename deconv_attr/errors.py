@@ -20,6 +20,7 @@ __all__ = [
     "TargetError",
     "nearest",
     "reason",
+    "shown",
 ]
 
 
@@ -96,3 +97,12 @@ def reason(error: BaseException) -> str:
     except Exception:  # the text of a third party's error may itself fail
         lines = []
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def shown(value: object, length: int = 80) -> str:
+    """Return the text form of what a caller or a file has given, on one line and not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a third party's, an int of more digits than Python writes, a list that is too deep
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ __all__ = [
 
 MOST_IMAGES = 32  # one picture shows them all
 MOST_MAPS = 65536  # of a range; layers have fewer
+NUMBER = re.compile(r"\d{1,18}")  # fits in 64 bits; of more digits than 4300, Python makes no int
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +91,10 @@ def feature_maps(words: Sequence[str], or_: str = "") -> list[int]:
     numbers: dict[int, None] = {}
     for word in words:
         first, dash, last = word.partition("-")
-        if not first.isdecimal() or not (last if dash else "0").isdecimal():
-            raise InputError(f"expected --maps as numbers of feature maps{or_}, got {' '.join(words)}")
+        if not all(NUMBER.fullmatch(part) for part in (first, last if dash else "0")):
+            shown = " ".join(words)
+            shown = shown if shown.isprintable() else repr(shown)
+            raise InputError(f"expected --maps as numbers of feature maps{or_}, got {shown:.200}")
         begin = int(first)
         end = int(last) if dash else begin
         if not begin <= end < begin + MOST_MAPS:

@@ -25,7 +25,7 @@ from ..engine.call_site import warn_caller
 from ..engine.diagnosis import first_few
 from ..engine.layers import find_layer
 from ..engine.reprs import ROWS, html_table, one_line
-from ..errors import DeadSignalWarning, InputError
+from ..errors import DeadSignalWarning, InputError, shown
 from ..rules.tables import DECONVNET, Choices, Table, choose
 from .acceptance import check_takes_images
 from .crops import index_of
@@ -216,7 +216,7 @@ def _known(expected: Tensor | Sequence[float] | None, table: Tensor, located: bo
     try:
         known = torch.as_tensor(expected, dtype=None if isinstance(expected, Tensor) else torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"expected the activations as numbers, got {expected!r:.80}") from error
+        raise InputError(f"expected the activations as numbers, got {shown(expected)}") from error
     if not located or known.shape != table.shape[:1]:
         raise InputError(
             f"expected the activations of {len(table)} units whose positions are given, "
