@@ -36,8 +36,10 @@ class Asked:
         """
         asked = cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
         for name, value in (("--size", asked.size), ("--resize", asked.resize)):
-            if value is not None and not 1 <= value <= LARGEST:
-                raise InputError(f"expected {name} of at least 1 pixel and at most {LARGEST}, got {shown(value)}")
+            if value is not None and value < 1:
+                raise InputError(f"expected {name} of at least 1 pixel, got {shown(value)}")
+            if value is not None and value > LARGEST:
+                raise InputError(f"expected {name} of at most {LARGEST} pixels, got {shown(value)}")
         _check_moments(asked.mean, asked.std)
         return asked
 

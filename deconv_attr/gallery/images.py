@@ -119,8 +119,8 @@ def read_image(path: str) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         raise InputError(f"cannot read the image {path}: it is in no format that Pillow knows") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(f"cannot read the image {path}: {reason}") from error
 
 
