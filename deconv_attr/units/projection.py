@@ -247,7 +247,10 @@ def _strongest(runner: LayerRunner, source: ImageSource, table: Tensor) -> tuple
     for geometry, some_numbers, batch in runner.batches(source, numbers):
         for number, output in zip(some_numbers, runner.outputs(geometry, batch), strict=True):
             rows = range(len(table)) if anywhere else (table[:, 0] == number).nonzero().flatten().tolist()
-            values, positions = strongest_positions(output, table[list(rows), -1])
+            maps = table[list(rows), -1]
+            if bool(((maps < 0) | (maps >= len(output))).any()):
+                check_units(table, output.shape, str(geometry.layer), rows)
+            values, positions = strongest_positions(output, maps)
             for row, value, position in zip(rows, values.tolist(), positions.tolist(), strict=True):
                 if not found[row] or value > best[row]:
                     best[row], found[row] = value, [number, int(table[row, -1]), *position]

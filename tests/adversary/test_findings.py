@@ -11,7 +11,7 @@ import torch
 from crafting import Images, net
 from PIL import Image, ImageFile
 
-from deconv_attr import NeuronZFDeconv
+from deconv_attr import NeuronZFDeconv, project
 from deconv_attr.cli.arguments import feature_maps
 from deconv_attr.cli.class_names import class_named, read_class_names
 from deconv_attr.cli.preprocessing_options import Asked, add_preprocessing_arguments
@@ -212,3 +212,16 @@ def test_what_is_shown_of_a_value_is_one_short_line():
     assert shown("x" * 100, 10) == "'xxxxxx..."
     assert shown(deep) == "a list"
     assert shown(10**5000) == "a int"
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        *([[0, 0, 0, 0], [1, -1, 0, 0]], [[0, 0, 0, 0], [1, 3, 0, 0]], [[0, 0, 0, 0], [1, 0, 3, 0]]),
+        *([[0, 0, 0, 0], [1, 0, 0, -1]], [[0, 0], [1, -1]], [[0, 0], [1, 3]], [[1, 0], [0, 3]]),
+    ],
+    ids=str,
+)
+def test_units_of_any_image_are_in_range(units):
+    with pytest.raises(TargetError, match=rf"^unit 1, \({', '.join(map(str, units[1]))}\), is out of range"):
+        project(NET, Images.pixels, "1", units)
