@@ -7,6 +7,7 @@ this in the suite.
 
 import argparse
 import json
+import os
 import random
 import resource
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 
-from fuzzing import TARGETS, limited_memory, outcome
+from fuzzing import FOLDER, TARGETS, limited_memory, outcome
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 
@@ -49,7 +50,7 @@ def fuzz(name, seconds):
     with limited_memory():
         while time.monotonic() - begin < seconds:
             run = settings(
-                max_examples=300,
+                max_examples=100,
                 database=None,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
@@ -75,8 +76,9 @@ def main():
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.json:
-        print(json.dumps(fuzz(options.target, options.minutes * 60)))
-        return 0
+        print(json.dumps(fuzz(options.target, options.minutes * 60)), flush=True)
+        FOLDER.cleanup()
+        os._exit(0)  # hypothesis remembers much, which Python would free piece by piece
     names = [options.target] if options.target else list(TARGETS)
     failed = False
     print(
