@@ -80,9 +80,15 @@ def test_a_link_is_checked_before(tmp_path):
         check_writable(link)
 
 
-def test_a_device_is_no_file_to_replace():
-    with pytest.raises(InputError, match="cannot write /dev/null: it is no regular file"):
-        strongest(net(), Images.pixels, "1", file="/dev/null")
+def test_a_device_is_no_file_to_replace(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link = tmp_path / "link"
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(InputError, match=f"cannot write {path}: it is no regular file"):
+            strongest(net(), Images.pixels, "1", file=path)
+    assert pipe.is_fifo()
 
 
 def test_a_folder_may_be_a_link(tmp_path):
