@@ -19,11 +19,9 @@ from ...errors import InputError
 from ..dataset import NumberedImages, Unreadable
 from . import archive
 from .top_k import TopK
-from .validation import check
+from .validation import PARTS, check
 
 __all__ = ["Origin", "Strongest"]
-
-_PARTS = ("values", "images", "positions")
 
 
 @dataclass(frozen=True)
@@ -220,7 +218,7 @@ class Strongest(Mapping[str, TopK]):
         """
         arrays: dict[str, NDArray[Any]] = {"searched": np.packbits(self.searched.numpy())}
         for name, top in self.tops.items():
-            arrays |= {f"{name}/{part}": getattr(top, part).numpy() for part in _PARTS}
+            arrays |= {f"{name}/{part}": getattr(top, part).numpy() for part in PARTS}
         description = {"k": self.k, "layers": list(self.tops), "origin": asdict(self.origin), "skipped": self.skipped}
         archive.write(Path(path), arrays, description)
 
@@ -254,7 +252,7 @@ class Strongest(Mapping[str, TopK]):
         """Return the result that a description and arrays hold, which have been checked."""
         origin = Origin(**description["origin"])
         tops = {
-            layer: TopK(*(torch.from_numpy(arrays[f"{layer}/{part}"]) for part in _PARTS))
+            layer: TopK(*(torch.from_numpy(arrays[f"{layer}/{part}"]) for part in PARTS))
             for layer in description["layers"]
         }
         searched = torch.from_numpy(np.unpackbits(arrays["searched"], count=origin.images).astype(bool))

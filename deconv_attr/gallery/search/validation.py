@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from .archive import Arrays
 from .top_k import NO_IMAGE
 
-__all__ = ["check"]
+__all__ = ["PARTS", "check"]
 
-_PARTS = ("values", "images", "positions")
+PARTS = ("values", "images", "positions")
+"""The arrays of a layer."""
+
 _WORDS = ("model", "data", "preprocessing", "computed")
 _DIGESTS = ("weights", "pixels")
 _DIGEST = re.compile("[0-9a-f]{32}")
@@ -31,10 +33,10 @@ def check(description: Mapping[str, Any], arrays: Arrays) -> None:
     """
     _check_description(description)
     k, layers, count = description["k"], description["layers"], description["origin"]["images"]
-    _check_names("arrays", arrays, {"searched", *(f"{layer}/{part}" for layer in layers for part in _PARTS)})
+    _check_names("arrays", arrays, {"searched", *(f"{layer}/{part}" for layer in layers for part in PARTS)})
     read = _read(arrays["searched"], count, [number for number, *_ in description["skipped"]])
     for layer in layers:
-        table = [arrays[f"{layer}/{part}"] for part in _PARTS]
+        table = [arrays[f"{layer}/{part}"] for part in PARTS]
         _check_shapes(f"of layer {layer!r:.60}", k, *table)
         _check_slots(f"of layer {layer!r:.60}", read, *table)
 
