@@ -24,6 +24,7 @@ __all__ = [
     "readable",
     "readable_lines",
     "reason",
+    "shown",
 ]
 
 _UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -133,3 +134,12 @@ def reason(error: BaseException) -> str:
     if len(line) > _LONGEST:
         line = f"{line[:_LONGEST]} ..."
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def shown(value: object, length: int = 80) -> str:
+    """Return the text form of what a caller or a file has given, on one line and not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a third party's, an int of more digits than Python writes, a list that is too deep
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= length else f"{text[: length - 3]}..."

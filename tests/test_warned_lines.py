@@ -1,5 +1,7 @@
 """Warnings name the user's line, however many lines of ours, of Captum's and of torch's are between."""
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -156,6 +158,12 @@ def test_code_without_a_module_of_its_own_has_a_line_too():
     code = compile("\n\nZFDeconv(model).attribute(x, 1)", "<cell>", "exec")
     names = {"ZFDeconv": ZFDeconv, "model": dying(), "x": IMAGES}
     assert heard(lambda: exec(code, names), DeadSignalWarning) == {("<cell>", 3)}
+
+
+def test_an_interactive_session_is_warned_too():
+    program = "from deconv_attr.engine.call_site import warn_caller\nwarn_caller(UserWarning('hello'))"
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert "<string>:2: UserWarning: hello" in run.stderr
 
 
 def test_no_level_is_counted():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError, ModelError, TargetError
+from ..errors import InputError, ModelError, TargetError, shown
 from .scored_model import described, reading_of
 
 __all__ = ["Selector", "Target", "first_signal", "select_scores", "select_units"]
@@ -137,7 +137,7 @@ def first_signal(scores: Tensor, start: str, finite: bool = False) -> Tensor:
         `start` is neither "one" nor "activation".
     """
     if start not in ("one", "activation"):
-        raise InputError(f"expected start as 'one' or 'activation', got {start!r}")
+        raise InputError(f"expected start as 'one' or 'activation', got {shown(start)}")
     if start == "one":
         return torch.ones_like(scores)
     return scores.detach().where(scores.isfinite(), 1.0) if finite else scores.detach()
@@ -146,17 +146,22 @@ def first_signal(scores: Tensor, start: str, finite: bool = False) -> Tensor:
 def _slices(output: Tensor, selector: tuple[int | slice, ...]) -> Tensor:
     if len(selector) > output.dim() - 1:
         raise TargetError(
-            f"neuron_selector {selector!r} has {len(selector)} indices, the output {_shape(output)} has "
+            f"neuron_selector {shown(selector)} has {len(selector)} indices, the output {_shape(output)} has "
             f"{output.dim() - 1}"
         )
     for index, size in zip(selector, output.shape[1:], strict=False):
+        if not (_is_slice(index) if isinstance(index, slice) else _is_index(index)):
+            raise TargetError(
+                "expected a neuron_selector with slices as a tuple of these, with steps of at least 1, and of int, got "
+                f"{shown(index)} in it"
+            )
         if not isinstance(index, slice) and not -size <= index < size:
             raise TargetError(
-                f"neuron_selector {selector!r} is out of range: the output has the shape {_shape(output)}"
+                f"neuron_selector {shown(selector)} is out of range: the output has the shape {_shape(output)}"
             )
     selected = output[(slice(None), *selector)].flatten(1)
     if selected.shape[1] == 0:
-        raise TargetError(f"neuron_selector {selector!r} covers no unit of the output {_shape(output)}")
+        raise TargetError(f"neuron_selector {shown(selector)} covers no unit of the output {_shape(output)}")
     return selected
 
 
@@ -165,7 +170,9 @@ def _strongest(output: Tensor, maps: list[tuple[int, ...]]) -> Tensor:
     each = maps * len(output) if len(maps) == 1 else maps
     for (feature_map,) in each:
         if not -output.shape[1] <= feature_map < output.shape[1]:
-            raise TargetError(f"feature map {feature_map} is out of range: the output has the shape {_shape(output)}")
+            raise TargetError(
+                f"feature map {shown(feature_map)} is out of range: the output has the shape {_shape(output)}"
+            )
     examples = torch.arange(len(output), device=output.device)
     planes = output[examples, torch.tensor(each, device=output.device).flatten()].flatten(1)
     return planes[examples, planes.detach().argmax(1)]
@@ -175,11 +182,11 @@ def _pick(scores: Tensor, units: list[tuple[int, ...]], name: str) -> Tensor:
     while scores.dim() > 1 + len(units[0]) and scores.shape[-1] == 1:  # (N, C, 1, 1) is as good as (N, C)
         scores = scores.squeeze(-1)
     for example, unit in enumerate(units):
-        shown = unit[0] if len(unit) == 1 else unit
-        _check_unit(scores, unit, f"{name} {shown!r}" if len(units) == 1 else f"{name} {example}, {unit!r},")
+        index = shown(unit[0] if len(unit) == 1 else unit)
+        _check_unit(scores, unit, f"{name} {index}" if len(units) == 1 else f"{name} {example}, {shown(unit)},")
     if len(units) == 1:
-        index: tuple[Any, ...] = (slice(None), *units[0])
-        return scores[index]
+        picked: tuple[Any, ...] = (slice(None), *units[0])
+        return scores[picked]
     examples = torch.arange(len(scores), device=scores.device)
     return scores[(examples, *torch.tensor(units, device=scores.device).unbind(1))]
 
@@ -199,10 +206,20 @@ def _unit(index: Any, name: str) -> tuple[int, ...]:
     if isinstance(index, Tensor) and index.numel() == 1 and _holds_indices(index):
         index = int(index)
     indices = index if isinstance(index, tuple) else (index,)
-    if not all(isinstance(i, Integral) and not isinstance(i, bool) for i in indices):
-        found = f"a tensor {_shape(index)} of {index.dtype}" if isinstance(index, Tensor) else repr(index)
+    if not all(map(_is_index, indices)):
+        found = f"a tensor {_shape(index)} of {index.dtype}" if isinstance(index, Tensor) else shown(index)
         raise TargetError(f"expected the {name} as int, tuple, list or a 1-D tensor of int, got {found}")
     return tuple(int(i) for i in indices)
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_slice(value: slice) -> bool:
+    """Whether tensors take a slice: of whole numbers, upwards."""
+    bounds = (value.start, value.stop, value.step)
+    return all(bound is None or _is_index(bound) for bound in bounds) and (value.step is None or value.step >= 1)
 
 
 def _holds_indices(tensor: Tensor) -> bool:

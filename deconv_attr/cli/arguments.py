@@ -13,6 +13,7 @@ from ..demo import embedded_images
 from ..engine.restore import collected_dead_signals
 from ..errors import InputError, readable
 from ..gallery.images import read_image
+from .class_names import NUMBER
 from .models import Classifier, embedded_classifier, load_classifier
 from .preprocessing_options import Asked, add_preprocessing_arguments
 from .terminal import warn
@@ -89,8 +90,8 @@ def feature_maps(words: Sequence[str], or_: str = "") -> list[int]:
     numbers: dict[int, None] = {}
     for word in words:
         first, dash, last = word.partition("-")
-        if not first.isdecimal() or not (last if dash else "0").isdecimal():
-            raise InputError(f"expected --maps as numbers of feature maps{or_}, got {' '.join(words)}")
+        if not all(NUMBER.fullmatch(part) for part in (first, last if dash else "0")):
+            raise InputError(f"expected --maps as numbers of feature maps{or_}, got {' '.join(words):.200}")
         begin = int(first)
         end = int(last) if dash else begin
         if not begin <= end < begin + MOST_MAPS:

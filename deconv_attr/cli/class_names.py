@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError, TargetError, nearest, readable
 
-__all__ = ["class_named", "read_class_names"]
+__all__ = ["NUMBER", "class_named", "read_class_names"]
 
 MOST = 8  # classes listed in an error
+NUMBER = re.compile(r"\d{1,18}")  # fits in 64 bits; of more digits than 4300, Python makes no int
 
 
 def read_class_names(path: str) -> tuple[str, ...]:
@@ -36,10 +38,10 @@ def read_class_names(path: str) -> tuple[str, ...]:
     names = _from_json(text, path) if text.lstrip().startswith(("[", "{")) else text.rstrip().splitlines()
     for number, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
-            raise InputError(f"expected a name for each class in {path}, got {name!r} for class {number}")
+            raise InputError(f"expected a name for each class in {path}, got {name!r:.80} for class {number}")
     if not names:
         raise InputError(f"expected the names of classes in {path}, got none")
-    return tuple(readable(name.strip()) for name in names)
+    return tuple(readable(" ".join(name.split())) for name in names)  # each on one line
 
 
 def _from_json(text: str, path: str) -> Sequence[Any]:
@@ -53,17 +55,17 @@ def _from_json(text: str, path: str) -> Sequence[Any]:
     if [number for number, _ in numbered] != list(range(len(numbered))):
         raise InputError(
             f"expected the numbers from 0 to {len(content) - 1}, one for each class name in {path}, got "
-            f"{', '.join(map(str, list(content.items())[:3]))}, ..."
+            f"{', '.join(f'{pair!s:.80}' for pair in list(content.items())[:3])}, ..."
         )
     return [name for _, name in numbered]
 
 
 def _numbered(content: Mapping[str, Any]) -> list[tuple[int, Any]]:
     """Return numbers and names, from numbers by name or names by number; a list ends with the name."""
-    if all(isinstance(value, int) for value in content.values()):
+    if all(type(value) is int for value in content.values()):
         return [(number, name) for name, number in content.items()]
     return [
-        (int(key) if key.isdecimal() else -1, value[-1] if isinstance(value, list) and value else value)
+        (int(key) if NUMBER.fullmatch(key) else -1, value[-1] if isinstance(value, list) and value else value)
         for key, value in content.items()
     ]
 

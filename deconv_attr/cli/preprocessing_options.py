@@ -7,10 +7,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from ..errors import InputError
+from ..errors import InputError, shown
 
 __all__ = ["INTERPOLATIONS", "Asked", "add_preprocessing_arguments"]
 
+LARGEST = 8192  # pixels of a side: an input takes 800 MB then
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "lanczos")
 
 
@@ -36,7 +37,9 @@ class Asked:
         asked = cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
         for name, value in (("--size", asked.size), ("--resize", asked.resize)):
             if value is not None and value < 1:
-                raise InputError(f"expected {name} of at least 1 pixel, got {value}")
+                raise InputError(f"expected {name} of at least 1 pixel, got {shown(value)}")
+            if value is not None and value > LARGEST:
+                raise InputError(f"expected {name} of at most {LARGEST} pixels, got {shown(value)}")
         _check_moments(asked.mean, asked.std)
         return asked
 

@@ -65,8 +65,7 @@ def warn_caller(warning: Warning) -> None:
         frame.f_lineno,
         frame.f_globals.get("__name__", "<string>"),
         frame.f_globals.setdefault("__warningregistry__", {}),
-        frame.f_globals,
-    )
+    )  # without the module's globals: the loader of an interactive session has no source, and raises an ImportError
 
 
 def _frames() -> Iterator[FrameType]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -9,6 +10,8 @@ from torch import nn
 from ..errors import InputError, nearest
 
 __all__ = ["Layer", "find_layer"]
+
+_CALL = re.compile(r"\d{1,18}")  # of more digits than 4300, Python makes no int
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +79,9 @@ def find_layer(model: nn.Module, layer: object) -> Layer:
     name, mark, call = layer.partition("#")
     modules = dict(model.named_modules(remove_duplicate=False))  # a module may have several names
     if name not in modules:
-        raise InputError(f"the model has no layer {name!r}{nearest(name, [known for known in modules if known])}")
-    if mark and (not call.isdecimal() or int(call) == 0):
-        raise InputError(f"expected a call as '{name}#1', '{name}#2', ..., got {layer!r}")
+        raise InputError(f"the model has no layer {name!r:.200}{nearest(name, [known for known in modules if known])}")
+    if mark and (not _CALL.fullmatch(call) or int(call) == 0):
+        raise InputError(f"expected a call as '{name}#1', '{name}#2', ..., got {layer!r:.100}")
     return Layer(name, modules[name], int(call) if mark else None)
 
 

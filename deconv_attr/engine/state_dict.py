@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .weights_file import read_weights
 
 __all__ = ["load_into", "read_state_dict"]
@@ -94,9 +94,9 @@ def _divided(names: Mapping[str, str], prefix: str) -> tuple[dict[str, str], lis
 
 def _changes(state: Iterable[str], prefix: str, outside: list[str]) -> str:
     """Return in words how the names in a file were changed: its prefix, wrappers, and what lay outside of these."""
-    changes = [f"without {prefix!r} before its names"] if prefix else []
+    changes = [f"without {shown(prefix)} before its names"] if prefix else []
     changes += ["without the wrappers in its names"] if any(_core(key) != key for key in state) else []
-    changes += [f"without its {_few(outside)}"] if outside else []
+    changes += [f"without its {_few([*map(_name, outside)])}"] if outside else []
     return ", ".join(changes)
 
 
@@ -130,15 +130,17 @@ def _misfits(own: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, list
     """Return the entries of a state dict that do not fit a model's own, by what is wrong with them."""
     pairs = [(key, own[key], state[key]) for key in own if key in state]
     return {
-        "missing": [key for key in own if key not in state and _needed(key)],
-        "unexpected": [key for key in state if key not in own],
+        "missing": [_name(key) for key in own if key not in state and _needed(key)],
+        "unexpected": [_name(key) for key in state if key not in own],
         "of another shape": [
-            f"{key}: expected {_shape(mine)}, got {_shape(other)}"
+            f"{_name(key)}: expected {_shape(mine)}, got {_shape(other)}"
             for key, mine, other in pairs
             if _shape(mine) != _shape(other)
         ],
         "that cannot be copied": [
-            f"{key}: {_oddity(other)}" for key, mine, other in pairs if _oddity(other) not in ("", _oddity(mine))
+            f"{_name(key)}: {_oddity(other, mine)}"
+            for key, mine, other in pairs
+            if _oddity(other, mine) not in ("", _oddity(mine, mine))
         ],
     }
 
@@ -147,14 +149,26 @@ def _shape(value: Any) -> tuple[int, ...] | str:
     return tuple(value.shape) if hasattr(value, "shape") else f"a {type(value).__name__}"
 
 
-def _oddity(value: Any) -> str:
-    """Return what is odd about a tensor: without values, complex, sparse; "" of others."""
+def _oddity(value: Any, like: Any) -> str:
+    """Return why a value cannot be copied into another one of its shape, "" if it can."""
     if not isinstance(value, Tensor):
-        return ""
+        return f"a {type(value).__name__}"
     if value.is_meta:
         return "without values"
-    return "complex" if value.is_complex() else "" if value.layout == torch.strided else "sparse"
+    if value.is_complex() or value.layout != torch.strided or value.is_quantized:
+        return "complex" if value.is_complex() else "quantised" if value.is_quantized else "sparse"
+    try:
+        if value.numel():
+            value[(0,) * value.dim()].to(like.dtype)
+    except (RuntimeError, AttributeError):
+        return f"of {value.dtype}"
+    return ""
+
+
+def _name(key: Any) -> str:
+    """Return an entry's name for an error: as it is, if it is an ordinary one."""
+    return key if isinstance(key, str) and key.isprintable() and len(key) <= 80 else shown(key)
 
 
 def _few(keys: list[str]) -> str:
-    return ", ".join(map(str, keys[:3])) + (", ..." if len(keys) > 3 else "")
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")

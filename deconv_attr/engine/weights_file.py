@@ -19,12 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError, reason
+from ..errors import InputError, reason, shown
 
 __all__ = ["read_weights"]
 
 KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "state_dict_ema", "model_ema")
 """Where training scripts put a model's weights; what stands first is taken."""
+
+DEEPEST = 8
+"""Dicts in which a state dict may lie, one in the other; training scripts make one or two."""
 
 HARMLESS: list[Any] = [
     *(argparse.Namespace, types.SimpleNamespace, pathlib.PosixPath),
@@ -49,15 +52,17 @@ def read_weights(path: str) -> tuple[dict[str, Any], str]:
     content: Any = _safetensors(path) if Path(path).suffix.lower() == ".safetensors" else _pickled(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a state dict (names and tensors), got a {type(content).__name__}")
-    words = []
+    words: list[str] = []
     while inner := [key for key in content if _holds_weights(content[key])]:
+        if len(words) == DEEPEST:  # or a dict that holds itself
+            raise InputError(f"expected a state dict in {path} in at most {DEEPEST} dicts, got more; {SAVE}")
         known = [key for key in KEYS if key in inner]
         if not known and len(inner) > 1:
             raise InputError(
-                f"expected one state dict in {path}, got {', '.join(map(repr, inner))}; save the one alone: {SAVE}"
+                f"expected one state dict in {path}, got {', '.join(map(shown, inner[:3]))}; save the one alone: {SAVE}"
             )
         (taken, *others) = known or inner
-        words.append(f"its {taken!r}" + (f" (not its {', '.join(map(repr, others))})" if others else ""))
+        words.append(f"its {taken!r}" + (f" (not its {', '.join(map(shown, others))})" if others else ""))
         content = content[taken]
     if not all(isinstance(key, str) for key in content):
         raise InputError(f"{path} must hold a state dict (names and tensors), got a {type(content).__name__}")
@@ -66,11 +71,14 @@ def read_weights(path: str) -> tuple[dict[str, Any], str]:
 
 def _holds_weights(value: Any) -> bool:
     """Whether a value in a file is a state dict, or a dict that has one where training scripts put it."""
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        return False
-    return any(isinstance(entry, Tensor) for entry in value.values()) or any(
-        _holds_weights(value.get(key)) for key in KEYS
-    )
+    level = [value]
+    for _ in range(DEEPEST):
+        dicts = [each for each in level if isinstance(each, Mapping) and all(isinstance(key, str) for key in each)]
+        if any(isinstance(entry, Tensor) for each in dicts for entry in each.values()):
+            return True
+        # each once: a small file may hold one dict under many names
+        level = list({id(each[key]): each[key] for each in dicts for key in KEYS if key in each}.values())
+    return False
 
 
 def _safetensors(path: str) -> dict[str, Tensor]:
@@ -97,10 +105,11 @@ def _pickled(path: str) -> Any:
 
 def _check_archive(path: str) -> None:
     """Raise an InputError if a file holds a whole program, of TorchScript or of torch.export."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] for name in archive.namelist()}
+    except Exception:  # no archive, or a damaged one, as torch.load will say
         return
-    with zipfile.ZipFile(path) as archive:
-        names = {name.partition("/")[2] for name in archive.namelist()}
     if "constants.pkl" in names:
         raise InputError(
             f"expected a state dict in {path}, got a TorchScript archive; save its state_dict: "

@@ -25,7 +25,7 @@ from ..engine.call_site import warn_caller
 from ..engine.diagnosis import first_few
 from ..engine.layers import find_layer
 from ..engine.reprs import ROWS, html_table, one_line
-from ..errors import DeadSignalWarning, InputError
+from ..errors import DeadSignalWarning, InputError, shown
 from ..rules.tables import DECONVNET, Choices, Table, choose
 from .acceptance import check_takes_images
 from .crops import index_of
@@ -216,7 +216,7 @@ def _known(expected: Tensor | Sequence[float] | None, table: Tensor, located: bo
     try:
         known = torch.as_tensor(expected, dtype=None if isinstance(expected, Tensor) else torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"expected the activations as numbers, got {expected!r:.80}") from error
+        raise InputError(f"expected the activations as numbers, got {shown(expected)}") from error
     if not located or known.shape != table.shape[:1]:
         raise InputError(
             f"expected the activations of {len(table)} units whose positions are given, "
@@ -247,7 +247,10 @@ def _strongest(runner: LayerRunner, source: ImageSource, table: Tensor) -> tuple
     for geometry, some_numbers, batch in runner.batches(source, numbers):
         for number, output in zip(some_numbers, runner.outputs(geometry, batch), strict=True):
             rows = range(len(table)) if anywhere else (table[:, 0] == number).nonzero().flatten().tolist()
-            values, positions = strongest_positions(output, table[list(rows), -1])
+            maps = table[list(rows), -1]
+            if bool(((maps < 0) | (maps >= len(output))).any()):
+                check_units(table, output.shape, str(geometry.layer), rows)
+            values, positions = strongest_positions(output, maps)
             for row, value, position in zip(rows, values.tolist(), positions.tolist(), strict=True):
                 if not found[row] or value > best[row]:
                     best[row], found[row] = value, [number, int(table[row, -1]), *position]

@@ -50,7 +50,7 @@ class Scheduler:
     runner, source
         What runs, and the images.
     geometry : LayerGeometry
-        Of the first image; the units have been checked against it.
+        Of the first image; its units have been checked against it.
     table : Tensor
         (K, 2 + axes): image, map and position of each unit.
     expected : Tensor or None
@@ -61,7 +61,10 @@ class Scheduler:
         self, runner: LayerRunner, source: ImageSource, geometry: LayerGeometry, table: Tensor, expected: Tensor | None
     ) -> None:
         self._runner, self._source, self._table = runner, source, table
-        self._shape = geometry.shape  # with which the table has been compared
+        self._shape = geometry.shape
+        limits = torch.tensor(self._shape)
+        # known at once, for most images have outputs of this shape
+        self._outside = {*((table[:, 1:] < 0) | (table[:, 1:] >= limits)).any(1).nonzero().flatten().tolist()}
         self._rows: list[list[int]] = table.tolist()
         self._eps = 0.0  # of the activations that are known
         if expected is not None and expected.is_floating_point():
@@ -104,7 +107,7 @@ class Scheduler:
         """Cut the crops of an image's units where these are exact and cheaper; leave the other units."""
         image, units = self._source[number], self._units[number]
         geometry = self._runner.geometry(image)
-        if geometry.shape != self._shape:
+        if geometry.shape != self._shape or not self._outside.isdisjoint(units):
             check_units(self._table, geometry.shape, str(geometry.layer), units)
         if geometry.alone:  # before the return: it holds for whole images too
             self._alone.add(number)

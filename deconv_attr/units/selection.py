@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..engine.layers import Layer
-from ..errors import InputError, TargetError
+from ..errors import InputError, TargetError, shown
 
 __all__ = ["check_output", "check_units", "parse_units", "positions_of_maxima", "strongest_positions"]
 
@@ -26,7 +26,7 @@ def parse_units(units: Any, images: int) -> Tensor:
     try:
         table = torch.as_tensor(units)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"expected units as integers in rows of one length, got {units!r:.80}") from error
+        raise InputError(f"expected units as integers in rows of one length, got {shown(units)}") from error
     if table.numel() == 0:
         raise InputError("expected at least one unit, got none")
     if table.is_floating_point() or table.is_complex() or table.dtype == torch.bool or table.dim() > 2:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -20,6 +22,7 @@ __all__ = [
     "atomic_write",
     "check_writable",
     "checked_path",
+    "link_target",
     "picture_path",
     "save_figure",
     "unfinished",
@@ -53,7 +56,7 @@ def save_figure(figure: figures.Figure, path: str | Path) -> None:
     """
     path = picture_path(path)
     with writing(path), rc_context(FONTS):
-        atomic_write(path.resolve(), lambda file: figure.savefig(file, format=path.suffix.lower()[1:]))
+        atomic_write(path, lambda file: figure.savefig(file, format=path.suffix.lower()[1:]))
 
 
 def checked_path(name: str | Path, what: str, endings: Sequence[str]) -> Path:
@@ -77,14 +80,18 @@ def check_writable(path: Path) -> None:
     Raises
     ------
     InputError
-        If the folder is missing, there is a folder of that name, or permission is denied.
+        If the folder is missing, there is a folder or a device of that name, permission is denied, or symbolic links
+        lead in a circle.
     """
     with writing(path):
-        if not path.parent.is_dir():
-            raise InputError(f"cannot write {path}: there is no folder {path.parent}")
-        if path.is_dir():
+        target = link_target(path)
+        if not target.parent.is_dir():
+            raise InputError(f"cannot write {path}: there is no folder {target.parent}")
+        if target.is_dir():
             raise InputError(f"cannot write {path}: it is a folder")
-        if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        if target.exists() and not target.is_file():
+            raise InputError(f"cannot write {path}: it is no regular file")
+        if not os.access(target.parent, os.W_OK | os.X_OK) or (target.exists() and not os.access(target, os.W_OK)):
             raise InputError(f"cannot write {path}: permission denied")
 
 
@@ -94,7 +101,8 @@ def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
     Parameters
     ----------
     path : Path
-        The file; an older one is replaced.
+        The file; an older one is replaced, and its permissions stay. Of a symbolic link it is the file that it leads
+        to: the link stays.
     content : bytes or callable
         All of it, or what writes it to an open file.
 
@@ -103,17 +111,36 @@ def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
     OSError
         If it cannot be written; an older file stays as it was.
     """
+    path = link_target(path)
     part = unfinished(path)
     try:
-        if isinstance(content, bytes):
-            part.write_bytes(content)
-        else:
-            with part.open("wb") as file:
+        with part.open("wb") as file:
+            with suppress(OSError):  # there is none, or the file system has no permissions
+                shutil.copymode(path, part)  # before there is anything to read
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
                 content(file)
         part.replace(path)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def link_target(path: Path) -> Path:
+    """Return the file that a symbolic link leads to, whether or not there is one; any other path as it is.
+
+    Raises
+    ------
+    OSError
+        If links lead in a circle.
+    """
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target
 
 
 def unfinished(path: Path) -> Path:

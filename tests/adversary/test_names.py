@@ -146,7 +146,7 @@ def test_figures_and_pages_take_them_as_labels(net, tmp_path, name, shown):
 
 def test_class_names_are_readable(tmp_path):
     (tmp_path / "names.json").write_text(json.dumps(["cat\x1b[2J", "dog\nhound", "\ud83d", "猫"]))
-    assert read_class_names(str(tmp_path / "names.json")) == (r"cat\x1b[2J", r"dog\x0ahound", r"\ud83d", "猫")
+    assert read_class_names(str(tmp_path / "names.json")) == (r"cat\x1b[2J", "dog hound", r"\ud83d", "猫")
     (tmp_path / "names.txt").write_text("cat\x1b[2J\n\u202edog\n")
     assert read_class_names(str(tmp_path / "names.txt")) == (r"cat\x1b[2J", r"\u202edog")
 

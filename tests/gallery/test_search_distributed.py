@@ -110,11 +110,12 @@ def test_who_is_told_to_end_keeps_what_was_found(file):
         """
         wait = {n: lambda: time.sleep(0.1) for n in range(64, 96)}
         data = Pixels(when=wait if rank == 0 else {130: lambda: time.sleep(1) or os._exit(3)})
-        strongest(make_net(), data, file=file)
+        strongest(make_net(), data, file=file, checkpoint_every=1e9)
         """,
         file,
     )
     assert done.returncode != 0
+    assert "Terminated" not in done.stderr
     assert Strongest.load(file.parent / "top.npz.part0").searched.sum() >= 51
 
 
@@ -144,10 +145,7 @@ def test_a_process_that_dies_ends_the_run(file, alone, end, said):
     )
     assert done.returncode != 0
     assert said in done.stderr
-    assert (
-        "SearchError: this process received SIGTERM, as it does when another process of the search has died"
-        in done.stderr
-    )
+    assert "Terminated" not in done.stderr  # of the process that torchrun ends there is nothing to say
     assert not file.exists()
     assert parts(file) == ["top.npz.part0", "top.npz.part1"]
     resumed = strongest(make_net(), Pixels(), file=file, resume=True)  # by one process

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import textwrap
@@ -167,13 +166,13 @@ def damage(file, how):
         ("another archive", "is no file of strongest activations, or it is damaged"),
         ("a pickle", "is no file of strongest activations, or it is damaged"),
         ("a weights file", "is no file of strongest activations, or it is damaged"),
-        ("a member lacks", "is damaged"),
+        ("a member lacks", r"is damaged: expected arrays with '[13]/positions', got none"),
         ("another format", "is no file of strongest activations but of 'poems'"),
         ("another version", "has version 2 of its format, expected version 1"),
-        ("no origin", "is damaged"),
-        ("shapes", "is damaged: ValueError: the arrays of 3 have shapes that do not fit together"),
-        ("types", "is damaged"),
-        ("numbers", "is damaged: ValueError: 3 names image 200 of 200"),
+        ("no origin", r"is damaged: expected fields of the origin with '\w+', got none"),
+        ("shapes", r"is damaged: expected images of layer '3' as \(4, 9\) of int64, got \(4, 8\) of int64"),
+        ("types", r"is damaged: expected images of layer '3' as \(4, 9\) of int64, got \(4, 9\) of float64"),
+        ("numbers", "is damaged: expected images of layer '3' from 0 to 199, got 200 in map 0"),
     ],
 )
 def test_what_is_no_such_file_is_one_sentence(net, file, how, message):
@@ -356,8 +355,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(net, file, monkeypatch):
 
 SCRIPT = textwrap.dedent(
     """
-    import signal, sys, time
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    import sys, time
     from test_search_file import Pixels, make_net
     from deconv_attr import strongest
     slow = {number: lambda: time.sleep(0.03) for number in range(200)}
@@ -366,9 +364,7 @@ SCRIPT = textwrap.dedent(
 )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_killed_process_is_gone_on_with(file, how):
+def test_a_killed_process_is_gone_on_with(file):
     path = os.pathsep.join(sys.path)
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(file)], env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL
@@ -376,7 +372,7 @@ def test_a_killed_process_is_gone_on_with(file, how):
     part, begin = Path(f"{file}.part0"), time.monotonic()
     while not part.exists() and time.monotonic() - begin < 60:
         time.sleep(0.01)
-    process.send_signal(how)
+    process.kill()
     process.wait()
     assert process.returncode != 0
     assert 0 < Strongest.load(part).searched.sum() < 200

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import os
 import re
 from html.parser import HTMLParser
@@ -490,12 +491,15 @@ def test_an_older_page_stays_until_the_new_one_is_whole(tmp_path, monkeypatch, e
     path = write(tmp_path)
     before = path.read_bytes()
 
-    def fails(part, content):
-        with part.open("wb") as file:
-            file.write(content[:100])
-        raise error
+    class Full(io.FileIO):
+        def write(self, content):
+            super().write(content[:100])
+            raise error
 
-    monkeypatch.setattr(Path, "write_bytes", fails)
+    def opened(part, mode="r", *args, open=Path.open, **options):
+        return Full(part, mode) if mode == "wb" else open(part, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
     with pytest.raises((InputError, KeyboardInterrupt)) as raised:
         write(tmp_path, title="another")
     assert isinstance(error, KeyboardInterrupt) or str(raised.value) == f"cannot write {path}: No space left on device"

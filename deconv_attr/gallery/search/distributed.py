@@ -6,14 +6,12 @@ They exchange small objects in CPU memory, so their group uses gloo, whatever th
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from itertools import count
-from typing import Any, NoReturn
+from typing import Any
 
 import torch.distributed as dist
 
@@ -71,8 +69,7 @@ def joined() -> Iterator[ProcessGroup]:
     Raises
     ------
     SearchError
-        Within: this process received SIGTERM, as torchrun sends it when another process has died; or another process
-        has ended.
+        Within: another process has ended.
     """
     with ExitStack() as undo:
         if not dist.is_available():
@@ -87,7 +84,6 @@ def joined() -> Iterator[ProcessGroup]:
         if dist.get_world_size() == 1:
             yield ProcessGroup()
             return
-        undo.enter_context(_sigterm_as_error())
         group = dist.new_group(backend="gloo", timeout=_TIMEOUT)
         undo.callback(_leave, group)
         yield ProcessGroup(group)
@@ -115,29 +111,3 @@ def _lost_process_as_error() -> Iterator[None]:
         raise SearchError(
             "another process of the search ended before its share was done; its error is above, or in its log"
         ) from error
-
-
-class _Terminated(BaseException):
-    """SIGTERM, as an exception that no data set catches as an error of its own."""
-
-
-@contextmanager
-def _sigterm_as_error() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that a checkpoint is written; a handler that the user installed stays."""
-
-    def terminate(number: int, frame: Any) -> NoReturn:
-        raise _Terminated
-
-    handler = signal.getsignal(signal.SIGTERM)
-    installed = threading.current_thread() is threading.main_thread() and handler is signal.SIG_DFL
-    if installed:
-        signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except _Terminated:
-        raise SearchError(
-            "this process received SIGTERM, as it does when another process of the search has died"
-        ) from None
-    finally:
-        if installed:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,13 @@ from torch import Tensor, nn
 
 from ...engine.fingerprint import fingerprint_of
 from ...engine.reprs import html_table, one_line
-from ...errors import InputError, reason
+from ...errors import InputError
 from ..dataset import NumberedImages, Unreadable
 from . import archive
 from .top_k import TopK
+from .validation import PARTS, check
 
 __all__ = ["Origin", "Strongest"]
-
-_PARTS = ("values", "images", "positions")
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Origin:
         """
         if weights is not None and weights != self.weights:
             raise InputError(
-                f"{what} is of another model: a {self.model} with the fingerprint {self.weights[:8]}, "
+                f"{what} is of another model: a {_shown(self.model)} with the fingerprint {self.weights[:8]}, "
                 f"and this one has {weights[:8]}"
             )
-        if pixels is not None and pixels != self.pixels:
+        if pixels is not None and (pixels, images) != (self.pixels, self.images):
             raise InputError(
                 f"{what} is of another data set: {self.images} images with the fingerprint {self.pixels[:8]}, "
                 f"and these {images} have {pixels[:8]}"
@@ -168,7 +168,7 @@ class Strongest(Mapping[str, TopK]):
         )
 
     def check_like(self, other: Strongest, what: str) -> None:
-        """Raise an error for a result of other model, images, layers or k.
+        """Raise an error for a result of other model, images, layers, k or tables.
 
         Raises
         ------
@@ -180,6 +180,9 @@ class Strongest(Mapping[str, TopK]):
         for name, ours, theirs in (("k", self.k, other.k), ("layers", list(self), list(other))):
             if ours != theirs:
                 raise InputError(f"{what} has other {name}: expected {theirs}, got {ours}")
+        for name, top in self.tops.items():
+            if top.kind != other.tops[name].kind:
+                raise InputError(f"{what} has other maps of {name!r}: expected {other.tops[name].kind}, got {top.kind}")
 
     def check(self, model: nn.Module | None = None, data: Any = None, what: str = "the result") -> None:
         """Raise an error for a model or a data set other than those of this result.
@@ -215,7 +218,7 @@ class Strongest(Mapping[str, TopK]):
         """
         arrays: dict[str, NDArray[Any]] = {"searched": np.packbits(self.searched.numpy())}
         for name, top in self.tops.items():
-            arrays |= {f"{name}/{part}": getattr(top, part).numpy() for part in _PARTS}
+            arrays |= {f"{name}/{part}": getattr(top, part).numpy() for part in PARTS}
         description = {"k": self.k, "layers": list(self.tops), "origin": asdict(self.origin), "skipped": self.skipped}
         archive.write(Path(path), arrays, description)
 
@@ -237,29 +240,28 @@ class Strongest(Mapping[str, TopK]):
         """
         arrays, description = archive.read(Path(path))
         try:
-            found = cls._from(arrays, description)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} is damaged: {reason(error)}") from error
+            check(description, arrays)
+        except ValueError as error:
+            raise InputError(f"{path} is damaged: {error}") from error
+        found = cls._from(arrays, description)
         found.check(model, data, str(path))
         return found
 
     @classmethod
-    def _from(cls, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Strongest:
-        origin = Origin(**{field.name: description["origin"][field.name] for field in fields(Origin)})
-        k = int(description["k"])
-        tops = {}
-        for name in description["layers"]:
-            values, images, positions = (torch.from_numpy(arrays[f"{name}/{part}"].copy()) for part in _PARTS)
-            if values.shape != images.shape or positions.shape[:2] != values.shape or values.shape[1:] != (k,):
-                raise ValueError(f"the arrays of {name} have shapes that do not fit together")
-            whole = images.dtype == positions.dtype == torch.int64
-            if not whole or values.dtype not in (torch.float32, torch.float64):
-                raise ValueError(f"the arrays of {name} have types that no search writes")
-            if images.amax() >= origin.images:
-                raise ValueError(f"{name} names image {int(images.amax())} of {origin.images}")
-            tops[name] = TopK(values, images, positions)
+    def _from(cls, arrays: archive.Arrays, description: Mapping[str, Any]) -> Strongest:
+        """Return the result that a description and arrays hold, which have been checked."""
+        origin = Origin(**description["origin"])
+        tops = {
+            layer: TopK(*(torch.from_numpy(arrays[f"{layer}/{part}"]) for part in PARTS))
+            for layer in description["layers"]
+        }
         searched = torch.from_numpy(np.unpackbits(arrays["searched"], count=origin.images).astype(bool))
-        return cls(k, origin, tops, searched, tuple(Unreadable(*row) for row in description["skipped"]))
+        return cls(description["k"], origin, tops, searched, tuple(Unreadable(*row) for row in description["skipped"]))
+
+
+def _shown(name: str) -> str:
+    """Return the name of a class as it is, and what a file has instead of one so that it stays on its line."""
+    return name if name.isidentifier() else reprlib.repr(name)
 
 
 def _where(skipped: tuple[Unreadable, ...], like: Tensor) -> Tensor:

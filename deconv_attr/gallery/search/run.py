@@ -7,7 +7,7 @@ the validation data".
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext
 from functools import reduce
 from numbers import Integral
 from operator import index
@@ -21,13 +21,14 @@ from tqdm import tqdm
 from ...attribution.inputs import check_model
 from ...engine.call_site import warn_caller
 from ...engine.layers import Layer, find_layer
-from ...errors import InputError, SearchError, SkippedImagesWarning
+from ...errors import InputError, SkippedImagesWarning
 from ...units.acceptance import check_takes_images
 from ..dataset import NumberedImages, Unreadable
 from .checkpoints import Checkpoints
 from .distributed import ProcessGroup, joined
 from .result import Origin, Strongest
 from .scan import Scan
+from .termination import Termination, termination
 
 __all__ = ["strongest"]
 
@@ -74,7 +75,8 @@ def strongest(
         Whether to continue from checkpoints, or from a file of some of the images. Images that could not be read are
         read again.
     checkpoint_every : float
-        Seconds between two checkpoints; there is one more if the search is interrupted.
+        Seconds between two checkpoints; there is one more if the search is interrupted, by an error, Ctrl-C, SIGTERM or
+        a closed terminal. A signal ends the process then, unless the caller handles it.
     workers : int, optional
         Processes that read images; by default those of the DataLoader, else none.
     strict : bool
@@ -112,10 +114,10 @@ def strongest(
     check_takes_images(model, chosen)
     source = NumberedImages.of(data, workers)
     numbers = _numbers(source.numbers if images is None else images, len(source))
-    with joined() as group:
-        found = _Search(model, source, chosen, int(k), numbers, group, strict).run(
-            None if file is None else Checkpoints(file, group.rank, checkpoint_every), resume, show_progress
-        )
+    with termination() as ending, joined() as group:
+        checkpoints = None if file is None else Checkpoints(file, group.rank, checkpoint_every, ending)
+        search = _Search(model, source, chosen, int(k), numbers, group, strict, ending)
+        found = search.run(checkpoints, resume, show_progress)
     if found.skipped and group.rank == 0:
         warn_caller(SkippedImagesWarning(found.skipped_in_words))
     return found
@@ -140,11 +142,13 @@ class _Search:
         numbers: list[int],
         group: ProcessGroup,
         strict: bool,
+        ending: Termination,
     ) -> None:
         self._source = source
         self._k = k
         self._group = group
         self._strict = strict
+        self._ending = ending
         image = _first_image(source, numbers, strict)
         device = next((parameter.device for parameter in model.parameters()), image.device)
         self._scan = Scan(model, layers, k, image.to(device))
@@ -162,33 +166,24 @@ class _Search:
             self._continue_from(earlier)
         blocks = self._blocks()
         share = blocks[rank * len(blocks) // size : (rank + 1) * len(blocks) // size]
-        with tqdm(total=sum(map(len, share)), disable=not show_progress or rank > 0, unit="image") as bar:
-            self._search(share, checkpoints, bar)
-        found: Strongest = reduce(Strongest.merge, self._group.gather(self._state()))
-        if checkpoints and not rank:
-            checkpoints.finish(found)
+        with checkpoints.kept_if_interrupted() if checkpoints else nullcontext():
+            with tqdm(total=sum(map(len, share)), disable=not show_progress or rank > 0, unit="image") as bar:
+                self._search(share, checkpoints, bar)
+            found: Strongest = reduce(Strongest.merge, self._group.gather(self._state()))
+            if checkpoints and not rank:
+                checkpoints.finish(found)
         self._group.agree(None)  # the file is there when any process returns
         return found
 
     def _search(self, blocks: list[list[int]], checkpoints: Checkpoints | None, bar: Any) -> None:
-        """Search blocks of images; if that is interrupted, write a checkpoint of the complete ones."""
-        state, written = self._state(), True
-        try:
-            for block, parts in zip(blocks, self._source.read(blocks), strict=True):
-                for part in parts:
-                    self._take(part)
-                self._searched[block] = True
-                bar.update(len(block))
-                if checkpoints:
-                    due = checkpoints.due()
-                    state, written = self._state(), due  # whole, whenever the next block is interrupted
-                    if due:
-                        checkpoints.write(state)
-        except BaseException:
-            if checkpoints and not written:
-                with suppress(SearchError):  # on a full disk the last checkpoint stays
-                    checkpoints.write(state)
-            raise
+        for block, parts in zip(blocks, self._source.read(blocks), strict=True):
+            for part in parts:
+                self._take(part)
+            self._ending.check()
+            self._searched[block] = True
+            bar.update(len(block))
+            if checkpoints:
+                checkpoints.keep(self._state())
 
     def _take(self, part: Any) -> None:
         if not isinstance(part, Unreadable):

@@ -76,6 +76,12 @@ class TopK:
         return html_table(repr(self)[1:-1], header, rows, count=len(self.values))
 
     @property
+    def kind(self) -> str:
+        """In words what two tables have in common that can be merged."""
+        maps, _, axes = self.positions.shape
+        return f"{maps} with {axes} axes in {self.values.dtype}"
+
+    @property
     def strongest(self) -> float:
         """The strongest activation; minus infinity where there is none."""
         return float(self.values.max()) if self.values.numel() else -math.inf

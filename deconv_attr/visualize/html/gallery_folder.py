@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ...errors import InputError
-from ..files import atomic_write, check_writable, writing
+from ..files import atomic_write, check_writable, link_target, writing
 
 __all__ = ["GENERATOR", "GalleryFolder"]
 
@@ -47,7 +47,7 @@ class GalleryFolder:
         if not self.path.exists():
             check_writable(self.path)
         with writing(self.path):
-            self.path.mkdir(exist_ok=True)
+            link_target(self.path).mkdir(exist_ok=True)
         index = self.path / INDEX
         check_writable(index)
         if index.exists() and not _is_gallery(index):
@@ -71,7 +71,7 @@ class GalleryFolder:
         path = self.path / name
         with writing(path):
             if not self._written:
-                (self.path / INDEX).unlink(missing_ok=True)
+                link_target(self.path / INDEX).unlink(missing_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, content)
         self._written.add(name.casefold())  # some file systems keep the case of an older file's name
