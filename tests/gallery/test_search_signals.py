@@ -50,8 +50,10 @@ def forked(name):
     def fork():
         child = os.fork()
         if not child:
-            signal.raise_signal(signal.SIGTERM)
-            os._exit(9)
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                os._exit(9)
         assert os.waitpid(child, 0)[1] == signal.SIGTERM
     search(name, data=when(64, fork))
 

@@ -493,7 +493,6 @@ ODD = (
                 {},
                 object(),
                 Ellipsis,
-                int,
                 torch.float32,
                 np.float32(1),
                 np.int8(1),
