@@ -6,6 +6,7 @@ import pickle
 import warnings
 from pathlib import Path
 
+import crafting
 import numpy as np
 import pytest
 import torch
@@ -168,3 +169,15 @@ def test_the_command_prints_lines_that_steer_no_terminal(folder, capsys, monkeyp
     arguments = ["--model", "names_net:make", "--size", "24", "--image", first, "--layer", "1", "--map", "0"]
     assert main(["project", *arguments]) == 0
     assert shown(0) in capsys.readouterr().out
+
+
+def test_a_search_file_of_a_stranger_names_images_readably(tmp_path):
+    file = tmp_path / "top.npz"
+    with pytest.warns(SkippedImagesWarning):
+        crafting.search(file)
+    description, members = crafting.taken_apart(file)
+    description["skipped"] = [[6, "a\x1b[2J\nb\udce9", "bad\r"]]
+    crafting.put_together(file, description, members)
+    found = Strongest.load(file)
+    assert found.skipped == ((6, r"a\x1b[2J\x0ab\xe9", r"bad\x0d"),)
+    assert "\n" not in found.skipped_in_words

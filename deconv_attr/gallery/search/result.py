@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...engine.fingerprint import fingerprint_of
 from ...engine.reprs import html_table, one_line
-from ...errors import InputError
+from ...errors import InputError, readable
 from ..dataset import NumberedImages, Unreadable
 from . import archive
 from .top_k import TopK
@@ -256,7 +256,8 @@ class Strongest(Mapping[str, TopK]):
             for layer in description["layers"]
         }
         searched = torch.from_numpy(np.unpackbits(arrays["searched"], count=origin.images).astype(bool))
-        return cls(description["k"], origin, tops, searched, tuple(Unreadable(*row) for row in description["skipped"]))
+        skipped = (Unreadable(number, *map(readable, texts)) for number, *texts in description["skipped"])
+        return cls(description["k"], origin, tops, searched, tuple(skipped))
 
 
 def _shown(name: str) -> str:
