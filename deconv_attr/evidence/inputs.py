@@ -20,10 +20,12 @@ from ..attribution.batches import of_examples
 from ..attribution.inputs import check_inputs, check_model
 from ..attribution.scored_model import described
 from ..engine.copy_on_write import run_plainly
+from ..engine.restore import set_eval_mode
+from ..engine.undo import Undo
 from ..errors import InputError, ModelError, TargetError
 from .comparison import Comparison
 from .localisation import check_masks
-from .methods import as_methods, default_methods, eval_mode
+from .methods import as_methods, default_methods
 from .outputs import Outputs, check_outputs
 
 __all__ = ["Comparison", "compare"]
@@ -103,7 +105,9 @@ def compare(
     given = (*further, *as_tuple(additional_forward_args))
     _check_arguments(inputs, images, labels, masks, batch_size, seed)
     outputs = None if outputs is None else check_outputs(outputs)
-    with eval_mode(model):
+    undo = Undo()
+    with undo, undo:
+        set_eval_mode(model, undo)
         classes = _classes(model, inputs, given)
         targets = _targets(0 if target is None and classes == 1 else target, inputs, classes, "target")
         others = None if other is None else _targets(other, inputs, classes, "other")

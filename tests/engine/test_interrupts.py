@@ -16,6 +16,7 @@ from torch.overrides import _get_current_function_mode_stack, _pop_mode
 
 import deconv_attr
 from deconv_attr import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage
+from deconv_attr.engine.undo import Undo
 
 STEP = 1 if os.environ.get("EVERY_LINE") else 11
 OURS = str(Path(deconv_attr.__file__).parent)
@@ -93,3 +94,19 @@ def test_an_interrupt_at_any_line_leaves_nothing(call):
     print(f"{at // STEP} interrupts")
     assert at > 1000
     assert wrong == []
+
+
+def test_ctrl_c_while_things_are_put_back_is_late_and_not_lost():
+    done, presses = [], iter([KeyboardInterrupt, KeyboardInterrupt])
+
+    def restore():
+        done.append("begun")
+        error = next(presses, None)
+        if error is not None:
+            raise error
+        done.append("ended")
+
+    undo = Undo()
+    with pytest.raises(KeyboardInterrupt), undo:
+        undo.later(restore)
+    assert done == ["begun", "begun", "begun", "ended"]
