@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .threads import read_weights
+from .threads import read_weights, run_alone
 from .undo import Undo
 
 __all__ = ["keep_attributes", "keep_model", "modules_of", "sharded"]
@@ -99,10 +99,34 @@ def _as_before(kept: _Kept, others: Sequence[_Kept]) -> _Kept:
 
 
 def _run_eagerly(undo: Undo) -> None:
-    """Have compiled parts run without their compiled code, by which neither hooks nor modes see a call."""
-    stance = torch.compiler.set_stance("force_eager")
-    undo.later(lambda: stance.__exit__(None, None, None))
-    stance.__enter__()
+    """Have compiled parts run without their compiled code, by which neither hooks nor modes see a call.
+
+    So they do in all threads, as long as a pass in any of them runs.
+    """
+    token = object()
+    undo.later(partial(_run_compiled, token))
+    _EAGER[token] = None
+    _set_stance()
+
+
+def _run_compiled(token: object) -> None:
+    _EAGER.pop(token, None)
+    _set_stance()
+
+
+_EAGER: dict[object, None] = {}  # tokens of the passes in which compiled parts run eagerly
+_STANCE: list[Any] = []  # what undoes it: one, or none
+
+
+def _set_stance() -> None:
+    undo = Undo()
+    with undo, undo:
+        run_alone(undo, "stance of torch.compile")
+        if _EAGER and not _STANCE:
+            _STANCE.append(torch.compiler.set_stance("force_eager"))
+        elif _STANCE and not _EAGER:
+            _STANCE[0].__exit__(None, None, None)
+            _STANCE.clear()
 
 
 class _Own(NamedTuple):

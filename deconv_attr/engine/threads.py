@@ -25,7 +25,7 @@ from .undo import Undo
 __all__ = ["read_weights", "replace_weights", "run_alone"]
 
 _POLL = 0.002  # seconds
-_RUNNING_ALONE: dict[str, int] = {}  # at most one thread
+_RUNNING_ALONE: dict[str, int] = {}  # the thread that has what threads share
 _READ: dict[object, tuple[int, Sequence[nn.Module]]] = {}  # by a token of each pass: its thread and modules
 _REPLACED: dict[object, tuple[int, frozenset[int]]] = {}  # of each cascade: its thread, and the ids of parameters
 
@@ -34,22 +34,23 @@ if hasattr(os, "register_at_fork"):  # not on Windows
         os.register_at_fork(after_in_child=_noted.clear)
 
 
-def run_alone(undo: Undo) -> None:
-    """Wait until no other thread runs alone; then this one does, until it is undone. A thread may be so twice.
+def run_alone(undo: Undo, what: str = "generators of random numbers") -> None:
+    """Wait until no other thread has something that threads share; then this one has it, until it is undone.
 
-    One lock for all models, as the generators of random numbers are: so no two threads can wait for each other.
+    A thread that has it already goes on. What models share is one for all of them, so that no two threads wait for each
+    other: who has that may take the others, which are held for what runs no model, and not the other way round.
     """
     thread = threading.get_ident()
-    if _RUNNING_ALONE.get("thread") == thread:
+    if _RUNNING_ALONE.get(what) == thread:
         return
-    undo.later(partial(_end_alone, thread))
-    while _RUNNING_ALONE.setdefault("thread", thread) != thread:
+    undo.later(partial(_end_alone, what, thread))
+    while _RUNNING_ALONE.setdefault(what, thread) != thread:
         time.sleep(_POLL)
 
 
-def _end_alone(thread: int) -> None:
-    if _RUNNING_ALONE.get("thread") == thread:
-        del _RUNNING_ALONE["thread"]
+def _end_alone(what: str, thread: int) -> None:
+    if _RUNNING_ALONE.get(what) == thread:
+        del _RUNNING_ALONE[what]
 
 
 def read_weights(modules: Sequence[nn.Module], undo: Undo) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from matplotlib import figure as figures
-from matplotlib import rc_context
 
+from ..engine.undo import Undo
 from ..errors import DeconvError, InputError
-from .figure import FONTS
+from .figure import FONTS, set_rc
 
 __all__ = [
     "FORMATS",
@@ -49,7 +50,9 @@ def save_figure(figure: figures.Figure, path: str | Path) -> None:
         If it cannot be written; see :func:`picture_path`.
     """
     path = picture_path(path)
-    with writing(path), rc_context(FONTS):
+    undo = Undo()
+    with writing(path), undo, undo:
+        set_rc(FONTS, undo)
         atomic_write(path.resolve(), lambda file: figure.savefig(file, format=path.suffix.lower()[1:]))
 
 
@@ -100,17 +103,20 @@ def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
     OSError
         If it cannot be written; an older file stays as it was.
     """
-    part = unfinished(path)
-    try:
+    part, undo = unfinished(path), Undo()
+    with undo, undo:
+        undo.later(partial(_remove, part))
         if isinstance(content, bytes):
             part.write_bytes(content)
         else:
             with part.open("wb") as file:
                 content(file)
         part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def unfinished(path: Path) -> Path:

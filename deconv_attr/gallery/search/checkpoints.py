@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 
+from ...engine.undo import Undo
 from ...errors import InputError
 from ...visualize.files import check_writable, unfinished, writing
 from .result import Strongest
@@ -37,9 +38,10 @@ class Checkpoints:
         self._every = every
         check_writable(self._file)
         self._own = self._file.with_name(f"{self._file.name}.part{rank}")
-        with writing(self._file):  # now, and not after hours: the name may be too long, the disk read-only
+        undo = Undo()
+        with writing(self._file), undo, undo:  # now, and not after hours: the name may be too long, the disk read-only
+            undo.later(partial(unfinished(self._own).unlink, missing_ok=True))
             unfinished(self._own).touch()
-            unfinished(self._own).unlink(missing_ok=True)
         self._written = time.monotonic()
 
     def found(self, resume: bool) -> Strongest | None:
