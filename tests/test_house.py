@@ -37,7 +37,7 @@ def test_the_listing_has_ten_entries():
 def test_tests_mirror_the_chapters():
     chapters = {path.name for path in FOLDER.iterdir() if path.is_dir() and not path.name.startswith("_")}
     folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir() and not path.name.startswith("_")}
-    assert folders == {*chapters, "support", "examples", "benchmarks", "peers"}
+    assert folders == {*chapters, "support", "examples", "benchmarks", "peers", "adversary"}
 
 
 @pytest.mark.parametrize("package", list(packages()), ids=lambda package: package.__name__)
