@@ -10,6 +10,8 @@ from functools import partial
 import numpy as np
 import torch
 
+from .determinism import RandomState
+from .threads import note_seeding, run_alone
 from .undo import Undo
 
 __all__ = [
@@ -52,13 +54,13 @@ def leave_autocast_cache(undo: Undo) -> None:
 
 def keep_random_state(device: torch.device, undo: Undo) -> None:
     """Have the states of torch's generators, of the CPU and of a device, put back."""
-    undo.later(partial(torch.set_rng_state, torch.get_rng_state()))
-    if device.type == "cuda":
-        undo.later(partial(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device))
+    undo.later(RandomState(device).restore)
 
 
 def seed_generators(device: torch.device, undo: Undo) -> None:
-    """Seed the generators of torch, numpy and Python; their states are put back."""
+    """Seed the generators of torch, numpy and Python, which are those of all threads; their states are put back."""
+    run_alone(undo)
+    note_seeding()
     keep_random_state(device, undo)
     undo.later(partial(np.random.set_state, np.random.get_state()))  # noqa: NPY002 - the one that Captum draws from
     undo.later(partial(random.setstate, random.getstate()))

@@ -22,19 +22,23 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from .undo import Undo
 
-__all__ = ["read_weights", "replace_weights", "run_alone"]
+__all__ = ["note_seeding", "read_weights", "replace_weights", "run_alone", "seedings_elsewhere"]
 
 _POLL = 0.002  # seconds
 _RUNNING_ALONE: dict[str, int] = {}  # the thread that has what threads share
+_SEEDED: dict[int, int] = {}  # by thread, how often it has seeded the generators of random numbers
 _READ: dict[object, tuple[int, Sequence[nn.Module]]] = {}  # by a token of each pass: its thread and modules
 _REPLACED: dict[object, tuple[int, frozenset[int]]] = {}  # of each cascade: its thread, and the ids of parameters
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    for _noted in (_RUNNING_ALONE, _READ, _REPLACED):  # a forked process has none of the other threads
+    for _noted in (_RUNNING_ALONE, _SEEDED, _READ, _REPLACED):  # a forked process has none of the other threads
         os.register_at_fork(after_in_child=_noted.clear)
 
 
-def run_alone(undo: Undo, what: str = "generators of random numbers") -> None:
+_GENERATORS = "generators of random numbers"
+
+
+def run_alone(undo: Undo, what: str = _GENERATORS) -> None:
     """Wait until no other thread has something that threads share; then this one has it, until it is undone.
 
     A thread that has it already goes on. What models share is one for all of them, so that no two threads wait for each
@@ -51,6 +55,23 @@ def run_alone(undo: Undo, what: str = "generators of random numbers") -> None:
 def _end_alone(what: str, thread: int) -> None:
     if _RUNNING_ALONE.get(what) == thread:
         del _RUNNING_ALONE[what]
+
+
+def note_seeding() -> None:
+    """Note that this thread seeds the generators of random numbers; it runs alone."""
+    thread = threading.get_ident()
+    _SEEDED[thread] = _SEEDED.get(thread, 0) + 1
+
+
+def seedings_elsewhere() -> int | None:
+    """Return how often other threads have seeded the generators; None while one of them may have its own states there.
+
+    Where that changes, what the generators' states were before, and what this thread has drawn, cannot be told.
+    """
+    thread = threading.get_ident()
+    if _RUNNING_ALONE.get(_GENERATORS, thread) != thread:
+        return None
+    return sum(count for other, count in list(_SEEDED.items()) if other != thread)
 
 
 def read_weights(modules: Sequence[nn.Module], undo: Undo) -> None:
