@@ -58,20 +58,21 @@ class Files:
         for name, content in self.old.items():
             (self.folder / name).write_bytes(content)
 
-    def contents(self):
-        return {
-            str(path.relative_to(self.folder)): path.read_bytes() for path in self.folder.rglob("*.*") if path.is_file()
-        }
-
     def broken(self):
-        found, new = self.contents(), self.seen
+        paths = [path for path in self.folder.rglob("*") if path.is_file()]
+        found, new = {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}, self.seen
         if not new:  # the first call, which nothing interrupts
             self.seen = found
-        wrong = [
-            f"{name} is neither old nor new" for name in found if found[name] not in (self.old.get(name), new.get(name))
-        ]
         self.prepare()
-        return wrong if new else []
+        return [
+            f"{name} is neither old nor new"
+            for name, content in found.items()
+            if new and content not in (self.old.get(name), new.get(name)) and not is_whole_page(content)
+        ]
+
+
+def is_whole_page(content):  # in which the time is another each time
+    return content.startswith(b"<!doctype html>") and content.rstrip().endswith(b"</html>")
 
 
 def built(training=False):
@@ -79,6 +80,7 @@ def built(training=False):
     net = Net().double()
     with torch.no_grad():
         net.head.weight.copy_(torch.tensor([[1.0, 0.5], [0.5, 1.0]]))
+        net.body[1].bias.fill_(1)  # so that no unit is dead
     return net.train(training)
 
 
