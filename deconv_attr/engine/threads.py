@@ -95,8 +95,10 @@ def read_weights(modules: Sequence[nn.Module], undo: Undo) -> None:
 def replace_weights(parameters: Sequence[nn.Parameter], undo: Undo) -> None:
     """Have the data of parameters put back, which is to be replaced by other tensors, and never written.
 
-    Passes of other threads that read these weights are waited for, and further ones are refused meanwhile.
+    One thread at a time does so. Passes of others that read these weights are waited for, and further ones are refused
+    meanwhile.
     """
+    run_alone(undo)
     token, thread = object(), threading.get_ident()
     own = [(parameter, parameter.data) for parameter in parameters]
     undo.later(partial(_REPLACED.pop, token, None))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..attribution.batches import of_examples
 from ..engine.copy_on_write import run_plainly
 from ..engine.module_hooks import ModuleHooks
-from ..engine.threads import replace_weights, run_alone
+from ..engine.threads import replace_weights
 from ..engine.undo import Undo
 from ..errors import InputError
 
@@ -51,7 +51,6 @@ def cascade(
     undo : Undo
         Where it is noted that the weights are put back.
     """
-    run_alone(undo)
     replace_weights([parameter for _, parameters in layers for parameter in parameters], undo)
     return _descend(layers, ends, generator)
 
@@ -111,7 +110,6 @@ def _is_read(model: nn.Module, given: tuple[Any, ...], parameters: Sequence[nn.P
     """Whether the scores of an image depend on parameters, by NaN in their stead; not on those of side heads."""
     undo = Undo()
     with undo, undo:
-        run_alone(undo)
         replace_weights(parameters, undo)
         for parameter in parameters:
             parameter.data = torch.full_like(parameter, torch.nan, requires_grad=False)

@@ -5,7 +5,9 @@ A thread that waits for another sleeps; the tests are told so, and let the other
 
 import copy
 import threading
+import time
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -60,13 +62,13 @@ def x():
 @pytest.fixture
 def waits(monkeypatch):
     """Return an event that is set when a thread waits for another."""
-    event, sleep = threading.Event(), threads.time.sleep
+    event = threading.Event()
 
     def told(seconds):
         event.set()
-        sleep(seconds)
+        time.sleep(seconds)
 
-    monkeypatch.setattr(threads.time, "sleep", told)
+    monkeypatch.setattr(threads, "time", SimpleNamespace(sleep=told))  # no one else's sleep
     return event
 
 
@@ -144,9 +146,10 @@ class Overlapping:
 
 def test_two_randomisations_leave_the_models_own_weights(net, x, waits):
     own, before, filters = net.head.weight.clone(), snapshot(net, x), list(warnings.filters)
+    maps = deconvnet(net, x, TARGET)
 
     def randomise(method):
-        return parameter_randomisation(net, method, x, TARGET, draws=1)
+        return parameter_randomisation(net, method, x, TARGET, maps=maps, draws=1)
 
     alone = randomise(deconvnet)
     found = Overlapping(waits, lambda model: not torch.equal(model.head.weight, own)).run(randomise, randomise)
@@ -295,7 +298,11 @@ def test_compiled_parts_run_eagerly_until_the_last_pass_has_ended(net, x):
     assert [*stances, frames._stance.stance] == ["force_eager", "default"]
 
 
-def test_ctrl_c_while_a_thread_waits_takes_nothing_from_the_other(monkeypatch):
+WAITING = {"run_alone": threads.run_alone, "replace_weights": lambda undo: threads.replace_weights([], undo)}
+
+
+@pytest.mark.parametrize("wait", WAITING.values(), ids=WAITING)
+def test_ctrl_c_while_a_thread_waits_takes_nothing_from_the_other(wait, monkeypatch):
     undo, other = Undo(), Undo()
     with undo, undo:
         together(other=lambda: threads.run_alone(other))
@@ -304,9 +311,9 @@ def test_ctrl_c_while_a_thread_waits_takes_nothing_from_the_other(monkeypatch):
         def press(seconds):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(threads.time, "sleep", press)
+        monkeypatch.setattr(threads, "time", SimpleNamespace(sleep=press))
         with pytest.raises(KeyboardInterrupt), undo, undo:
-            threads.run_alone(undo)
+            wait(undo)
         assert [*threads._RUNNING_ALONE.values()] == [owner]
         with other:
             pass
