@@ -44,7 +44,6 @@ from torch import Tensor, nn
 from ..attribution.base import as_tuple
 from ..attribution.batches import of_examples
 from ..engine.restore import collect_dead_signals
-from ..engine.threads import run_alone
 from ..engine.undo import Undo
 from ..errors import InputError
 from .cascade import cascade, ends_of_stages, layers_from_the_top
@@ -130,8 +129,7 @@ def parameter_randomisation(
     method, others = as_method(method), as_tuple(additional_forward_args)
     undo = Undo()
     with undo, undo:
-        run_alone(undo)  # so that the weights are those of the maps
-        collect_dead_signals(undo)  # none is told: a map that is zero counts as 0
+        collect_dead_signals(undo)  # none is told: a map that is zero counts as 0; and no other thread changes weights
         own = method(model, inputs, target, others) if maps is None else maps
         (found,) = _randomised(model, [(method, own)], inputs, target, others, stages, draws, seed)
     if isinstance(found, Exception):

@@ -24,6 +24,8 @@ from deconv_attr.evidence import faithfulness, parameter_randomisation
 from deconv_attr.units.receptive_fields import layer_fields
 from deconv_attr.visualize.files import save_figure
 
+# A file that is struck as it is closed is closed with the traceback; it is removed all the same.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 LAYER = "body.2"
 UNITS = [(0, 0), (1, 0)]
 ZEROS = torch.zeros(2, dtype=torch.long)
@@ -149,8 +151,6 @@ CALLS = {
 IN_TRAINING = ("parameter_randomisation", "compare", "infidelity")  # which run in eval mode, whatever the caller's
 
 
-# A file that is struck as it is closed is closed with the traceback; it is removed all the same.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("call", CALLS)
 def test_an_interrupt_at_any_line_leaves_nothing(call, tmp_path, monkeypatch):
     monkeypatch.setattr(faithfulness, "STEPS", 3)  # a step is like the other
