@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import linecache
 import os
 import random
 import signal
@@ -36,6 +37,7 @@ class Strike:
 
     def __init__(self, at: int) -> None:
         self.at, self.seen = at, 0
+        self.ends: dict[tuple[str, int], int] = {}  # of each line that begins a block with something to undo, the last
         self.where = ""
 
     def __call__(self, frame: Any, event: str, argument: Any) -> Any:
@@ -43,6 +45,8 @@ class Strike:
             return None
         if event == "line":
             self.seen += 1
+            if not self.at and linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("with "):
+                self.ends[frame.f_code.co_filename, frame.f_lineno] = self.seen
             if self.seen == self.at:
                 self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
                 raise KeyboardInterrupt
@@ -67,7 +71,9 @@ def strike(
     strikes: int,
     broken: Callable[[], list[str]] = list,
 ) -> Struck:
-    """Strike a call at lines that are spread evenly over it; with ``EVERY_LINE=1``, at each of them.
+    """Strike a call at lines that are spread evenly over it, and where blocks end that have something to undo.
+
+    With ``EVERY_LINE=1`` it strikes at each line.
 
     Parameters
     ----------
@@ -76,7 +82,7 @@ def strike(
     facts : callable
         Returns what an interrupt must leave as it was.
     strikes : int
-        About how many.
+        About how many of the first kind.
     broken : callable
         Returns which other promises an interrupt has broken, and prepares the next call.
     """
@@ -84,12 +90,12 @@ def strike(
     broken()
     _, whole = _called(call, Strike(0))
     broken()
-    step = 1 if EVERY_LINE else max(1, whole.seen // strikes)
-    before, found, at = facts(), Struck(whole.seen), 1
-    while True:
+    spread = range(1, whole.seen + 1, 1 if EVERY_LINE else max(1, whole.seen // strikes))
+    before, found = facts(), Struck(whole.seen)
+    for at in sorted({*spread, *whole.ends.values()}):
         came, blow = _called(call, Strike(at))
-        if blow.seen < at:
-            return found
+        if blow.seen < at:  # this time it was shorter
+            continue
         found.strikes += 1
         wrong = [] if type(came) is KeyboardInterrupt else [f"came as {came!r}"]
         wrong += _changed(before, facts())  # while its traceback is there, as in a notebook
@@ -98,7 +104,7 @@ def strike(
         found.faults += [(at, blow.where, fact) for fact in dict.fromkeys(wrong)]
         if wrong:
             _clear()
-        at += step
+    return found
 
 
 def _called(call: Callable[[], object], blow: Strike) -> tuple[BaseException | None, Strike]:

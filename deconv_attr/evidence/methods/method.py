@@ -183,7 +183,8 @@ class Method:
         Parameters
         ----------
         model : nn.Module
-            Not for two threads at once: eval mode, and the hooks of other methods, are on the model itself.
+            One thread at a time explains so, for the generators are those of all threads. Eval mode, and the hooks of
+            methods of others, are on the model itself: what other threads run of it meanwhile meets them.
         inputs : Tensor
             (N, C, ...); not touched.
         target : Tensor or None
