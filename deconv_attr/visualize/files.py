@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -120,8 +121,8 @@ def _remove(path: Path) -> None:
 
 
 def unfinished(path: Path) -> Path:
-    """Return the name under which this process writes a file before it is complete."""
-    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    """Return the name under which this thread of this process writes a file before it is complete."""
+    return path.with_name(f".{path.name}.{os.getpid()}{threading.get_native_id()}.unfinished")
 
 
 @contextmanager

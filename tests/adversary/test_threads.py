@@ -20,6 +20,7 @@ from deconv_attr.engine import threads
 from deconv_attr.engine.undo import Undo
 from deconv_attr.errors import ModelError
 from deconv_attr.evidence import parameter_randomisation, sensitivity_max
+from deconv_attr.visualize.files import atomic_write
 
 TIMEOUT = 60  # seconds, after which a test fails
 TARGET = torch.tensor([0, 1])
@@ -296,6 +297,30 @@ def test_compiled_parts_run_eagerly_until_the_last_pass_has_ended(net, x):
     found = together(first=first, second=second)
     assert found == {"first": None, "second": None}
     assert [*stances, frames._stance.stance] == ["force_eager", "default"]
+
+
+def test_two_threads_that_write_one_file_leave_it_whole(tmp_path):
+    begun, second_ended = threading.Event(), threading.Event()
+
+    def write_slowly(file):
+        file.write(b"first, ")
+        file.flush()
+        begun.set()
+        wait(second_ended)
+        file.write(b"whole")
+
+    def second():
+        wait(begun)
+        try:
+            atomic_write(tmp_path / "a", b"second")
+            return (tmp_path / "a").read_bytes()
+        finally:
+            second_ended.set()
+
+    found = together(first=lambda: atomic_write(tmp_path / "a", write_slowly), second=second)
+    assert found == {"first": None, "second": b"second"}
+    assert (tmp_path / "a").read_bytes() == b"first, whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 WAITING = {"run_alone": threads.run_alone, "replace_weights": lambda undo: threads.replace_weights([], undo)}
