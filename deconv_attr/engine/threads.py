@@ -3,7 +3,7 @@
 A call of ours acts in its own thread: its modes are the thread's, its hooks do nothing in another. Two things cannot be
 so, for they are on what threads share. Third-party code is run with seeded generators, which are the process's, and
 with the model in eval mode: one thread at a time does that. And a parameter randomisation has its random numbers in the
-model's own parameters: explanations of that model in other threads are refused until its own are back.
+model's own parameters: explanations of whatever model has these, in other threads, are refused until its own are back.
 
 What is noted here is noted in dicts, whose single operations no interrupt and no thread can divide; a lock that an
 interrupt strikes as it is taken would not know whether it is.

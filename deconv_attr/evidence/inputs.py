@@ -50,7 +50,7 @@ def compare(
     """Explain the same scores by several methods.
 
     The model runs in eval mode and is left as it was. A method that fails has an error instead of maps; the others
-    stand.
+    stand. Comparisons in several threads follow one another.
 
     Parameters
     ----------
