@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..demo import embedded_images
-from ..engine.restore import collected_dead_signals
+from ..engine.restore import collect_dead_signals
+from ..engine.undo import Undo
 from ..errors import InputError, readable
 from ..gallery.images import read_image
 from .class_names import NUMBER
@@ -163,7 +164,9 @@ def warn_of_embedded_model(options: argparse.Namespace) -> None:
 @contextmanager
 def printed_dead_signals() -> Iterator[None]:
     """Print each warning of dead signals once, as one line, at the end."""
-    with collected_dead_signals() as found:
+    undo = Undo()
+    with undo, undo:
+        found = collect_dead_signals(undo)
         yield
     for warning in dict.fromkeys(map(str, found)):
         warn(f"warning: {warning}")

@@ -18,7 +18,9 @@ from torchvision import models as untyped_zoo
 
 from ..attribution.scored_model import ScoredModel, described
 from ..demo import CLASS_NAMES, GeneratedImages, load_model
+from ..engine.modes import keep_random_state
 from ..engine.state_dict import load_into
+from ..engine.undo import Undo
 from ..engine.weights_file import read_weights
 from ..errors import InputError, ModelError, TargetError, nearest, reason
 from ..gallery.images import Preprocessing
@@ -272,7 +274,9 @@ def _imported(name: str, does: str) -> Callable[..., Any]:
 
 def _seeded(factory: Callable[[], Model]) -> Model:
     """Return a model whose weights are the same each time; the caller's generator is left alone."""
-    with torch.random.fork_rng(devices=[]):
+    undo = Undo()
+    with undo, undo:
+        keep_random_state(torch.device("cpu"), undo)
         torch.manual_seed(0)
         return factory()
 

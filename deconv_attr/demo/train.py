@@ -8,13 +8,15 @@ add in another order, and only the accuracy is the same, to about a percent.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ..engine.modes import keep_random_state
+from ..engine.undo import Undo
 from .outlines import SIZE
 from .shapes import Shapes
 from .zfnet import WEIGHTS, MiniZFNet, normalise
@@ -31,21 +33,16 @@ UNSEEN_SEED = 1_000_003
 """The seed of images that no training with a smaller seed has drawn."""
 
 
-@contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
-    """Seed torch, choose deterministic kernels and a fixed number of threads; restore all of it afterwards."""
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        stack.callback(
-            torch.use_deterministic_algorithms,
-            torch.are_deterministic_algorithms_enabled(),
-            warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
-        )
-        torch.set_num_threads(THREADS)
-        torch.use_deterministic_algorithms(True)
-        torch.manual_seed(seed)
-        yield
+def _be_deterministic(seed: int, undo: Undo) -> None:
+    """Seed torch, choose deterministic kernels and a fixed number of threads, until that is undone."""
+    keep_random_state(torch.device("cpu"), undo)
+    undo.later(partial(torch.set_num_threads, torch.get_num_threads()))
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    undo.later(partial(torch.use_deterministic_algorithms, enabled, warn_only=warn_only))
+    torch.set_num_threads(THREADS)
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed)
 
 
 def _drawn(shapes: Shapes) -> tuple[Tensor, Tensor]:
@@ -90,7 +87,9 @@ def train(
     MiniZFNet
         In eval mode.
     """
-    with _deterministic(seed):
+    undo = Undo()
+    with undo, undo:
+        _be_deterministic(seed, undo)
         pictures, labels = _drawn(Shapes(images, seed))
         model = MiniZFNet()
         optimiser = torch.optim.AdamW(model.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY)

@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..engine.modes import keep_random_state
+from ..engine.undo import Undo
 from ..errors import InputError
 from .outlines import CLASS_NAMES
 
@@ -94,7 +96,9 @@ def load_model(path: Path = WEIGHTS) -> MiniZFNet:
     """
     if not path.is_file():
         raise InputError(f"expected weights at {path}, got none; python -m deconv_attr.demo.train makes them")
-    with torch.random.fork_rng(devices=[]):  # the first weights are drawn from the global generator
+    undo = Undo()
+    with undo, undo:
+        keep_random_state(torch.device("cpu"), undo)  # from which the first weights are drawn
         model = MiniZFNet()
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return model.eval()

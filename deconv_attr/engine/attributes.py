@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from operator import is_, itemgetter
@@ -15,9 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .threads import read_weights, run_alone
 from .undo import Undo
 
-__all__ = ["keep_attributes", "modules_of", "sharded", "undisturbed"]
+__all__ = ["keep_attributes", "keep_model", "modules_of", "sharded"]
 
 
 def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
@@ -25,7 +25,8 @@ def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
 
     That is buffers and plain attributes (``self.count = self.count + 1``, ``self.last = h``), what is in lists, dicts,
     sets and deques that are such attributes, and the attributes of plain objects that are: a pass without values, or
-    one that ends at a layer, would leave them with tensors that are nobody's.
+    one that ends at a layer, would leave them with tensors that are nobody's. Where passes of several threads overlap,
+    each puts back what was there before the first of them.
 
     Parameters
     ----------
@@ -34,6 +35,34 @@ def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
     undo : Undo
         Where it is noted.
     """
+    token: object = None
+    while token is not _LAST[0]:  # again, if another thread's pass has begun meanwhile
+        token, others = _LAST[0], list(_KEPT.values())
+        kept, compiled = _kept(modules)
+    if others:
+        kept = _as_before(kept, others)
+    token = object()
+    undo.later(partial(_put_all_back, token, kept))
+    _KEPT[token] = kept
+    _LAST[0] = token
+    if compiled:
+        _run_eagerly(undo)
+
+
+class _Kept(NamedTuple):
+    """What a pass has found on the model."""
+
+    held: list[tuple[dict[str, Any], _Own, tuple[Any, ...]]]  # of each module: its attributes, which, and their values
+    contents: list[tuple[Any, Any]]  # containers, and what was in them
+    empty: list[dict[str, Any]]  # tables without an entry
+
+
+_KEPT: dict[object, _Kept] = {}  # by a token of each pass that runs, in any thread
+_LAST: list[object] = [object()]  # the token of the pass that began last
+
+
+def _kept(modules: Sequence[nn.Module]) -> tuple[_Kept, bool]:
+    """Return what is on a model, and whether a part of it is compiled."""
     held: list[tuple[dict[str, Any], _Own, tuple[Any, ...]]] = []
     tables: list[dict[str, Any]] = []
     containers: list[Any] = []
@@ -53,16 +82,51 @@ def keep_attributes(modules: Sequence[nn.Module], undo: Undo) -> None:
             _PLAIN.add(kinds)
     containers += filter(None, tables)
     contents = [(each, _contents(each)) for each in containers]
-    undo.later(partial(_put_all_back, held, contents, [table for table in tables if not table]))
-    if compiled:
-        _run_eagerly(undo)
+    return _Kept(held, contents, [table for table in tables if not table]), compiled
+
+
+def _as_before(kept: _Kept, others: Sequence[_Kept]) -> _Kept:
+    """Return what was on a model before the passes of other threads, which may have assigned something by now."""
+    held = {id(attributes): each for other in others for each in other.held for attributes in each[:1]}
+    contents = {id(each[0]): each for other in others for each in other.contents}
+    empty = {id(table): table for other in others for table in other.empty}
+    found = [each for each in kept.contents if id(each[0]) not in empty]
+    return _Kept(
+        [held.get(id(each[0]), each) for each in kept.held],
+        [contents.get(id(each[0]), each) for each in found],
+        [*kept.empty, *(each[0] for each in kept.contents if id(each[0]) in empty)],
+    )
 
 
 def _run_eagerly(undo: Undo) -> None:
-    """Have compiled parts run without their compiled code, by which neither hooks nor modes see a call."""
-    stance = torch.compiler.set_stance("force_eager")
-    undo.later(lambda: stance.__exit__(None, None, None))
-    stance.__enter__()
+    """Have compiled parts run without their compiled code, by which neither hooks nor modes see a call.
+
+    So they do in all threads, as long as a pass in any of them runs.
+    """
+    token = object()
+    undo.later(partial(_run_compiled, token))
+    _EAGER[token] = None
+    _set_stance()
+
+
+def _run_compiled(token: object) -> None:
+    _EAGER.pop(token, None)
+    _set_stance()
+
+
+_EAGER: dict[object, None] = {}  # tokens of the passes in which compiled parts run eagerly
+_STANCE: list[Any] = []  # what undoes it: one, or none
+
+
+def _set_stance() -> None:
+    undo = Undo()
+    with undo, undo:
+        run_alone(undo, "stance of torch.compile")
+        if _EAGER and not _STANCE:
+            _STANCE.append(torch.compiler.set_stance("force_eager"))
+        elif _STANCE and not _EAGER:
+            _STANCE[0].__exit__(None, None, None)
+            _STANCE.clear()
 
 
 class _Own(NamedTuple):
@@ -113,18 +177,23 @@ def sharded(modules: Sequence[nn.Module]) -> list[Any]:
     return [] if kind is None else [module for module in modules if isinstance(module, kind)]
 
 
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Undo what a forward pass assigns on the model: see :func:`keep_attributes`."""
-    undo, modules = Undo(), modules_of(model)
-    with undo, undo:
-        for module in sharded(modules):
-            undo.later(module.reshard)
-        keep_attributes(modules, undo)
-        yield
+def keep_model(model: nn.Module, undo: Undo) -> None:
+    """Have undone what a forward pass of the whole model assigns on it: see :func:`keep_attributes`.
+
+    Raises
+    ------
+    ModelError
+        Another thread has replaced the model's weights.
+    """
+    modules = modules_of(model)
+    read_weights(modules, undo)
+    for module in sharded(modules):
+        undo.later(module.reshard)
+    keep_attributes(modules, undo)
 
 
-def _put_all_back(held: Iterable[Any], containers: Iterable[tuple[Any, Any]], empty: list[dict[str, Any]]) -> None:
+def _put_all_back(token: object, kept: _Kept) -> None:
+    held, containers, empty = kept
     for attributes, own, values in held:
         if len(attributes) != own.total or not _are(attributes, own, values):
             for name in attributes.keys() - _MACHINERY - set(own.names):
@@ -135,6 +204,7 @@ def _put_all_back(held: Iterable[Any], containers: Iterable[tuple[Any, Any]], em
     if any(empty):
         for table in empty:
             table.clear()
+    _KEPT.pop(token, None)  # last: who begins before that takes what is kept here
 
 
 def _are(attributes: dict[str, Any], own: _Own, values: tuple[Any, ...]) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from types import GeneratorType
 from typing import Any
 
@@ -14,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from ..rules.arguments import mapped, tensors_in, writes_to
 from ..rules.identify import operation_name
-from .attributes import undisturbed
+from .attributes import keep_model
+from .modes import leave_autocast_cache, set_gradients
 from .undo import Undo
 
 __all__ = ["CopyOnWrite", "address", "run_plainly"]
@@ -172,17 +172,16 @@ def run_plainly(model: nn.Module, forward: Callable[..., Any], *args: Any) -> An
         The model, or a function that calls it.
     *args
         Its arguments.
+
+    Raises
+    ------
+    ModelError
+        Another thread has replaced the model's weights.
     """
-    with undisturbed(model), torch.no_grad(), _no_cache_of_autocast(), CopyOnWrite(model, args):
+    undo = Undo()
+    with undo, undo:
+        keep_model(model, undo)
+        set_gradients(False, undo)
+        leave_autocast_cache(undo)
+        CopyOnWrite(model, args).enter_until(undo)
         return forward(*args)
-
-
-@contextmanager
-def _no_cache_of_autocast() -> Iterator[None]:
-    """Leave no weights cast without a graph to the caller's autocast, as torch 2.6 would."""
-    enabled = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(enabled)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from .threads import seedings_elsewhere
 
 __all__ = ["UNKNOWN_CALL", "RandomState", "check_eval_mode", "draws_in", "nondeterministic", "repeatable"]
 
@@ -16,15 +17,29 @@ UNKNOWN_CALL = "an operation on the way"
 
 
 class RandomState:
-    """The random number generators of the CPU and of a device, as they were when this was made."""
+    """The random number generators of the CPU and of a device, as they were when this was made.
+
+    They are those of all threads. What another thread of the user's draws counts as drawn here; where one of ours has
+    seeded them meanwhile, nothing can be told, and they are left to it.
+    """
 
     def __init__(self, device: torch.device) -> None:
+        self._seedings = seedings_elsewhere()
         self._device, self._before = device, _rng_states(device)
 
     @property
     def has_changed(self) -> bool:
         """Whether random numbers have been drawn since."""
-        return not all(map(torch.equal, self._before, _rng_states(self._device)))
+        if all(map(torch.equal, self._before, _rng_states(self._device))):
+            return False
+        return self._seedings is not None and self._seedings == seedings_elsewhere()
+
+    def restore(self) -> None:
+        """Put the generators back into these states."""
+        if self.has_changed:
+            torch.set_rng_state(self._before[0])
+            if self._device.type == "cuda":
+                torch.cuda.set_rng_state(self._before[1], self._device)
 
 
 @contextmanager

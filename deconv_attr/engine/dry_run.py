@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DeconvError, reason
-from .attributes import undisturbed
+from .attributes import keep_model
 from .copy_on_write import CopyOnWrite
 from .determinism import RandomState
 from .layer_reader import LayerReached
 from .layers import Layer
 from .meta_mode import LayerRun, MetaMode
+from .modes import keep_random_state, leave_inference_mode, set_gradients
 from .module_hooks import ModuleHooks
+from .undo import Undo
 
 __all__ = ["DryRunError", "dry_run", "plain_run", "plainly_named", "rectified_maps", "untaken_size"]
 
@@ -128,31 +130,57 @@ def _run(
     if dry:
         _refuse_hooks(modules)
     device = _device_of(model, inputs)
-    hooks = ModuleHooks()
-    with ExitStack() as undo, hooks, hooks:
+    undo = ModuleHooks()
+    with undo, undo:
         if dry and "sympy" not in sys.modules:  # which torch imports for some operations, and which adds filters
-            undo.enter_context(warnings.catch_warnings())
-        undo.enter_context(torch.inference_mode(False))
+            undo.later(_remove_sympys_filters)
+        leave_inference_mode(undo)
         shapes = [torch.empty_like(tensor, device="meta", requires_grad=False) for tensor in inputs]
-        undo.enter_context(torch.no_grad())
-        undo.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
-        undo.enter_context(undisturbed(model))
+        set_gradients(False, undo)
+        keep_random_state(device, undo)
+        keep_model(model, undo)
         mode = MetaMode(model, modules, others, layer, stop, device, dry)
         if reach:
             mode.begin(shapes[0])
         state = None if dry else RandomState(device)
         for each in [layer] if layer else [Layer(name, module) for name, module in modules]:
-            hooks.after(each.module, mode.watcher(each, state))
-        try:
-            with mode if dry else CopyOnWrite(model, [*inputs, *others]), suppress(LayerReached):
-                model(*(shapes if dry else inputs), *others)
-        except Exception as error:
-            if not dry:
-                raise
-            call = mode.asked_by(error)
-            why = f"{call} asks for values" if call else reason(error)
-            raise DryRunError(why, mode.found, asked=bool(call)) from error
+            undo.after(each.module, mode.watcher(each, state))
+        if dry:
+            _run_dry(model, [*shapes, *others], mode)
+        else:
+            _run_with_values(model, [*inputs, *others])
     return mode.found
+
+
+def _run_dry(model: nn.Module, given: Sequence[Any], mode: MetaMode) -> None:
+    try:
+        _run_under(mode, model, given)
+    except LayerReached:
+        pass
+    except Exception as error:
+        call = mode.asked_by(error)
+        why = f"{call} asks for values" if call else reason(error)
+        raise DryRunError(why, mode.found, asked=bool(call)) from error
+
+
+def _run_with_values(model: nn.Module, given: Sequence[Any]) -> None:
+    with suppress(LayerReached):
+        _run_under(CopyOnWrite(model, given), model, given)
+
+
+def _run_under(mode: CopyOnWrite, model: nn.Module, given: Sequence[Any]) -> None:
+    undo = Undo()
+    with undo, undo:
+        mode.enter_until(undo)
+        model(*given)
+
+
+def _remove_sympys_filters() -> None:
+    """Remove the filters of warnings that sympy has added; those that other threads have added meanwhile stay."""
+    for item in list(warnings.filters):
+        if item[2].__module__.startswith("sympy."):
+            with suppress(ValueError):  # where another thread has done so
+                warnings.filters.remove(item)  # type: ignore[attr-defined]  # a list, declared as a sequence
 
 
 def rectified_maps(runs: Sequence[LayerRun]) -> list[LayerRun]:

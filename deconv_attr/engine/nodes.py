@@ -18,6 +18,8 @@ from ..errors import RuleError
 from ..rules.backward import Rule, adjoint
 from ..rules.filtering import Filters
 from ..rules.torch_private import is_view
+from .modes import leave_autocast
+from .undo import Undo
 
 __all__ = [
     "Edge",
@@ -85,7 +87,9 @@ class InCones(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None]:
         """Send the signal."""
-        with torch.autocast(signal.device.type, enabled=False):  # the precision is the one of the forward call
+        undo = Undo()
+        with undo, undo:
+            leave_autocast(signal.device.type, undo)  # the precision is the one of the forward call
             return adjoint(signal, ctx.filters), None, None
 
 

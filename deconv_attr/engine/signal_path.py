@@ -47,9 +47,11 @@ from ..rules.torch_private import saved, trains
 from .attributes import keep_attributes, modules_of, sharded
 from .coverage import NO_RULE, Call, Coverage
 from .forward_pass import ForwardPass
+from .modes import leave_autocast, leave_inference_mode, set_gradients
 from .module_hooks import ModuleHooks
 from .nodes import Signals, enter, in_order_of, put, several_carriers
 from .saved_tensors import EarlyBackwardError
+from .threads import read_weights
 from .undo import Undo
 
 __all__ = ["SignalPath", "send"]
@@ -163,11 +165,13 @@ class SignalPath:
         RuleError
             The table has no rule for an operation.
         ModelError
-            The output does not depend on the inputs, no rectifier ran, or activations are checkpointed.
+            The output does not depend on the inputs, no rectifier ran, activations are checkpointed, or another thread
+            has replaced the model's weights.
         InputError
             The model does not take an image that is no batch.
         """
-        _enable_gradients(self._undo)
+        leave_inference_mode(self._undo)
+        set_gradients(True, self._undo)
         self.in_float16 = any(tensor.dtype == torch.float16 for tensor in inputs)
         self._forward, self._inputs, self._others = forward, inputs, others
         output = self._pass()
@@ -204,6 +208,7 @@ class SignalPath:
 
     def _passed(self) -> Any:
         entered, modules = enter(self._inputs), modules_of(self._model)
+        read_weights(modules, self._undo)  # until the signal has arrived: on its way back it reads them again
         ran = self._ran = ForwardPass(
             self._model,
             self._others,
@@ -456,9 +461,7 @@ def send(scores: Tensor, tensors: Sequence[Tensor], start: Tensor, **options: An
     """
     undo, device = Undo(), scores.device.type
     with undo, undo:
-        if torch.is_autocast_enabled(device):  # the precision is the one of the forward pass
-            undo.later(lambda: torch.set_autocast_enabled(device, True))
-            torch.set_autocast_enabled(device, False)
+        leave_autocast(device, undo)  # the precision is the one of the forward pass
         return _sent(scores, tensors, start, **options)
 
 
@@ -471,17 +474,6 @@ def _sent(scores: Tensor, tensors: Sequence[Tensor], start: Tensor, **options: A
         raise ModelError(
             f"the model has overwritten numbers that the signal needs on its way back: {reason(error)}"
         ) from error
-
-
-def _enable_gradients(undo: Undo) -> None:
-    """Enable autograd's recording, whatever the caller's modes."""
-    if torch.is_inference_mode_enabled():
-        mode = torch.inference_mode(False)
-        undo.later(lambda: None if torch.is_inference_mode_enabled() else mode.__exit__(None, None, None))
-        mode.__enter__()
-    before = torch.is_grad_enabled()
-    undo.later(lambda: torch.set_grad_enabled(before))
-    torch.set_grad_enabled(True)
 
 
 def _read(answers: Sequence[Tensor]) -> list[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Undo", "to_the_end"]
+__all__ = ["Undo"]
 
 
 class Undo:
@@ -14,6 +14,9 @@ class Undo:
     Enter it twice, ``with undo, undo:``, and note each step *before* what it undoes: an interrupt in the first exit
     leaves the second. A step must do no harm where there is nothing to undo, or where it is taken twice. No ``try`` may
     stand in the block itself: CPython (3.11) leaves the instruction of that line outside of all handlers.
+
+    What is temporary is so a function that notes its steps in an `undo` that it is given, not a context manager:
+    an interrupt at the line of a ``with``, or in :mod:`contextlib`, would keep a generator from its end.
     """
 
     def __init__(self) -> None:
@@ -27,19 +30,12 @@ class Undo:
         return self
 
     def __exit__(self, *exception: Any) -> None:
+        late: KeyboardInterrupt | None = None
         while self._steps:
-            self._steps[-1]()  # only then is it struck off
-            self._steps.pop()
-
-
-def to_the_end(restore: Callable[[], None]) -> None:
-    """Restore something that can be restored twice, however often Ctrl-C comes; then it takes effect."""
-    interrupted: KeyboardInterrupt | None = None
-    while True:
-        try:
-            restore()
-            break
-        except KeyboardInterrupt as error:
-            interrupted = error
-    if interrupted is not None:
-        raise interrupted
+            try:
+                self._steps[-1]()  # only then is it struck off
+                self._steps.pop()
+            except KeyboardInterrupt as error:  # however often it comes: the step is taken again
+                late = error
+        if late is not None:
+            raise late

@@ -7,7 +7,6 @@ and the factors of norms with their own mean and deviation. So activations keep 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 from ..attribution.batches import of_examples
 from ..engine.copy_on_write import run_plainly
 from ..engine.module_hooks import ModuleHooks
+from ..engine.threads import replace_weights
+from ..engine.undo import Undo
 from ..errors import InputError
-from .methods import to_the_end
 
 __all__ = ["cascade", "ends_of_stages", "layers_from_the_top"]
 
@@ -35,46 +35,34 @@ def ends_of_stages(count: int, stages: int | None) -> list[int]:
     return ends
 
 
-@contextmanager
 def cascade(
-    layers: Sequence[tuple[str, list[nn.Parameter]]], ends: Sequence[int], generator: torch.Generator
-) -> Iterator[Iterator[str]]:
-    """Yield an iterator over stages: each step sets further layers to random weights and yields the last one's name.
+    layers: Sequence[tuple[str, list[nn.Parameter]]], ends: Sequence[int], generator: torch.Generator, undo: Undo
+) -> Iterator[str]:
+    """Set further layers to random weights at each stage, and yield the last one's name; one thread at a time.
 
     Parameters
     ----------
     layers : sequence
-        Names and parameters, from :func:`layers_from_the_top`; they are restored on exit.
+        Names and parameters, from :func:`layers_from_the_top`.
     ends : sequence of int
         The numbers of layers that are random at each stage.
     generator : torch.Generator
         Of the random weights.
+    undo : Undo
+        Where it is noted that the weights are put back.
     """
-    with _own_data([parameter for _, parameters in layers for parameter in parameters]):
-
-        def descend() -> Iterator[str]:
-            for start, end in pairwise([0, *ends]):
-                for _, parameters in layers[start:end]:
-                    for parameter in parameters:
-                        parameter.data = _random_like(parameter, generator)
-                yield layers[end - 1][0]
-
-        yield descend()
+    replace_weights([parameter for _, parameters in layers for parameter in parameters], undo)
+    return _descend(layers, ends, generator)
 
 
-@contextmanager
-def _own_data(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Restore the data of parameters on exit; within, data is replaced by other tensors and never written."""
-    own = [(parameter, parameter.data) for parameter in parameters]
-
-    def restore() -> None:
-        for parameter, data in own:
-            parameter.data = data
-
-    try:
-        yield
-    finally:
-        to_the_end(restore)
+def _descend(
+    layers: Sequence[tuple[str, list[nn.Parameter]]], ends: Sequence[int], generator: torch.Generator
+) -> Iterator[str]:
+    for start, end in pairwise([0, *ends]):
+        for _, parameters in layers[start:end]:
+            for parameter in parameters:
+                parameter.data = _random_like(parameter, generator)
+        yield layers[end - 1][0]
 
 
 def layers_from_the_top(
@@ -120,7 +108,9 @@ def _silent_parts(module: nn.Module, ran: set[nn.Module]) -> list[nn.Module]:
 
 def _is_read(model: nn.Module, given: tuple[Any, ...], parameters: Sequence[nn.Parameter]) -> bool:
     """Whether the scores of an image depend on parameters, by NaN in their stead; not on those of side heads."""
-    with _own_data(parameters):
+    undo = Undo()
+    with undo, undo:
+        replace_weights(parameters, undo)
         for parameter in parameters:
             parameter.data = torch.full_like(parameter, torch.nan, requires_grad=False)
         return bool(run_plainly(model, model, *given).isnan().any())

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ..engine.call_site import warn_caller
 from ..engine.fingerprint import KnownWeights
 from ..engine.reprs import html_lines, html_table, in_html, one_line
+from ..engine.restore import set_eval_mode
+from ..engine.undo import Undo
 from ..errors import InputError, reason
 from ..visualize import (
     AnyFigure,
@@ -30,7 +32,7 @@ from .checks import CHECKS, Case, Finding, chosen_checks
 from .dead_signals import MethodResult, dead_signals, explained
 from .drawing import Drawing
 from .findings import Findings
-from .methods import Method, captum_misses, eval_mode
+from .methods import Method, captum_misses
 from .outputs import Outputs, kind_of_outputs, labels_of, scores_of
 from .page import answers_table, checks_table, page_columns, page_figures, page_images
 from .progress import progress_bar
@@ -477,7 +479,9 @@ class Comparison:
         if self._known_scores is None:
             self._check_weights()
             start = perf_counter()
-            with eval_mode(self.model):
+            undo = Undo()
+            with undo, undo:
+                set_eval_mode(self.model, undo)
                 self._known_scores = scores_of(self.model, self.inputs, self.additional_forward_args)
             self._seconds_of_a_run = perf_counter() - start
         return self._known_scores

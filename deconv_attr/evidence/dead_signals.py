@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from ..attribution.base import SINGLE_UNIT
 from ..engine.diagnosis import first_few
+from ..engine.restore import collect_dead_signals
+from ..engine.undo import Undo
 from ..errors import DeadSignalWarning
-from .methods import Method, collected_dead_signals, starts_at_unit
+from .methods import Method, starts_at_unit
 from .similarity import is_zero
 
 __all__ = ["MethodResult", "dead_signals", "explained"]
@@ -61,7 +63,9 @@ def explained(
     """
     found = MethodResult(torch.empty(0))
     parts = []
-    with collected_dead_signals() as heard:
+    undo = Undo()
+    with undo, undo:
+        heard = collect_dead_signals(undo)
         for rows, part in method.in_batches(model, inputs, target, others):
             parts.append(part)
             zero = is_zero(part.maps).tolist()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..engine.restore import set_eval_mode
+from ..engine.undo import Undo
 from .checks import CHECKS, Case, Finding, checked
-from .methods import eval_mode
 from .progress import in_words, progress_bar
 
 __all__ = ["Findings"]
@@ -100,9 +101,17 @@ def _contained(
     name: str, cases: Sequence[Case], run: Callable[[Sequence[Case]], Sequence[Any]]
 ) -> list[Finding | Exception]:
     """Return what a check finds of some cases, with errors in their places."""
-    with eval_mode(cases[0].model):
-        try:
-            count = len(cases[0].inputs)
-            return [each if isinstance(each, Exception) else checked(name, each, count) for each in run(cases)]
-        except Exception as error:
-            return [error] * len(cases)
+    undo = Undo()
+    with undo, undo:
+        set_eval_mode(cases[0].model, undo)
+        return _run_contained(name, cases, run)
+
+
+def _run_contained(
+    name: str, cases: Sequence[Case], run: Callable[[Sequence[Case]], Sequence[Any]]
+) -> list[Finding | Exception]:
+    try:
+        count = len(cases[0].inputs)
+        return [each if isinstance(each, Exception) else checked(name, each, count) for each in run(cases)]
+    except Exception as error:
+        return [error] * len(cases)

@@ -20,10 +20,12 @@ from ..attribution.batches import of_examples
 from ..attribution.inputs import check_inputs, check_model
 from ..attribution.scored_model import described
 from ..engine.copy_on_write import run_plainly
+from ..engine.restore import set_eval_mode
+from ..engine.undo import Undo
 from ..errors import InputError, ModelError, TargetError, readable_lines
 from .comparison import Comparison
 from .localisation import check_masks
-from .methods import as_methods, default_methods, eval_mode
+from .methods import as_methods, default_methods
 from .outputs import Outputs, check_outputs
 
 __all__ = ["Comparison", "compare"]
@@ -48,7 +50,7 @@ def compare(
     """Explain the same scores by several methods.
 
     The model runs in eval mode and is left as it was. A method that fails has an error instead of maps; the others
-    stand.
+    stand. Comparisons in several threads follow one another.
 
     Parameters
     ----------
@@ -104,7 +106,9 @@ def compare(
     _check_arguments(inputs, images, masks, batch_size, seed)
     labels = None if labels is None else _checked_labels(labels, len(inputs))
     outputs = None if outputs is None else check_outputs(outputs)
-    with eval_mode(model):
+    undo = Undo()
+    with undo, undo:
+        set_eval_mode(model, undo)
         classes = _classes(model, inputs, given)
         targets = _targets(0 if target is None and classes == 1 else target, inputs, classes, "target")
         others = None if other is None else _targets(other, inputs, classes, "other")

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from ..attribution.base import as_tuple
 from ..attribution.batches import of_examples
 from ..engine.copy_on_write import run_plainly
-from ..engine.restore import contained
+from ..engine.restore import contain
+from ..engine.undo import Undo
 from ..errors import InputError
 from ..rules.identify import identify_node
 
@@ -176,15 +177,10 @@ def _sum_to_1(scores: Tensor) -> bool:
 
 def _last_operation(model: nn.Module, inputs: Tensor, others: tuple[Any, ...]) -> str:
     """Return the name of the operation that made the outputs, an empty text where autograd knows none."""
-    first = slice(0, 1)
-    with contained(model, inputs.device):
-        leaf = inputs[first].detach().clone().requires_grad_()
-        try:
-            # A copy, which has a graph: a model may write into it, as it may not into a leaf.
-            scores = model(leaf.clone(), *of_examples(others, first, len(inputs)))
-            node = scores.grad_fn
-        except Exception:  # the methods raise it
-            return ""
+    undo, first = Undo(), slice(0, 1)
+    with undo, undo:
+        contain(model, inputs.device, undo)
+        node = _last_node(model, inputs[first], of_examples(others, first, len(inputs)))
     name = ""
     while node is not None:
         name = getattr(identify_node(node, 1), "name", "")
@@ -192,3 +188,12 @@ def _last_operation(model: nn.Module, inputs: Tensor, others: tuple[Any, ...]) -
             break
         node = node.next_functions[0][0] if node.next_functions else None
     return name
+
+
+def _last_node(model: nn.Module, inputs: Tensor, others: tuple[Any, ...]) -> Any:
+    leaf = inputs.detach().clone().requires_grad_()
+    try:
+        # A copy, which has a graph: a model may write into it, as it may not into a leaf.
+        return model(leaf.clone(), *others).grad_fn
+    except Exception:  # the methods raise it
+        return None

@@ -6,6 +6,9 @@ import sys
 import warnings
 from typing import Any
 
+from ..engine.modes import keep_filters_of_warnings
+from ..engine.undo import Undo
+
 __all__ = ["in_words", "progress_bar"]
 
 
@@ -18,9 +21,14 @@ def progress_bar(total: float, what: str, show: bool) -> Any:
 
 def _tqdm() -> Any:
     """Return tqdm's bar for a terminal or a notebook; without ipywidgets that of a terminal, without its advice."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from tqdm import auto
+    if "tqdm.auto" not in sys.modules:
+        undo = Undo()
+        with undo, undo:
+            keep_filters_of_warnings(undo)
+            warnings.simplefilter("ignore")
+            from tqdm import auto
+    from tqdm import auto
+
     return auto.tqdm
 
 

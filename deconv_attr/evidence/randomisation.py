@@ -43,10 +43,12 @@ from torch import Tensor, nn
 
 from ..attribution.base import as_tuple
 from ..attribution.batches import of_examples
+from ..engine.restore import collect_dead_signals
+from ..engine.undo import Undo
 from ..errors import InputError
 from .cascade import cascade, ends_of_stages, layers_from_the_top
 from .checks import Case, Curve, Finding, Question, check
-from .methods import Method, as_method, without_dead_signals
+from .methods import Method, as_method
 from .similarity import ALIKE, APART, is_zero, spearman
 
 __all__ = ["DRAWS", "STAGES", "Randomisation", "parameter_randomisation"]
@@ -93,7 +95,10 @@ def parameter_randomisation(
 ) -> Randomisation:
     """Return the correlations of a method's maps with those under random weights, from the top layer down.
 
-    The model has random weights meanwhile, also for other threads; its own are put back, bit for bit, after any exit.
+    The model has random weights meanwhile; its own are put back, bit for bit, after any exit. They are random for other
+    threads, too: what these explain of the model is refused until then, but for what else they do with it nothing can
+    be promised. A forward pass of theirs computes with random weights, a step of training is lost, and a
+    ``state_dict()`` or a copy has random weights. Two randomisations, and comparisons, follow one another.
 
     Parameters
     ----------
@@ -122,9 +127,11 @@ def parameter_randomisation(
         No module with weights runs, or `stages` or `draws` is below 1.
     """
     method, others = as_method(method), as_tuple(additional_forward_args)
-    with without_dead_signals():
+    undo = Undo()
+    with undo, undo:
+        collect_dead_signals(undo)  # none is told: a map that is zero counts as 0; and no other thread changes weights
         own = method(model, inputs, target, others) if maps is None else maps
-    (found,) = _randomised(model, [(method, own)], inputs, target, others, stages, draws, seed)
+        (found,) = _randomised(model, [(method, own)], inputs, target, others, stages, draws, seed)
     if isinstance(found, Exception):
         raise found
     return found
@@ -216,20 +223,19 @@ def _randomised(
     for rows in groups:
         own = None if target is None else target[rows]
         given = inputs[rows], own, of_examples(others, rows, count)
-        with without_dead_signals(), cascade(layers, ends, generator) as depths:
-            for stage, _ in enumerate(depths):
+        undo = Undo()
+        with undo, undo:
+            collect_dead_signals(undo)
+            for stage, _ in enumerate(cascade(layers, ends, generator, undo)):
                 for number, (method, trained) in enumerate(methods):
                     tick(1 / len(ends) / len(groups))
                     if number in errors:
                         continue
-                    try:
-                        maps = method(model, *given)
-                        before, dead = trained[rows], is_zero(maps)
-                        signed[number][stage, rows] = _kept(before, maps, dead)
-                        absolute[number][stage, rows] = _kept(before.abs(), maps.abs(), dead)
-                        zero[number][stage, rows] = dead.cpu()
-                    except Exception as error:
-                        errors[number] = error
+                    kept = _correlations(method, model, given, trained[rows])
+                    if isinstance(kept, Exception):
+                        errors[number] = kept
+                    else:
+                        signed[number][stage, rows], absolute[number][stage, rows], zero[number][stage, rows] = kept
     names = [layers[end - 1][0] for end in ends]
     draw = torch.arange(count) % draws
     return [
@@ -238,6 +244,18 @@ def _randomised(
         else Randomisation(names, signed[number], absolute[number], zero[number], draw)
         for number in range(len(methods))
     ]
+
+
+def _correlations(
+    method: Method, model: nn.Module, given: tuple[Any, ...], before: Tensor
+) -> tuple[Tensor, Tensor, Tensor] | Exception:
+    """Return how maps correlate with those before, signed and absolute, and which are zero, (N,) each; or the error."""
+    try:
+        maps = method(model, *given)
+        dead = is_zero(maps)
+        return _kept(before, maps, dead), _kept(before.abs(), maps.abs(), dead), dead.cpu()
+    except Exception as error:
+        return error
 
 
 def _kept(before: Tensor, after: Tensor, dead: Tensor) -> Tensor:

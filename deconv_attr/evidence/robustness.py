@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.base import as_tuple
+from ..engine.restore import collect_dead_signals
+from ..engine.undo import Undo
 from .checks import Case, Finding, Question, check
 from .faithfulness import SAMPLES, check_count
-from .methods import as_method, without_dead_signals
+from .methods import as_method
 from .similarity import is_zero
 
 __all__ = ["sensitivity_max"]
@@ -54,7 +56,9 @@ def sensitivity_max(
     check_count("samples", samples)
     method, others = as_method(method), as_tuple(additional_forward_args)
     generator = torch.Generator().manual_seed(seed)
-    with without_dead_signals():
+    undo = Undo()
+    with undo, undo:
+        collect_dead_signals(undo)  # none is told: a map that is zero has no number
         maps = method(model, inputs, target, others) if maps is None else maps
         own = maps.double()  # in which no square of a map overflows or vanishes
         largest = torch.zeros(len(inputs), dtype=torch.float64, device=inputs.device)

@@ -17,10 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attribution.base import as_tuple
+from ..engine.restore import collect_dead_signals
+from ..engine.undo import Undo
 from ..errors import InputError
 from .bootstrap import estimate
 from .checks import Case, Finding, Question, check
-from .methods import Ranking, as_method, without_dead_signals
+from .methods import Ranking, as_method
 from .scipy_stats import scipy_stats
 from .table import ResultTable
 
@@ -100,7 +102,9 @@ def target_sensitivity(
     at random, by structural similarity.
     """
     method, others = as_method(method), as_tuple(additional_forward_args)
-    with without_dead_signals():
+    undo = Undo()
+    with undo, undo:
+        collect_dead_signals(undo)  # none is told: a map that is zero has no number
         first = method(model, inputs, target, others) if maps is None else maps
         second = method(model, inputs, other, others)
     return spearman(first, second), spearman(first.abs(), second.abs())

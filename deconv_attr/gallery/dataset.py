@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,8 @@ from torch.utils.data import (
 )
 
 from ..engine.fingerprint import memory_of, without_addresses
+from ..engine.modes import keep_random_state
+from ..engine.undo import Undo
 from ..errors import InputError, readable, reason
 from ..units.image_source import image_of, is_numbered
 from .images import Photographs, moments_of
@@ -127,15 +129,14 @@ class NumberedImages:
         loader = self._loader
         if loader is None:
             return list(range(len(self)))
-        own = None if loader.generator is None else loader.generator.get_state()
-        try:
-            with torch.random.fork_rng(devices=[]):  # a random sampler draws from the caller's generator
-                if loader.batch_size is None and loader.batch_sampler is not None:
-                    return sorted({number for batch in loader.batch_sampler for number in batch})
-                return sorted(set(loader.sampler))  # with those that drop_last would leave out
-        finally:
-            if own is not None:
-                loader.generator.set_state(own)
+        undo = Undo()
+        with undo, undo:  # a random sampler draws from the caller's generators
+            keep_random_state(torch.device("cpu"), undo)
+            if loader.generator is not None:
+                undo.later(partial(loader.generator.set_state, loader.generator.get_state()))
+            if loader.batch_size is None and loader.batch_sampler is not None:
+                return sorted({number for batch in loader.batch_sampler for number in batch})
+            return sorted(set(loader.sampler))  # with those that drop_last would leave out
 
     def read(self, blocks: Sequence[list[int]]) -> Iterator[list[Group | Unreadable]]:
         """Read blocks of images, in order, with the workers; consecutive images of one shape form a group."""

@@ -6,10 +6,9 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure as AnyFigure
@@ -17,8 +16,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ..engine.undo import Undo
 from ..errors import InputError
-from .figure import Figure
+from .figure import Figure, set_rc
 from .page_layout import GAP, HINTING, Page, broken, line_height, text_height, text_width
 from .paper import FONT_SIZE, WIDEST, check_layout, figure_of
 
@@ -166,7 +166,9 @@ def panel_figures(panels: Sequence[Panel], *, width: float, font_size: float, da
     """
     _check(panels)
     _, looks = _looks(panels, DARK_COLOURS if dark else COLOURS)
-    with rc_context(cast(Any, DARK if dark else {})):
+    undo = Undo()
+    with undo, undo:
+        set_rc(DARK if dark else {}, undo)
         return [
             _on_page([panel], panels, [curve.label for curve in panel.curves], looks, font_size, width, 1)
             for panel in panels

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context, rcParams
+from matplotlib import rcParams
 from matplotlib.figure import Figure as AnyFigure
 
-__all__ = ["FONTS", "AnyFigure", "Figure"]
+from ..engine.threads import run_alone
+from ..engine.undo import Undo
+
+__all__ = ["FONTS", "AnyFigure", "Figure", "set_rc"]
 
 FONTS: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # TrueType: many venues refuse matplotlib's own choice, Type 3
 SVG: Any = {"svg.hashsalt": "deconv_attr", "svg.fonttype": "none"}  # letters take half the space of their outlines
@@ -30,13 +35,16 @@ class Figure(AnyFigure):
         ending = Path(fname).suffix[1:] if isinstance(fname, (str, PathLike)) else ""
         if (options.get("format") or ending or rcParams["savefig.format"]).lower() == "png":
             options = {"pil_kwargs": PACKED, **options}
-        with rc_context(FONTS):
+        undo = Undo()
+        with undo, undo:
+            set_rc(FONTS, undo)
             super().savefig(fname, **options)
 
     def svg(self) -> bytes:
         """Return the figure as an SVG file for a page, the same each time, in the browser's letters."""
-        drawn = BytesIO()
-        with rc_context(SVG):
+        drawn, undo = BytesIO(), Undo()
+        with undo, undo:
+            set_rc(SVG, undo)
             self.savefig(drawn, format="svg", metadata={"Date": None})
         return drawn.getvalue()
 
@@ -46,3 +54,11 @@ class Figure(AnyFigure):
         self.savefig(drawn, format="png", dpi=min(self.dpi, MOST))
         width, height = (round(SHOWN * inches) for inches in self.get_size_inches())
         return drawn.getvalue(), {"width": width, "height": height}
+
+
+def set_rc(values: Mapping[str, Any], undo: Undo) -> None:
+    """Set some of matplotlib's rcParams, which are those of all threads: one at a time does so."""
+    run_alone(undo, "rcParams")
+    parameters: Any = rcParams  # declared with the name of each
+    undo.later(partial(parameters.update, {key: parameters[key] for key in values}))
+    parameters.update(values)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
 from matplotlib import figure as figures
-from matplotlib import rc_context
 
+from ..engine.undo import Undo
 from ..errors import DeconvError, InputError
-from .figure import FONTS
+from .figure import FONTS, set_rc
 
 __all__ = [
     "FORMATS",
@@ -55,7 +57,9 @@ def save_figure(figure: figures.Figure, path: str | Path) -> None:
         If it cannot be written; see :func:`picture_path`.
     """
     path = picture_path(path)
-    with writing(path), rc_context(FONTS):
+    undo = Undo()
+    with writing(path), undo, undo:
+        set_rc(FONTS, undo)
         atomic_write(path, lambda file: figure.savefig(file, format=path.suffix.lower()[1:]))
 
 
@@ -112,8 +116,9 @@ def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
         If it cannot be written; an older file stays as it was.
     """
     path = link_target(path)
-    part = unfinished(path)
-    try:
+    part, undo = unfinished(path), Undo()
+    with undo, undo:
+        undo.later(partial(_remove, part))
         with part.open("wb") as file:
             with suppress(OSError):  # there is none, or the file system has no permissions
                 shutil.copymode(path, part)  # before there is anything to read
@@ -122,9 +127,11 @@ def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
             else:
                 content(file)
         part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def link_target(path: Path) -> Path:
@@ -144,10 +151,11 @@ def link_target(path: Path) -> Path:
 
 
 def unfinished(path: Path) -> Path:
-    """Return the name under which this process writes a file before it is complete."""
-    name = f".{path.name}.{os.getpid()}.unfinished"
+    """Return the name under which this thread of this process writes a file before it is complete."""
+    end = f".{os.getpid()}{threading.get_native_id()}.unfinished"
+    name = f".{path.name}{end}"
     if len(os.fsencode(name)) > LONGEST_NAME:
-        name = f".{blake2b(os.fsencode(path.name), digest_size=16).hexdigest()}.{os.getpid()}.unfinished"
+        name = f".{blake2b(os.fsencode(path.name), digest_size=16).hexdigest()}{end}"
     return path.with_name(name)
 
 

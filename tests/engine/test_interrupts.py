@@ -3,23 +3,13 @@
 In the suite it strikes at every few lines; ``EVERY_LINE=1 pytest tests/engine/test_interrupts.py`` takes them all.
 """
 
-import contextlib
-import os
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-from state import snapshot
+from striking import everything, strike
 from torch import nn
-from torch.overrides import _get_current_function_mode_stack, _pop_mode
 
-import deconv_attr
 from deconv_attr import LayerZFDeconv, NeuronZFDeconv, ZFDeconv, coverage
-
-STEP = 1 if os.environ.get("EVERY_LINE") else 11
-OURS = str(Path(deconv_attr.__file__).parent)
-TRACED = (OURS, contextlib.__file__, torch.overrides.__file__)
+from deconv_attr.engine.undo import Undo
 
 
 class Net(nn.Module):
@@ -49,47 +39,27 @@ CALLS = {
 }
 
 
-class Strike:
-    """Raises KeyboardInterrupt at the n-th line that runs of the traced files."""
-
-    def __init__(self, at):
-        self.at, self.seen = at, 0
-
-    def __call__(self, frame, event, argument):
-        if not any(place in frame.f_code.co_filename for place in TRACED):
-            return None
-        self.seen += event == "line"
-        if event == "line" and self.seen == self.at:
-            raise KeyboardInterrupt
-        return self
-
-
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_an_interrupt_at_any_line_leaves_nothing(call):
     torch.manual_seed(0)
     net, x = Net().eval(), torch.rand(1, 1, 4, 4)
-    with contextlib.suppress(deconv_attr.DeadSignalWarning):
-        call(net, x)
-    before, at, wrong = snapshot(net, x), 1, []
-    while True:
-        strike, came = Strike(at), None
-        sys.settrace(strike)
-        try:
-            call(net, x)
-        except BaseException as error:
-            came = error
-        finally:
-            sys.settrace(None)
-        if strike.seen < at:
-            break
-        if type(came) is not KeyboardInterrupt:
-            wrong.append((at, f"came as {came!r}"))
-        came = None
-        after = snapshot(net, x)
-        wrong += [(at, fact) for fact in before if before[fact] != after.get(fact)]
-        for _ in _get_current_function_mode_stack():
-            _pop_mode()
-        at += STEP
-    print(f"{at // STEP} interrupts")
-    assert at > 1000
-    assert wrong == []
+    found = strike(lambda: call(net, x), lambda: everything(net, x), 150)
+    print(found)
+    assert found.lines > 1000
+    assert found.faults == []
+
+
+def test_ctrl_c_while_things_are_put_back_is_late_and_not_lost():
+    done, presses = [], iter([KeyboardInterrupt, KeyboardInterrupt])
+
+    def restore():
+        done.append("begun")
+        error = next(presses, None)
+        if error is not None:
+            raise error
+        done.append("ended")
+
+    undo = Undo()
+    with pytest.raises(KeyboardInterrupt), undo:
+        undo.later(restore)
+    assert done == ["begun", "begun", "begun", "ended"]

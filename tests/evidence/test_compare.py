@@ -26,7 +26,7 @@ from deconv_attr.evidence import (
     parameter_randomisation,
     progress,
 )
-from deconv_attr.evidence.methods import as_methods, controls, rule_tables, to_the_end
+from deconv_attr.evidence.methods import as_methods, controls, rule_tables
 from deconv_attr.visualize import robust_scale, short
 
 DEFAULTS = ["ZFDeconv from the score", "ZFDeconv from a unit of relu", "Guided backprop", "Saliency"]
@@ -305,21 +305,6 @@ def test_a_model_that_was_trained_since_is_refused(inputs):
         net.conv.weight.add_(1)
     with pytest.raises(InputError, match="expected the model as it was compared, got other weights; compare again"):
         comparison.table()
-
-
-def test_ctrl_c_while_things_are_put_back_is_late_and_not_lost():
-    done, presses = [], iter([KeyboardInterrupt, KeyboardInterrupt])
-
-    def restore():
-        done.append("begun")
-        error = next(presses, None)
-        if error is not None:
-            raise error
-        done.append("ended")
-
-    with pytest.raises(KeyboardInterrupt):
-        to_the_end(restore)
-    assert done == ["begun", "begun", "begun", "ended"]
 
 
 def test_ctrl_c_in_a_cascade_leaves_the_weights(inputs):

@@ -31,7 +31,8 @@ from ...attribution.base import CaptumAttribution
 from ...attribution.batches import of_examples
 from ...attribution.scored_model import ScoredModel
 from ...engine.reprs import html_table, one_line
-from ...engine.restore import contained
+from ...engine.restore import contain
+from ...engine.undo import Undo
 from ...errors import InputError
 from ...visualize.pictures import StyleName, style_named
 
@@ -182,7 +183,8 @@ class Method:
         Parameters
         ----------
         model : nn.Module
-            Not for two threads at once: eval mode, and the hooks of other methods, are on the model itself.
+            One thread at a time explains so, for the generators are those of all threads. Eval mode, and the hooks of
+            methods of others, are on the model itself: what other threads run of it meanwhile meets them.
         inputs : Tensor
             (N, C, ...); not touched.
         target : Tensor or None
@@ -211,7 +213,9 @@ class Method:
         for start in range(0, count, size):
             rows = slice(start, min(start + size, count))
             others = of_examples(additional_forward_args, rows, count)
-            with contained(model, inputs.device):
+            undo = Undo()
+            with undo, undo:
+                contain(model, inputs.device, undo)
                 # Copies: Captum leaves requires_grad set after an error, and a function may write into its arguments.
                 own = None if target is None else target[rows].clone()
                 part = self._part(model, inputs[rows].detach().clone(), own, others)

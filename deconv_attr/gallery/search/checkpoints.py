@@ -9,9 +9,10 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 
+from ...engine.undo import Undo
 from ...errors import InputError, SearchError
 from ...visualize.files import check_writable, link_target, unfinished, writing
 from .result import Strongest
@@ -47,9 +48,10 @@ class Checkpoints:
         self._ending = ending
         self._unwritten: Strongest | None = None
         self._own = self._file.with_name(f"{self._file.name}.part{rank}")
-        with writing(self._file):  # now, and not after hours: the name may be too long, the disk read-only
+        undo = Undo()
+        with writing(self._file), undo, undo:  # now, and not after hours: the name may be too long, the disk read-only
+            undo.later(partial(unfinished(self._own).unlink, missing_ok=True))
             unfinished(self._own).touch()
-            unfinished(self._own).unlink(missing_ok=True)
         self._written = time.monotonic()
 
     def found(self, resume: bool) -> Strongest | None:
