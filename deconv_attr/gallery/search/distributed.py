@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
 import torch.distributed as dist
 
+from ...engine.undo import Undo
 from ...errors import SearchError
 
-__all__ = ["ProcessGroup", "is_first", "joined"]
+__all__ = ["ProcessGroup", "is_first", "join"]
 
 _TIMEOUT = timedelta(hours=24)  # shares may differ by that much; the end of a process is noticed at once
 
@@ -62,31 +64,23 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-@contextmanager
-def joined() -> Iterator[ProcessGroup]:
-    """Join the other processes, if there are any, within this context.
+def join(undo: Undo) -> ProcessGroup:
+    """Join the other processes, if there are any, until that is undone.
 
-    Raises
-    ------
-    SearchError
-        Within: another process has ended.
+    While they are joined, :class:`SearchError` says that one of them has ended.
     """
-    with ExitStack() as undo:
-        if not dist.is_available():
-            yield ProcessGroup()
-            return
-        if not dist.is_initialized():
-            if not dist.is_torchelastic_launched() or os.environ.get("WORLD_SIZE") == "1":
-                yield ProcessGroup()
-                return
-            _initialise()
-            undo.callback(_leave, None)
-        if dist.get_world_size() == 1:
-            yield ProcessGroup()
-            return
-        group = dist.new_group(backend="gloo", timeout=_TIMEOUT)
-        undo.callback(_leave, group)
-        yield ProcessGroup(group)
+    if not dist.is_available():
+        return ProcessGroup()
+    if not dist.is_initialized():
+        if not dist.is_torchelastic_launched() or os.environ.get("WORLD_SIZE") == "1":
+            return ProcessGroup()
+        undo.later(partial(_leave, None))
+        _initialise()
+    if dist.get_world_size() == 1:
+        return ProcessGroup()
+    group = dist.new_group(backend="gloo", timeout=_TIMEOUT)
+    undo.later(partial(_leave, group))
+    return ProcessGroup(group)
 
 
 def _initialise() -> None:
@@ -98,8 +92,10 @@ def _initialise() -> None:
 
 
 def _leave(group: Any) -> None:
+    if not dist.is_initialized():
+        return
     time.sleep(0.1)  # until gloo's threads release their last tensors; in torch 2.6 there may be a deadlock
-    with suppress(RuntimeError):  # some processes of the group may have ended
+    with suppress(RuntimeError, ValueError):  # some processes of the group may have ended, or this one has left it
         dist.destroy_process_group(group)
 
 

@@ -21,14 +21,15 @@ from tqdm import tqdm
 from ...attribution.inputs import check_model
 from ...engine.call_site import warn_caller
 from ...engine.layers import Layer, find_layer
+from ...engine.undo import Undo
 from ...errors import InputError, SkippedImagesWarning
 from ...units.acceptance import check_takes_images
 from ..dataset import NumberedImages, Unreadable
 from .checkpoints import Checkpoints
-from .distributed import ProcessGroup, joined
+from .distributed import ProcessGroup, join
 from .result import Origin, Strongest
 from .scan import Scan
-from .termination import Termination, termination
+from .termination import Termination, handle_termination
 
 __all__ = ["strongest"]
 
@@ -114,7 +115,10 @@ def strongest(
     check_takes_images(model, chosen)
     source = NumberedImages.of(data, workers)
     numbers = _numbers(source.numbers if images is None else images, len(source))
-    with termination() as ending, joined() as group:
+    undo = Undo()
+    with undo, undo:
+        ending = handle_termination(undo)
+        group = join(undo)
         checkpoints = None if file is None else Checkpoints(file, group.rank, checkpoint_every, ending)
         search = _Search(model, source, chosen, int(k), numbers, group, strict, ending)
         found = search.run(checkpoints, resume, show_progress)

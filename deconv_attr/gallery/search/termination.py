@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
-__all__ = ["Termination", "termination"]
+from ...engine.undo import Undo
+
+__all__ = ["Termination", "handle_termination"]
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -19,7 +22,7 @@ class _Terminated(BaseException):
 
 
 class Termination:
-    """The first signal that would end this process; see :func:`termination`."""
+    """The first signal that would end this process; see :func:`handle_termination`."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -51,23 +54,24 @@ class Termination:
             if not self.deferred:
                 self.check()
 
+    def end(self, handled: Sequence[int]) -> None:
+        """Handle signals no more, and end the process if there was one."""
+        self.deferred = True
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+        if self.received is not None:
+            signal.raise_signal(self.received)
 
-@contextmanager
-def termination() -> Iterator[Termination]:
-    """Raise an exception where a signal would end this process, and end it so after this context.
+
+def handle_termination(undo: Undo) -> Termination:
+    """Raise an exception where a signal would end this process; it ends so when that is undone.
 
     A signal with another handler than the default is left alone, and so are all where this is not the main thread.
     """
     main = threading.current_thread() is threading.main_thread()
     handled = [number for number in _SIGNALS if main and signal.getsignal(number) is signal.SIG_DFL]
     state = Termination()
-    try:
-        for number in handled:
-            signal.signal(number, state.handle)
-        yield state
-    finally:
-        state.deferred = True
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
-        if state.received is not None:
-            signal.raise_signal(state.received)
+    undo.later(partial(state.end, handled))
+    for number in handled:
+        signal.signal(number, state.handle)
+    return state
