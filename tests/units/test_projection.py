@@ -203,7 +203,6 @@ def test_however_many_units_crowd_an_image_small_fields_are_cut_out():
     assert wrong(result, expected, 1e-10) == {}
 
 
-
 def window(result, number):
     starts, ends = result.boxes[number].view(2, -1).tolist()
     return (..., *map(slice, starts, ends))

@@ -338,6 +338,21 @@ def test_many_large_pictures_are_jpeg_and_small_ones_are_exact(tmp_path, monkeyp
         np.testing.assert_array_equal(found[1][column][0], picture(column))
 
 
+def test_very_many_pictures_take_half_the_bytes_and_look_alike(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    photograph = np.asarray(Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).resize((320, 320)))
+    given = {"images": [photograph] * 4, "columns": [ReportColumn("one", [photograph] * 4)]}
+    monkeypatch.setattr(report, "MOST_EXACT", 0)
+    monkeypatch.setattr(report, "MOST_FINE", 8 * 320**2)
+    fine = write(tmp_path, **given).stat().st_size
+    monkeypatch.setattr(report, "MOST_FINE", report.MOST_FINE - 1)
+    path = write(tmp_path, **given)
+    assert path.stat().st_size < 0.7 * fine
+    assert all(
+        np.abs(pixels.astype(int) - photograph).mean() < 4 for row in pictures_of(parsed(path)) for pixels, *_ in row
+    )
+
+
 def test_a_failed_method_says_so_once_and_keeps_its_place(tmp_path):
     columns = [column_of("one"), ReportColumn("two", [], error="RuleError: no rule covers gelu"), column_of("three")]
     page = parsed(write(tmp_path, columns=columns))

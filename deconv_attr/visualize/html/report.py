@@ -17,7 +17,7 @@ from ...errors import InputError
 from ..files import atomic_write, checked_path, writing
 from ..tiles import Bytes
 from .rendering import asset, data_uri, policy_hash, rendered
-from .sprites import encoded
+from .sprites import QUALITY, encoded
 
 __all__ = [
     "PAGES",
@@ -35,6 +35,8 @@ PAGES = (".html", ".htm")
 """The endings of the file name of a page."""
 
 MOST_EXACT = 4_000_000  # pixels of all pictures together: about 10 MB as PNG; as JPEG, they take a third of that
+MOST_FINE = 40_000_000  # pixels; about 25 MB as JPEG; coarser, pictures take half of that
+COARSE = 75  # the quality of pictures on a page of more: a browser is to open one of 5,000 photographs' maps in seconds
 SHARP = 100  # pixels; smaller pictures are magnified, and their pixels kept sharp: LARGE in page.js
 MOST_SHARED = 8  # columns that share the width of a window; a wider grid scrolls by itself
 MIME = {".png": "image/png", ".jpg": "image/jpeg"}
@@ -265,13 +267,15 @@ def _grid(
     """Return a row for each image: label, image, and pictures; a failed method has one cell, in the first row."""
     every = [ReportColumn(head, images), *columns]
     pixels = sum(picture.shape[0] * picture.shape[1] for column in every for picture in column.pictures)
+    quality = QUALITY if pixels <= MOST_FINE else COARSE
     rows: list[dict[str, Any]] = []
     for number, label in enumerate(labels):
         cells = []
         for column in every:
             if column.pictures:
                 scale = column.scales[number] if column.scales else ""
-                cells.append(_cell(column.title, column.pictures[number], scale, exact=pixels <= MOST_EXACT))
+                picture = column.pictures[number]
+                cells.append(_cell(column.title, picture, scale, exact=pixels <= MOST_EXACT, quality=quality))
             elif number == 0:
                 cells.append({"title": column.title, "error": column.error or "no pictures"})
         rows.append({"label": label, "cells": cells})
@@ -293,9 +297,9 @@ def _figure(figure: ReportFigure) -> dict[str, str]:
     return {"alternative": figure.alternative, "light": light, "dark": dark}
 
 
-def _cell(title: str, picture: Bytes, scale: str, exact: bool) -> dict[str, Any]:
+def _cell(title: str, picture: Bytes, scale: str, exact: bool, quality: int) -> dict[str, Any]:
     height, width, _ = picture.shape
-    ending, content = encoded(picture, 0 if exact else max(height, width))
+    ending, content = encoded(picture, 0 if exact else max(height, width), quality)
     return {
         "title": title,
         "scale": scale,
