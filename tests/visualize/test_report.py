@@ -4,8 +4,9 @@ import base64
 import hashlib
 import os
 import re
+import weakref
 from html.parser import HTMLParser
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,15 @@ from PIL import Image
 from deconv_attr.errors import InputError
 from deconv_attr.evidence.bootstrap import Estimate
 from deconv_attr.evidence.table import Answer, Failure, ResultTable, text
-from deconv_attr.visualize.html import ReportColumn, ReportFigure, ReportLegend, report, report_path, write_report
+from deconv_attr.visualize.html import (
+    LazyPictures,
+    ReportColumn,
+    ReportFigure,
+    ReportLegend,
+    report,
+    report_path,
+    write_report,
+)
 
 NAN = float("nan")
 FACTS = [("model", "a net"), ("images", "2 generated")]
@@ -353,6 +362,22 @@ def test_very_many_pictures_take_half_the_bytes_and_look_alike(tmp_path, monkeyp
     )
 
 
+def test_lazy_pictures_are_drawn_one_after_the_other_and_none_is_kept(tmp_path):
+    drawn = []
+
+    def draw(number):
+        assert sum(each() is not None for each in drawn) <= 1  # the one before, at most
+        pixels = picture(number)
+        drawn.append(weakref.ref(pixels))
+        return pixels
+
+    every = [picture(number) for number in range(20)]
+    expected = write(tmp_path, images=every, columns=[ReportColumn("one", every)]).read_bytes()
+    lazy = LazyPictures(20, draw)
+    assert write(tmp_path, images=lazy, columns=[ReportColumn("one", lazy)]).read_bytes() == expected
+    assert len(drawn) >= 40
+
+
 def test_a_failed_method_says_so_once_and_keeps_its_place(tmp_path):
     columns = [column_of("one"), ReportColumn("two", [], error="RuleError: no rule covers gelu"), column_of("three")]
     page = parsed(write(tmp_path, columns=columns))
@@ -505,12 +530,15 @@ def test_an_older_page_stays_until_the_new_one_is_whole(tmp_path, monkeypatch, e
     path = write(tmp_path)
     before = path.read_bytes()
 
-    def fails(part, content):
-        with part.open("wb") as file:
-            file.write(content[:100])
-        raise error
+    class Fails(FileIO):
+        def write(self, content):
+            super().write(content[:100])
+            raise error
 
-    monkeypatch.setattr(Path, "write_bytes", fails)
+    opened = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda part, mode, **given: (Fails if mode == "wb" else opened)(part, mode, **given)
+    )
     with pytest.raises((InputError, KeyboardInterrupt)) as raised:
         write(tmp_path, title="another")
     assert isinstance(error, KeyboardInterrupt) or str(raised.value) == f"cannot write {path}: No space left on device"
