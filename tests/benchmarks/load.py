@@ -98,8 +98,9 @@ def projection(size: int, folder: Path) -> Call:
     model, layer = load_model(), "features.5"  # 48 maps, a receptive field of 27 x 27 pixels
     data = GeneratedImages(math.ceil(size / 10))
     units = [(unit // 10, unit % 48) for unit in range(size)]
-    quiet(project)(model, data, layer, units[:100])
-    return partial(quiet(project), model, data, layer, units)
+    call = quiet(partial(project, batch_size=500))  # by default as many as fill 256 MB, here 2,912
+    call(model, data, layer, units[:100])
+    return partial(call, model, data, layer, units)
 
 
 def explanation(size: int, folder: Path) -> Call:
@@ -137,7 +138,7 @@ def comparison(size: int, folder: Path) -> Call:
     from deconv_attr import compare
     from deconv_attr.demo import CLASS_NAMES, GeneratedImages, load_model
 
-    model, data = load_model(), GeneratedImages(max(2, size // METHODS))
+    model, data = load_model(), GeneratedImages(size // METHODS)
     x = torch.stack([data[number] for number in range(len(data))])
 
     def page(count: int) -> Call:
@@ -315,11 +316,17 @@ def put_into(readme: Path, text: str) -> None:
 def draw(found: dict[str, Costs], used: Uses) -> Figure:
     """Draw a column for each kind of work: time above, memory below."""
     figure = Figure(figsize=(11, 5.2), layout="constrained")
-    axes = figure.subplots(2, len(PANELS), sharex="col", squeeze=False)
+    axes = figure.subplots(2, len(PANELS), sharex="col", sharey="row", squeeze=False)
     for (above, below), names in zip(axes.T, PANELS, strict=True):
         for name, colour in zip(names, COLOURS, strict=False):
             label = name.rpartition(" ")[2] if len(names) > 1 else ""
-            curve(above, {size: cost.seconds for size, cost in found[name].items()}, colour, "-", f"{label} written")
+            curve(
+                above,
+                {size: cost.seconds for size, cost in found[name].items()},
+                colour,
+                "-",
+                f"{label} written" if label else "measured",
+            )
             growths = {size: cost.growth for size, cost in found[name].items() if cost.growth is not None}
             curve(below, growths, colour, "-", f"{label} growth")
             if any(cost.held >= 1 for cost in found[name].values()):
@@ -332,19 +339,20 @@ def draw(found: dict[str, Costs], used: Uses) -> Figure:
                 last = found[name][sizes[-1]].seconds
                 slope = [0.6 * last * size / sizes[-1] for size in sizes]
                 above.plot(sizes, slope, ":", color="#777777", label="linear")
-        above.legend(frameon=False, fontsize=8)
-        below.legend(frameon=False, fontsize=8)
-        below.set_xlabel(" or ".join([names[0], *(name.rpartition(" in ")[2] for name in names[1:])]))
+        below.set_xlabel(names[0] if len(names) == 1 else "maps on a page")
         for ax in (above, below):
             ax.set(xscale="log", yscale="log")
             ax.yaxis.set(major_locator=LogLocator(subs=(1,)), minor_locator=NullLocator())
             ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             ax.grid(color="#e6e6e6", linewidth=0.6)
             ax.spines[["top", "right"]].set_visible(False)
-        below.set_ylim(1, max(10_000, below.get_ylim()[1]))
+            if ax.lines:  # where memory is not known, there are none
+                ax.legend(frameon=False, fontsize=8, loc="upper left")
         sizes = list(found[names[0]])
         below.set_xticks(sizes, [f"{size}".replace("000", "k") for size in sizes])
         below.xaxis.set_minor_locator(NullLocator())
+    for ax in axes[:, 0]:
+        ax.set_ylim(top=20 * ax.get_ylim()[1])  # room for the legends
     axes[0, 0].set_ylabel("time, s")
     axes[1, 0].set_ylabel("peak memory growth, MB")
     return figure
@@ -363,7 +371,6 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", default="load.png", help="the picture (default: load.png)")
     parser.add_argument("--quick", action="store_true", help=f"only the first {QUICK} sizes of each kind of work")
-    parser.add_argument("--divide", type=int, default=1, help="divide all sizes by this (default: 1)")
     parser.add_argument("--children", type=int, default=1, help="processes for each point; 0: here, no memory")
     parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS, help="of windows; none: open no page")
     parser.add_argument("--readme", type=Path, help="a README whose tables, between two marks, are replaced")
@@ -388,7 +395,7 @@ def main(argv: list[str] | None = None) -> None:
     used: Uses = {}
     for name, sizes in SIZES.items():
         found[name] = {}
-        for size in [max(2, size // options.divide) for size in sizes[: QUICK if options.quick else None]]:
+        for size in sizes[: QUICK if options.quick else None]:
             with tempfile.TemporaryDirectory() as folder:
                 found[name][size] = measured(name, size, options.children, Path(folder))
                 if name in (GALLERY, COMPARISON):
