@@ -37,7 +37,7 @@ __all__ = ["Gallery"]
 
 LISTED = 12  # maps, in a notebook
 _MEMORY = 2**28  # bytes of projections, and of images, in memory at a time
-_UNIT = 2**13  # bytes of a unit beside its pixels, in small tensors and numbers: of small tiles the most of it
+_UNIT = 2**14  # bytes of a unit beside its pixels, in small tensors and numbers, at most: of small tiles nearly all
 
 
 class Gallery:

@@ -39,8 +39,8 @@ SIZES = {
     SEARCH: [1_000, 3_000, 10_000, 30_000, 100_000],
     PROJECT: [200, 600, 2_000, 6_000, 20_000],
     EXPLAIN: [8, 25, 75, 200],
-    GALLERY: [300, 1_000, 2_000, 5_000],
-    COMPARISON: [300, 1_000, 2_000, 5_000],
+    GALLERY: [500, 1_000, 2_000, 5_000],
+    COMPARISON: [500, 1_000, 2_000, 5_000],
 }
 PANELS = [[SEARCH], [PROJECT], [EXPLAIN], [GALLERY, COMPARISON]]
 QUICK = 2  # sizes of each work
@@ -98,7 +98,7 @@ def projection(size: int, folder: Path) -> Call:
     model, layer = load_model(), "features.5"  # 48 maps, a receptive field of 27 x 27 pixels
     data = GeneratedImages(math.ceil(size / 10))
     units = [(unit // 10, unit % 48) for unit in range(size)]
-    call = quiet(partial(project, batch_size=500))  # by default as many as fill 256 MB, here 2,912
+    call = quiet(partial(project, batch_size=100))  # by default what fills 256 MB: 223 images, 2,912 crops
     call(model, data, layer, units[:100])
     return partial(call, model, data, layer, units)
 
@@ -349,7 +349,7 @@ def draw(found: dict[str, Costs], used: Uses) -> Figure:
             if ax.lines:  # where memory is not known, there are none
                 ax.legend(frameon=False, fontsize=8, loc="upper left")
         sizes = list(found[names[0]])
-        below.set_xticks(sizes, [f"{size}".replace("000", "k") for size in sizes])
+        below.set_xticks(sizes, [f"{size // 1000}k" if size % 1000 == 0 else f"{size}" for size in sizes])
         below.xaxis.set_minor_locator(NullLocator())
     for ax in axes[:, 0]:
         ax.set_ylim(top=20 * ax.get_ylim()[1])  # room for the legends
