@@ -2,6 +2,9 @@
 
 Autograd calls a node's hooks with the signals above and below it. A *prehook* may change the signal before the node
 sends it; a *hook* may replace what the node has sent. All that is used of nodes is public.
+
+No hook may hold its own node or one above, not even by way of `self`: nodes hold their hooks and the nodes below them,
+and no garbage collector finds such a cycle, with the inputs at its end.
 """
 
 from __future__ import annotations
@@ -207,6 +210,7 @@ class Region:
         if self.rule.before:
             put(self.last, self.rule, state, self.kept)
             return
+        rule, kept = self.rule, self.kept
         above: list[Tensor | None] = [None]
 
         def take(signals: Signals) -> None:
@@ -214,7 +218,7 @@ class Region:
 
         def give(below: Signals, _: Signals) -> Signals | None:
             signal, above[0] = above[0], None
-            return (_sent(self.rule, signal, self.kept, below[0]),) if state.open and signal is not None else None
+            return (_sent(rule, signal, kept, below[0]),) if state.open and signal is not None else None
 
         self.last.register_prehook(take)
         self.first.register_hook(give)
@@ -261,28 +265,30 @@ class JumpOver:
 
     def put(self, state: State) -> None:
         """Put the rule on the nodes."""
+        number = self.last.number
         signal: list[Tensor | None] = [None]
 
         def take(above: Signals) -> None:
-            signal[0] = above[self.last.number]
+            signal[0] = above[number]
 
         self.last.node.register_prehook(take)
         for node in self.inside:
             if self.edge in (edges := Edge.below(node)):
-                node.register_hook(self._giving(edges, signal, state))
+                positions = [position for position, edge in enumerate(edges) if edge == self.edge]
+                node.register_hook(self._giving(self.rule, positions, signal, state))
 
+    @staticmethod
     def _giving(
-        self, edges: Sequence[Edge | None], held: list[Tensor | None], state: State
+        rule: Rule, positions: Sequence[int], held: list[Tensor | None], state: State
     ) -> Callable[[Signals, Signals], Signals | None]:
         def give(below: Signals, _: Signals) -> Signals | None:
             if not state.open:
                 return None
             sent = list(below)
-            for position, edge in enumerate(edges):
-                if edge == self.edge:
-                    signal, held[0] = held[0], None  # the first node to come sends it, the others nothing
-                    like = sent[position]
-                    sent[position] = None if signal is None else _sent(self.rule, signal, None, like)
+            for position in positions:
+                signal, held[0] = held[0], None  # the first node to come sends it, the others nothing
+                like = sent[position]
+                sent[position] = None if signal is None else _sent(rule, signal, None, like)
             return tuple(sent)
 
         return give

@@ -24,7 +24,7 @@ from ..visualize import (
     stripe_pixels,
     style_named,
 )
-from ..visualize.html import ReportColumn, ReportFigure, ReportLegend, ReportTable
+from ..visualize.html import LazyPictures, ReportColumn, ReportFigure, ReportLegend, ReportTable
 from .drawing import Drawing
 from .table import ResultTable
 
@@ -47,11 +47,15 @@ def answers_table(answers: ResultTable) -> ReportTable:
     return ReportTable(lines.header[:-1], rows, {row[0].text: f"from {row[-1].text}" for row in lines.rows})
 
 
-def page_images(drawing: Drawing) -> list[Bytes]:
+def page_images(drawing: Drawing) -> Sequence[Bytes]:
     """Return the images as pixels, with the boxes in them; a signal as its curves."""
-    boxes = drawing.boxes
-    images = [curve_pixels(each) if each.dim() == 2 else in_bytes(photograph(each)) for each in drawing.images]
-    return [framed_pixels(image, boxes[number]) for number, image in enumerate(images)]
+
+    def draw(number: int) -> Bytes:
+        image = drawing.view.rows[number].image
+        pixels = curve_pixels(image) if image.dim() == 2 else in_bytes(photograph(image))
+        return framed_pixels(pixels, drawing.boxes[number])
+
+    return LazyPictures(len(drawing.view.rows), draw)
 
 
 def page_columns(drawing: Drawing, cmap: ColourMaps) -> list[ReportColumn]:
@@ -62,16 +66,19 @@ def page_columns(drawing: Drawing, cmap: ColourMaps) -> list[ReportColumn]:
 def _page_column(column: Column, striped: bool, cmap: ColourMaps) -> ReportColumn:
     if column.maps is None:
         return ReportColumn(column.title, [], error=column.error)
-    style, channels = style_named(column.style), len(column.maps[0])
-    scales = [own_scale(each, style.name) for each in column.maps]
-    drawn = [coloured(each, style.name, scale, cmap) for each, scale in zip(column.maps, scales, strict=True)]
+    maps, style, channels = column.maps, style_named(column.style), len(column.maps[0])
+    scales = [own_scale(each, style.name) for each in maps]
+
+    def draw(number: int) -> Bytes:
+        drawn = coloured(maps[number], style.name, scales[number], cmap)
+        return stripe_pixels(drawn) if striped else drawn
+
     notes = [
         f"scale {short(scale)}" if scale else column.zero.get(number, style.nothing)
         for number, scale in enumerate(scales)
     ]
     legend = ReportLegend(colour_bar(channels, style.name, cmap), scale_ends(style, None), style.caption(channels))
-    pictures = [stripe_pixels(each) for each in drawn] if striped else drawn
-    return ReportColumn(column.title, pictures, notes, legend=legend)
+    return ReportColumn(column.title, LazyPictures(len(maps), draw), notes, legend=legend)
 
 
 def page_figures(panels: Sequence[Panel]) -> list[ReportFigure]:

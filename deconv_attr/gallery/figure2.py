@@ -37,6 +37,7 @@ __all__ = ["Gallery"]
 
 LISTED = 12  # maps, in a notebook
 _MEMORY = 2**28  # bytes of projections, and of images, in memory at a time
+_UNIT = 2**14  # bytes of a unit beside its pixels, in small tensors and numbers, at most: of small tiles nearly all
 
 
 class Gallery:
@@ -270,7 +271,7 @@ class Gallery:
         pixels = image.nbytes
         if field is not None and None not in field.size:
             pixels = min(pixels, image.shape[0] * image.element_size() * prod(n or 0 for n in field.size))
-        step = max(1, _MEMORY // (2 * pixels * self._found.k))
+        step = max(1, _MEMORY // ((2 * pixels + _UNIT) * self._found.k))
         with tqdm(total=len(numbers), disable=not self._show_progress, unit="map", desc=layer, leave=False) as bar:
             for start in range(0, len(numbers), step):
                 part = numbers[start : start + step]

@@ -18,8 +18,11 @@ from .selection import check_units
 
 __all__ = ["Done", "Scheduler"]
 
-# Units whose crops together are larger than this many images share one forward pass of the image.
+# Units share one forward pass of their image where their crops together are larger than this many images, and each is
+# larger than this part of it: smaller crops run by the hundred, while a signal through a whole image costs what the
+# image does.
 _SHARED = 2.0
+_LARGE = 1 / 6
 # An image with many units stands in a batch that often, so that a filter is read from memory once for several signals.
 _COPIES = 4
 
@@ -112,7 +115,7 @@ class Scheduler:
         if geometry.alone:  # before the return: it holds for whole images too
             self._alone.add(number)
         positions = [self._rows[unit][2:] for unit in units]
-        if geometry.crops is None or sum(map(geometry.crops.pixels, positions)) >= _SHARED * image[0].numel():
+        if geometry.crops is None or _large(sum(map(geometry.crops.pixels, positions)), len(units), image[0].numel()):
             self._left.update(units)
             return
         # before the crops: the first one that runs is compared with it
@@ -229,3 +232,8 @@ class Scheduler:
     def _keep(self, arrival: Arrival, box: list[int], corner: list[int], image_shape: Size, from_crop: bool) -> None:
         patch = arrival.signal[index_of([edge - start for edge, start in zip(box, corner * 2, strict=True)])].clone()
         self._done[arrival.start.unit] = Done(arrival.activation, box, patch, from_crop, image_shape, arrival.ending)
+
+
+def _large(pixels: int, units: int, whole: int) -> bool:
+    """Whether crops of so many pixels in all cost more than their whole image would."""
+    return pixels >= max(_SHARED, _LARGE * units) * whole

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,16 +37,21 @@ class Row:
         The number of the input.
     words : str
         What of it is shown, such as "slice 7 of 0 to 15"; empty where that is all of it.
-    image : Tensor
-        The input as a picture (3, H, W) or (1, H, W) between 0 and 1, or as a signal (C, L).
+    picture : callable
+        Returns :attr:`image`; of many images, a page asks for one at a time.
     part : callable
         From a map (C, ...) to what is shown of it, (C, H, W).
     """
 
     example: int
     words: str
-    image: Tensor
+    picture: Callable[[], Tensor]
     part: Part
+
+    @property
+    def image(self) -> Tensor:
+        """The input as a picture (3, H, W) or (1, H, W) between 0 and 1, or as a signal (C, L)."""
+        return self.picture()
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +116,12 @@ def view_of(
     _check_kind(inputs, chosen, slices, frames)
     if inputs.dim() == 3:
         shown = inputs if images is None else images
-        rows = [Row(n, "", _channels_of(shown[n], chosen), _planes(chosen, stripes=True)) for n in numbers]
+        rows = [Row(n, "", partial(_channels_of, shown[n], chosen), _planes(chosen, stripes=True)) for n in numbers]
         return View(rows, True, "signal", "sample")
     seen = _seen(inputs, frames) if slices is None else None
-    pictures = [_picture(inputs[n], chosen) if images is None else images[n] for n in numbers]
+    pictures = [
+        partial(_picture, inputs[n], chosen) if images is None else partial(images.__getitem__, n) for n in numbers
+    ]
     words = _channel_words(inputs, chosen) if images is None else ""
     if inputs.dim() == 4:
         rows = [Row(n, "", picture, _planes(chosen)) for n, picture in zip(numbers, pictures, strict=True)]
@@ -121,14 +129,14 @@ def view_of(
     if seen is not None:
         said = f"frames {', '.join(map(str, seen))} of 0 to {inputs.shape[2] - 1}"
         rows = [
-            Row(n, said, _side_by_side(picture, seen, 1.0), _strip(chosen, seen))
+            Row(n, said, partial(_side_by_side, picture(), seen, 1.0), _strip(chosen, seen))
             for n, picture in zip(numbers, pictures, strict=True)
         ]
         return View(rows, True, f"video{words}")
     rows = [
         row
         for n, picture in zip(numbers, pictures, strict=True)
-        for row in _rows_of_volume(n, picture, maps, chosen, slices)
+        for row in _rows_of_volume(n, picture(), maps, chosen, slices)
     ]
     return View(rows, words=f"image{words}")
 
@@ -188,9 +196,11 @@ def _rows_of_volume(
     depth = picture.shape[1]
     seen = [_strongest_slice(number, maps, depth)] if slices is None else _chosen(slices, depth, "slices")
     for index in seen:
-        yield Row(number, f"slice {index} of 0 to {depth - 1}", picture[:, index], _slice(channels, index))
+        yield Row(
+            number, f"slice {index} of 0 to {depth - 1}", partial(picture.select, 1, index), _slice(channels, index)
+        )
     if slices is None:
-        yield Row(number, f"largest value of {depth} slices", picture.amax(1), _projection(channels))
+        yield Row(number, f"largest value of {depth} slices", partial(picture.amax, 1), _projection(channels))
 
 
 def _strongest_slice(number: int, maps: Sequence[Tensor], depth: int) -> int:

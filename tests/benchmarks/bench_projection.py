@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from captum.attr import NeuronDeconvolution
+from real_data import DATA, needs_data, photographs, squeezenet
 from torch import Tensor
 from torchvision import models as zoo
 from torchvision import transforms
@@ -23,31 +24,8 @@ from torchvision import transforms
 from deconv_attr import project
 from deconv_attr.gallery.images import read_image
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 ROUNDS = 5
 REPEATS = 10  # a single call may take 20 ms, and Captum's loop calls its method 32 times
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no trained weights and photographs here")
-
-
-def photographs(count: int) -> Tensor:
-    prepare = transforms.Compose(
-        [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
-            transforms.ToTensor(),
-            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ]
-    )
-    return torch.stack(
-        [prepare(read_image(str(path))) for path in sorted((DATA / "imagenet_sample").glob("*"))[:count]]
-    )
-
-
-def squeezenet() -> torch.nn.Module:
-    model = zoo.squeezenet1_0()
-    model.load_state_dict(torch.load(DATA / "squeezenet1_0_imagenet.pt", weights_only=True))
-    return model.eval()
 
 
 def captum_loop(model, images, layer, units) -> list[Tensor]:

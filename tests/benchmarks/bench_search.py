@@ -8,21 +8,19 @@ Times are taken in turns in one process, and ratios are medians of the rounds'. 
 import statistics
 import time
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
-from bench_projection import photographs, squeezenet
 from captum.attr import NeuronDeconvolution
 from measure import in_turns, peak_growth, ratio
+from real_data import DATA, needs_data, photographs, squeezenet
 from torch.utils.data import Dataset
 
 from deconv_attr import Gallery, Photographs, strongest
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 LAYER, TOP, SAMPLE = "features.5", 9, 64
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no trained weights and photographs here")
+pytestmark = needs_data
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ from functools import partial
 
 import costs
 import little
+import load
 import pytest
 import torch
-from measure import peak_growth
+from measure import held, peak_growth
 from peers import CAPTUM, METHODS, OURS, PLAIN, TARGET, Case, build, difference
 from state import snapshot
 from torch import nn
@@ -70,6 +71,54 @@ def test_the_readmes_table_has_a_row_for_each_case():
         *("0.80, 0.50", "0.81, 0.51 (map off by 1.1)", "not installed"),
     ]
     assert len(costs.SUMMARY) == 7
+
+
+def test_load_measures_each_kind_of_work_and_writes_its_tables(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(load, "FILTERS", 20)
+    monkeypatch.setattr(load, "SIZES", {name: [2] if name == load.EXPLAIN else [8] for name in load.SIZES})
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- load.py -->\nold\n<!-- end of load.py -->\nafter\n")
+    tiny = ["--children", "0", "--widths"]
+    load.main([*tiny, "--output", str(tmp_path / "load.png"), "--readme", str(readme)])
+    assert (tmp_path / "load.png").stat().st_size > 10_000
+    printed, written = capsys.readouterr().out, readme.read_text()
+    assert written.startswith("before\n")
+    assert written.endswith("\nafter\n")
+    assert "old" not in written
+    for name in load.WORKS:
+        assert printed.count(f"\n{name} ") == 1
+        assert written.count(f"\n| {name} |") == 1
+
+
+SIZES = [10, 100, 1000, 10_000]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "growth", "faults"),
+    [
+        (lambda size: 0.001 * size, lambda size: 200.0, 0),
+        (lambda size: 0.2 + 0.001 * size, lambda size: 200 + size / 1000, 0),  # not linear below, where it is short
+        (lambda size: 0.001 * size**2, lambda size: 200.0, 1),
+        (lambda size: 1.0, lambda size: 200.0, 1),
+        (lambda size: 0.001 * size, lambda size: 200 + size / 50, 1),
+    ],
+    ids=["linear and flat", "almost", "quadratic", "constant", "memory grows"],
+)
+def test_what_is_neither_linear_nor_flat_is_seen(seconds, growth, faults):
+    costs = {size: load.Cost(seconds(size), growth(size) + size / 10, size / 10) for size in SIZES}
+    assert len(load.broken("work", costs)) == faults
+
+
+def test_a_page_that_nobody_can_use_is_seen():
+    good = load.Use(10, 1.0, 0.1, 100, 2, [])
+    assert load.unusable("maps", 5, 390, good) == []
+    bad = {"megabytes": 300, "load": 4.0, "react": 0.6, "faults": ["scrolls sideways"]}
+    assert all(len(load.unusable("maps", 5, 390, good._replace(**{name: value}))) == 1 for name, value in bad.items())
+
+
+def test_what_a_result_holds_is_counted_once():
+    x = torch.zeros(2**18)
+    assert held({"a": [x, x[5:]], "b": (torch.zeros(2**18), 3)}) == 2
 
 
 def refuse(*args):

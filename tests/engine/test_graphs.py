@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from nets import DIFFICULT, CrossMapNorm, Net, Twin, build
 from oracle import project, project_class, relative_error
+from state import graphs_left
 from torch import nn
 
 from deconv_attr import TABLES, ZFDeconv, coverage
@@ -70,6 +71,13 @@ def test_the_forward_pass_computes_what_it_computes_without_us(kind):
     ZFDeconv(net).attribute(x, target=0)
     assert torch.equal(seen[0], plain)
     assert torch.equal(seen[1], plain)
+
+
+def test_no_call_leaves_its_graph_in_memory(kind):
+    net, x = build(kind), torch.randn(kind.shape, dtype=torch.float64)
+    with graphs_left() as left:
+        ZFDeconv(net).attribute(x, target=1)
+    assert left == []
 
 
 class WithSecondInput(Net):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from state import snapshot
+from state import graphs_left, snapshot
 from torch import Tensor, nn
 
 from deconv_attr import DECONVNET, GRADIENT, Kind, LayerZFDeconv, NeuronZFDeconv, Rule, ZFDeconv, coverage, project
@@ -124,6 +124,14 @@ def test_an_activation_is_rectified_in_one_place_and_differentiated_in_another(k
         assert "rectify" in [call.rule for call in report if call.path.startswith(str(rectify))]
         assert {call.rule for call in report if call.path.startswith(str(differentiate))} == {"gradient"}
     assert snapshot(model, x) == before
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_no_rule_for_a_module_leaves_a_graph_in_memory(kind):
+    model, x = chain(ACTIVATIONS[kind]), images()
+    with graphs_left() as left:
+        ZFDeconv(model, rules={**DECONVNET, type(model[1]): RECTIFY}).attribute(x, 1)
+    assert left == []
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS)

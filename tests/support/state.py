@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -129,3 +132,17 @@ def _bits(tensor: Tensor) -> bytes | None:
     if tensor.device.type == "meta":
         return None
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+@contextmanager
+def graphs_left() -> Iterator[list[tuple[int, ...]]]:
+    """Give a list that, in the end, has the shapes of tensors still in memory at which a signal starts or ends."""
+    left: list[tuple[int, ...]] = []
+    gc.collect()
+    gc.freeze()  # what was there before is not looked through
+    try:
+        yield left
+        gc.collect()
+        left += [tuple(each.shape) for each in gc.get_objects() if type(each) is Tensor and each.requires_grad]
+    finally:
+        gc.unfreeze()

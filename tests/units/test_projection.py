@@ -172,7 +172,7 @@ def test_in_double_precision_the_oracle_agrees_from_cut_outs_and_from_whole_imag
         assert relative_error(result.full(len(result) - 1), expected) < 1e-10
 
 
-CROWDED = {"alexnet": (65, "features.2"), "resnet18": (40, "layer1"), "squeezenet1_0": (49, "features.5")}
+CROWDED = {"alexnet": (65, "features.4"), "resnet18": (40, "layer1"), "squeezenet1_0": (49, "features.5")}
 
 
 @pytest.mark.parametrize("name", CROWDED)
@@ -188,6 +188,19 @@ def test_where_units_crowd_an_image_it_is_run_whole_in_one_batch(name):
     assert not result.from_crop.any()
     assert wrong(result, expected, 1e-10) == {}
     assert all(result.patches[i].shape == want[window(result, i)].shape for i, want in enumerate(expected))
+
+
+def test_however_many_units_crowd_an_image_small_fields_are_cut_out():
+    model, x = Watched(trained("squeezenet1_0", torch.float64)), image(3, 65, 74, dtype=torch.float64)
+    layer = "net.features.1"
+    units = corners_edges_middle(outputs(model, x, layer)) * 25  # fields of 7 x 7: together more than two images
+    expected = whole(model, x, layer, units)
+    model.seen.clear()
+    result = together(model, x, layer, units)
+    assert [shape for shape in model.seen if shape[2:] == x.shape[1:]] == [(1, *x.shape)]  # a sample of activations
+    assert sum(torch.Size(shape).numel() for shape in model.seen[1:]) <= len(units) * 3 * 9**2
+    assert result.from_crop.all()
+    assert wrong(result, expected, 1e-10) == {}
 
 
 def window(result, number):

@@ -2,11 +2,11 @@
 
 import base64
 import hashlib
-import io
 import os
 import re
+import weakref
 from html.parser import HTMLParser
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,15 @@ from PIL import Image
 from deconv_attr.errors import InputError
 from deconv_attr.evidence.bootstrap import Estimate
 from deconv_attr.evidence.table import Answer, Failure, ResultTable, text
-from deconv_attr.visualize.html import ReportColumn, ReportFigure, ReportLegend, report, report_path, write_report
+from deconv_attr.visualize.html import (
+    LazyPictures,
+    ReportColumn,
+    ReportFigure,
+    ReportLegend,
+    report,
+    report_path,
+    write_report,
+)
 
 NAN = float("nan")
 FACTS = [("model", "a net"), ("images", "2 generated")]
@@ -339,6 +347,37 @@ def test_many_large_pictures_are_jpeg_and_small_ones_are_exact(tmp_path, monkeyp
         np.testing.assert_array_equal(found[1][column][0], picture(column))
 
 
+def test_very_many_pictures_take_half_the_bytes_and_look_alike(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    photograph = np.asarray(Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).resize((320, 320)))
+    given = {"images": [photograph] * 4, "columns": [ReportColumn("one", [photograph] * 4)]}
+    monkeypatch.setattr(report, "MOST_EXACT", 0)
+    monkeypatch.setattr(report, "MOST_FINE", 8 * 320**2)
+    fine = write(tmp_path, **given).stat().st_size
+    monkeypatch.setattr(report, "MOST_FINE", report.MOST_FINE - 1)
+    path = write(tmp_path, **given)
+    assert path.stat().st_size < 0.7 * fine
+    assert all(
+        np.abs(pixels.astype(int) - photograph).mean() < 4 for row in pictures_of(parsed(path)) for pixels, *_ in row
+    )
+
+
+def test_lazy_pictures_are_drawn_one_after_the_other_and_none_is_kept(tmp_path):
+    drawn = []
+
+    def draw(number):
+        assert sum(each() is not None for each in drawn) <= 1  # the one before, at most
+        pixels = picture(number)
+        drawn.append(weakref.ref(pixels))
+        return pixels
+
+    every = [picture(number) for number in range(20)]
+    expected = write(tmp_path, images=every, columns=[ReportColumn("one", every)]).read_bytes()
+    lazy = LazyPictures(20, draw)
+    assert write(tmp_path, images=lazy, columns=[ReportColumn("one", lazy)]).read_bytes() == expected
+    assert len(drawn) >= 40
+
+
 def test_a_failed_method_says_so_once_and_keeps_its_place(tmp_path):
     columns = [column_of("one"), ReportColumn("two", [], error="RuleError: no rule covers gelu"), column_of("three")]
     page = parsed(write(tmp_path, columns=columns))
@@ -491,7 +530,7 @@ def test_an_older_page_stays_until_the_new_one_is_whole(tmp_path, monkeypatch, e
     path = write(tmp_path)
     before = path.read_bytes()
 
-    class Full(io.FileIO):
+    class Full(FileIO):
         def write(self, content):
             super().write(content[:100])
             raise error

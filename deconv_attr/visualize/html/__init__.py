@@ -15,6 +15,7 @@ from .gallery import PageLayer, Slugs, write_gallery
 from .gallery_folder import GalleryFolder
 from .report import (
     PAGES,
+    LazyPictures,
     ReportCell,
     ReportColumn,
     ReportFigure,
@@ -27,6 +28,7 @@ from .report import (
 __all__ = [
     "PAGES",
     "GalleryFolder",
+    "LazyPictures",
     "PageLayer",
     "ReportCell",
     "ReportColumn",

@@ -10,16 +10,24 @@ import hashlib
 import re
 from base64 import b64encode
 from importlib.resources import files
-from typing import Any
+from io import BytesIO
+from typing import Any, BinaryIO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-__all__ = ["asset", "data_uri", "policy_hash", "rendered"]
+__all__ = ["asset", "data_uri", "policy_hash", "render_to", "rendered"]
 
 
 def rendered(template: str, **values: Any) -> bytes:
     """Return a rendered template; all values are escaped, and a missing one is an error."""
+    file = BytesIO()
+    render_to(file, template, **values)
+    return file.getvalue()
+
+
+def render_to(file: BinaryIO, template: str, **values: Any) -> None:
+    """Write a rendered template into a file, piece by piece: a page of many pictures is never in memory as a whole."""
     environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
@@ -29,7 +37,8 @@ def rendered(template: str, **values: Any) -> bytes:
     )
     environment.filters["breakable"] = _breakable
     # A file name may hold bytes that are not Unicode.
-    return environment.get_template(template).render(**values).encode(errors="replace")
+    for piece in environment.get_template(template).generate(**values):
+        file.write(piece.encode(errors="replace"))
 
 
 def _breakable(text: str) -> Markup:

@@ -6,8 +6,9 @@ data URIs. Its policy names the hashes of style and script, so that nothing else
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from markupsafe import Markup
 from ...errors import InputError
 from ..files import atomic_write, checked_path, writing
 from ..tiles import Bytes
-from .rendering import asset, data_uri, policy_hash, rendered
-from .sprites import encoded
+from .rendering import asset, data_uri, policy_hash, render_to
+from .sprites import QUALITY, encoded
 
 __all__ = [
     "PAGES",
+    "LazyPictures",
     "ReportCell",
     "ReportColumn",
     "ReportFigure",
@@ -35,6 +37,8 @@ PAGES = (".html", ".htm")
 """The endings of the file name of a page."""
 
 MOST_EXACT = 4_000_000  # pixels of all pictures together: about 10 MB as PNG; as JPEG, they take a third of that
+MOST_FINE = 40_000_000  # pixels; about 25 MB as JPEG; coarser, pictures take half of that
+COARSE = 75  # the quality of pictures on a page of more: a browser is to open one of 5,000 photographs' maps in seconds
 SHARP = 100  # pixels; smaller pictures are magnified, and their pixels kept sharp: LARGE in page.js
 MOST_SHARED = 8  # columns that share the width of a window; a wider grid scrolls by itself
 MIME = {".png": "image/png", ".jpg": "image/jpeg"}
@@ -117,6 +121,27 @@ class ReportFigure:
     dark: bytes
 
 
+class LazyPictures(Sequence[Any]):
+    """Pictures of one shape, each drawn whenever it is asked for: so a page holds one at a time.
+
+    Parameters
+    ----------
+    count : int
+        How many there are.
+    draw : callable
+        From a picture's number to the picture, (H, W, 3), bytes.
+    """
+
+    def __init__(self, count: int, draw: Callable[[int], Bytes]) -> None:
+        self._numbers, self._draw = range(count), draw
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._draw(self._numbers[number])
+
+
 @dataclass(frozen=True, eq=False)
 class ReportColumn:
     """One method of a comparison, as pictures.
@@ -126,7 +151,7 @@ class ReportColumn:
     title : str
         Its name.
     pictures : sequence of ndarray
-        (H, W, 3), bytes, one for each image; empty if the method failed.
+        (H, W, 3), bytes, one for each image; empty if the method failed. Many are :class:`LazyPictures`.
     scales : sequence of str
         Written below the pictures; empty, or one for each.
     error : str
@@ -207,8 +232,9 @@ def write_report(
     _check_numbers(len(images), labels, columns)
     style = _style(1 + len(columns))
     script = asset("page.js") + asset("report.js")
-    page = rendered(
-        "report.html",
+    write = partial(
+        render_to,
+        template="report.html",
         generator=GENERATOR,
         style=Markup(style),
         style_hash=policy_hash(style),
@@ -227,12 +253,13 @@ def write_report(
         ],
         wide=1 + len(columns) > MOST_SHARED,
         grid=_grid(head, images, labels, columns),
+        count=len(labels),
         head=head,
         boxed=boxed,
         stacked=stacked,
     )
     with writing(target):
-        atomic_write(target, page)
+        atomic_write(target, write)
     return target
 
 
@@ -261,21 +288,27 @@ def _check_numbers(images: int, labels: Sequence[str], columns: Sequence[ReportC
 
 def _grid(
     head: str, images: Sequence[Bytes], labels: Sequence[str], columns: Sequence[ReportColumn]
-) -> list[dict[str, Any]]:
-    """Return a row for each image: label, image, and pictures; a failed method has one cell, in the first row."""
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each image: label, image, and pictures; a failed method has one cell, in the first row."""
     every = [ReportColumn(head, images), *columns]
-    pixels = sum(picture.shape[0] * picture.shape[1] for column in every for picture in column.pictures)
-    rows: list[dict[str, Any]] = []
+    pixels = sum(_pixels(column.pictures) for column in every)
+    quality = QUALITY if pixels <= MOST_FINE else COARSE
     for number, label in enumerate(labels):
         cells = []
         for column in every:
             if column.pictures:
                 scale = column.scales[number] if column.scales else ""
-                cells.append(_cell(column.title, column.pictures[number], scale, exact=pixels <= MOST_EXACT))
+                picture = column.pictures[number]
+                cells.append(_cell(column.title, picture, scale, exact=pixels <= MOST_EXACT, quality=quality))
             elif number == 0:
                 cells.append({"title": column.title, "error": column.error or "no pictures"})
-        rows.append({"label": label, "cells": cells})
-    return rows
+        yield {"label": label, "cells": cells}
+
+
+def _pixels(pictures: Sequence[Bytes]) -> int:
+    if isinstance(pictures, LazyPictures):
+        return len(pictures) * _pixels([pictures[0]]) if pictures else 0
+    return sum(picture.shape[0] * picture.shape[1] for picture in pictures)
 
 
 def _legend(legend: ReportLegend) -> dict[str, Any]:
@@ -293,9 +326,9 @@ def _figure(figure: ReportFigure) -> dict[str, str]:
     return {"alternative": figure.alternative, "light": light, "dark": dark}
 
 
-def _cell(title: str, picture: Bytes, scale: str, exact: bool) -> dict[str, Any]:
+def _cell(title: str, picture: Bytes, scale: str, exact: bool, quality: int) -> dict[str, Any]:
     height, width, _ = picture.shape
-    ending, content = encoded(picture, 0 if exact else max(height, width))
+    ending, content = encoded(picture, 0 if exact else max(height, width), quality)
     return {
         "title": title,
         "scale": scale,

@@ -73,7 +73,7 @@ def sprite_sheet(tiles: MapTiles, slots: int) -> SpriteSheet:
     )
 
 
-def encoded(pixels: Bytes, visible: int) -> tuple[str, bytes]:
+def encoded(pixels: Bytes, visible: int, quality: int = QUALITY) -> tuple[str, bytes]:
     """Return the ending and the content of a picture's file.
 
     Parameters
@@ -83,6 +83,8 @@ def encoded(pixels: Bytes, visible: int) -> tuple[str, bytes]:
     visible : int
         The longer side of the part that is visible at a time, in pixels: small pictures are magnified, and are kept
         exactly, as PNG; large ones become JPEG, with full resolution of colours.
+    quality : int
+        Of a JPEG, up to 95.
     """
     file = BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(pixels))
@@ -90,6 +92,6 @@ def encoded(pixels: Bytes, visible: int) -> tuple[str, bytes]:
         picture.save(file, "PNG", optimize=True)
         return ".png", file.getvalue()
     picture.save(
-        file, "JPEG", quality=QUALITY, subsampling="4:4:4"
+        file, "JPEG", quality=quality, subsampling="4:4:4"
     )  # not optimized: Pillow's buffer is too small for noise
     return ".jpg", file.getvalue()
