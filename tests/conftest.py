@@ -9,6 +9,7 @@ from deconv_attr.engine import forward_pass, saved_tensors
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 
 def pytest_addoption(parser):

@@ -140,7 +140,7 @@ def _misfits(own: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, list
         "that cannot be copied": [
             f"{_name(key)}: {_oddity(other, mine)}"
             for key, mine, other in pairs
-            if _oddity(other, mine) not in ("", _oddity(mine, mine))
+            if _shape(mine) == _shape(other) and _oddity(other, mine) not in ("", _oddity(mine, mine))
         ],
     }
 

@@ -48,8 +48,9 @@ class Checkpoints:
         self._ending = ending
         self._unwritten: Strongest | None = None
         self._own = self._file.with_name(f"{self._file.name}.part{rank}")
+        check_writable(self._own)  # whose name may be too long
         undo = Undo()
-        with writing(self._file), undo, undo:  # now, and not after hours: the name may be too long, the disk read-only
+        with writing(self._file), undo, undo:  # now, and not after hours: the disk may be read-only
             undo.later(partial(unfinished(self._own).unlink, missing_ok=True))
             unfinished(self._own).touch()
         self._written = time.monotonic()
