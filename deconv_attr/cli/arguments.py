@@ -12,7 +12,7 @@ from torch import Tensor
 from ..demo import embedded_images
 from ..engine.restore import collect_dead_signals
 from ..engine.undo import Undo
-from ..errors import InputError, readable
+from ..errors import InputError
 from ..gallery.images import read_image
 from .class_names import NUMBER
 from .models import Classifier, embedded_classifier, load_classifier
@@ -136,7 +136,7 @@ def chosen_images(options: argparse.Namespace, classifier: Classifier) -> tuple[
         return classifier.preprocessing.normalise(pictures), names
     warn_of_embedded_model(options)
     inputs = [classifier.preprocessing.transform(read_image(path)) for path in paths]
-    return torch.stack(inputs), [readable(path) for path in paths]
+    return torch.stack(inputs), paths
 
 
 def check_images(options: argparse.Namespace) -> None:

@@ -152,6 +152,8 @@ class ForwardPass(CopyOnWrite):
         self.factors.clear()
         self.modules.clear()
         self.way.clear()
+        if self.tracer is not None:
+            self.tracer.close()
         self._beside_steps = None
 
     # ------------------------------------------------------------------------ one call

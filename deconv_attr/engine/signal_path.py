@@ -173,6 +173,7 @@ class SignalPath:
         leave_inference_mode(self._undo)
         set_gradients(True, self._undo)
         self.in_float16 = any(tensor.dtype == torch.float16 for tensor in inputs)
+        self._undo.later(self._forget)
         self._forward, self._inputs, self._others = forward, inputs, others
         output = self._pass()
         outputs = tensors_in(output)
@@ -193,6 +194,11 @@ class SignalPath:
         if self._strict:
             self._check(outputs, whole)
         return output
+
+    def _forget(self) -> None:
+        """Release what may hold the graph, whose hooks hold this path: no garbage collector finds such a cycle."""
+        for name in ("_forward", "_inputs", "_others"):
+            vars(self).pop(name, None)
 
     def _pass(self) -> Any:
         try:

@@ -113,6 +113,11 @@ class Tracer:
                 carrying.append(call)
         self.calls = carrying
 
+    def close(self) -> None:
+        """Release the nodes; the calls stay."""
+        for held in (self.call_of, self._nodes, self._seen):
+            held.clear()
+
     def _note(self, call: Call, nodes: list[Node]) -> None:
         self.calls.append(call)
         self._nodes[call] = nodes

@@ -166,6 +166,14 @@ def test_a_model_may_close_stdout(here, capsys, monkeypatch):
     assert capsys.readouterr().err == "error: cannot write to stdout: I/O operation on closed file.\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_what_was_said_and_not_written_is_an_error(here, capsys, monkeypatch):
+    with open("/dev/full", "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        assert main(COMMANDS["layers"].format("plain").split()) == 1
+    assert capsys.readouterr().err == "error: cannot write to stdout: No space left on device\n"
+
+
 def test_the_whole_traceback_is_shown_on_request(here, capsys):
     assert main(["--traceback", *COMMANDS["compare"].format("forward_fails").split()]) == 1
     said = capsys.readouterr().err
