@@ -1,4 +1,9 @@
-"""Forward hooks of ours on a model's modules: for this thread only, and gone after any exit."""
+"""Forward hooks of ours on a model's modules: for this thread only, and gone after any exit.
+
+They stand where PyTorch keeps hooks, in a dict of each module. A copy or a pickle that another thread makes just then
+holds nothing of them; but where it walks through that dict as a hook is put there or taken off, it raises Python's
+RuntimeError, "OrderedDict mutated during iteration", as with any hook of PyTorch's, and must be made again.
+"""
 
 from __future__ import annotations
 

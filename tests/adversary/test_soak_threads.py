@@ -42,6 +42,10 @@ class Net(nn.Module):
         return self.head(torch.relu(self.conv2(h)).mean((2, 3)))
 
 
+class CopyAgain(Exception):  # noqa: N818
+    """A copy was not made, and another may be."""
+
+
 def deconvnet(model, inputs, target):
     return ZFDeconv(model).attribute(inputs, target)
 
@@ -99,7 +103,11 @@ class Soak:
 
     def copy(self):
         before = self.randomised
-        for copied in (copy.deepcopy(self.net), pickle.loads(pickle.dumps(self.net))):
+        try:
+            copies = copy.deepcopy(self.net), pickle.loads(pickle.dumps(self.net))
+        except RuntimeError as error:  # it met a hook that was put there or taken off: see engine/module_hooks.py
+            raise (CopyAgain if "mutated during iteration" in str(error) else error) from None
+        for copied in copies:
             for module in copied.modules():
                 for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
                     assert hook.__name__ == "_do_nothing", hook
@@ -134,6 +142,8 @@ def test_eight_threads_on_one_model():
                     for each, expected in zip(found or [], soak.expected.get(name, []), strict=True):
                         assert torch.equal(each, expected)
                     counts[name] += 1
+                except CopyAgain:
+                    counts["copy, again"] += 1
                 except ModelError as error:
                     if "parameter randomisation that another thread runs" not in str(error):
                         faults.append((name, error))
@@ -156,6 +166,7 @@ def test_eight_threads_on_one_model():
     print(dict(counts))
     print(len(faults), collections.Counter((name, repr(error)[:150]) for name, error in faults))
     assert faults == []
+    assert counts["copy, again"] <= counts["copy"] / 100
     assert min(counts[name] for names in threads for name in names) > 0
     soak.net.zero_grad()
     after = everything(soak.net, soak.x)
