@@ -135,8 +135,7 @@ def chosen_images(options: argparse.Namespace, classifier: Classifier) -> tuple[
         pictures, names = embedded_images()
         return classifier.preprocessing.normalise(pictures), names
     warn_of_embedded_model(options)
-    inputs = [classifier.preprocessing.transform(read_image(path)) for path in paths]
-    return torch.stack(inputs), paths
+    return torch.stack([classifier.preprocessing.transform(read_image(path)) for path in paths]), paths
 
 
 def check_images(options: argparse.Namespace) -> None:

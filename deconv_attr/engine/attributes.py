@@ -87,7 +87,7 @@ def _kept(modules: Sequence[nn.Module]) -> tuple[_Kept, bool]:
 
 def _as_before(kept: _Kept, others: Sequence[_Kept]) -> _Kept:
     """Return what was on a model before the passes of other threads, which may have assigned something by now."""
-    held = {id(attributes): each for other in others for each in other.held for attributes in each[:1]}
+    held = {id(each[0]): each for other in others for each in other.held}
     contents = {id(each[0]): each for other in others for each in other.contents}
     empty = {id(table): table for other in others for table in other.empty}
     found = [each for each in kept.contents if id(each[0]) not in empty]

@@ -145,10 +145,11 @@ def _check_file(path: str) -> None:
 
 
 def _formats() -> list[str]:
-    """Return the formats that are read: :data:`RASTER_FORMATS`, and those of plugins that the caller has registered."""
+    """Return :data:`RASTER_FORMATS`, and those of plugins that the caller has registered, as Pillow tries them."""
     Image.init()
-    others = {name for name, (kind, _) in Image.OPEN.items() if not kind.__module__.startswith("PIL.")}
-    return sorted(others | (RASTER_FORMATS & Image.OPEN.keys()))
+    return [
+        name for name in Image.ID if name in RASTER_FORMATS or not Image.OPEN[name][0].__module__.startswith("PIL.")
+    ]
 
 
 def _check_shape(image: Image.Image) -> None:
@@ -207,7 +208,8 @@ class Photographs(Dataset[Tensor]):
         self.preprocessing = preprocessing or standard_preprocessing(*IMAGENET)
         if not self.folder.is_dir():
             raise InputError(f"expected a folder of images at {folder}, got {_instead_of_a_folder(self.folder)}")
-        endings = {ending for ending, kind in Image.registered_extensions().items() if kind in _formats()}
+        formats = _formats()
+        endings = {ending for ending, kind in Image.registered_extensions().items() if kind in formats}
         found = (path for path in _files(self.folder) if path.suffix.lower() in endings and path.is_file())
         self.names = sorted(path.relative_to(self.folder).as_posix() for path in found)
         if not self.names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from ...engine.fingerprint import fingerprint_of
 from ...engine.reprs import html_table, one_line
-from ...errors import InputError, readable
+from ...errors import InputError, readable, shown
 from ..dataset import NumberedImages, Unreadable
 from . import archive
 from .top_k import TopK
@@ -262,7 +261,7 @@ class Strongest(Mapping[str, TopK]):
 
 def _shown(name: str) -> str:
     """Return the name of a class as it is, and what a file has instead of one so that it stays on its line."""
-    return name if name.isidentifier() else reprlib.repr(name)
+    return name if name.isidentifier() else shown(name)
 
 
 def _where(skipped: tuple[Unreadable, ...], like: Tensor) -> Tensor:
