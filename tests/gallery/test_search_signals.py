@@ -93,6 +93,7 @@ def workers(name):
     search(name, data=when(64, wait), workers=1)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what nohup starts ignores it
 CASES = {
     "SIGTERM": lambda name: received(name, signal.SIGTERM),
     "SIGHUP": lambda name: received(name, signal.SIGHUP),

@@ -13,7 +13,7 @@ import random
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,14 +108,23 @@ def strike(
 
 
 def _called(call: Callable[[], object], blow: Strike) -> tuple[BaseException | None, Strike]:
+    """Strike a call once."""
+    return next(_struck(call, blow))
+
+
+def _struck(call: Callable[[], object], blow: Strike) -> Iterator[tuple[BaseException | None, Strike]]:
+    """Strike within a generator: it has its own stack of exceptions being handled, on which CPython leaves one where a
+    trace function raises as a handler ends. On the thread's it would be the context of all later errors, and be held.
+    """
+    came = None
     sys.settrace(blow)
     try:
         call()
     except BaseException as error:
-        return error, blow
+        came = error
     finally:
         sys.settrace(None)
-    return None, blow
+    yield came, blow
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
