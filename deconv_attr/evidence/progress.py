@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import Any
 
-from ..engine.modes import keep_filters_of_warnings
-from ..engine.undo import Undo
+from .late_imports import tqdm_auto
 
 __all__ = ["in_words", "progress_bar"]
 
@@ -16,20 +14,7 @@ def progress_bar(total: float, what: str, show: bool) -> Any:
     """Return a bar of `total` seconds or methods, which disappears when it is closed."""
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     watched = sys.stderr.isatty() or _in_notebook()
-    return _tqdm()(total=total, desc=f"{what}: ", disable=not (show and watched), leave=False, bar_format=form)
-
-
-def _tqdm() -> Any:
-    """Return tqdm's bar for a terminal or a notebook; without ipywidgets that of a terminal, without its advice."""
-    if "tqdm.auto" not in sys.modules:
-        undo = Undo()
-        with undo, undo:
-            keep_filters_of_warnings(undo)
-            warnings.simplefilter("ignore")
-            from tqdm import auto
-    from tqdm import auto
-
-    return auto.tqdm
+    return tqdm_auto().tqdm(total=total, desc=f"{what}: ", disable=not (show and watched), leave=False, bar_format=form)
 
 
 def _in_notebook() -> bool:

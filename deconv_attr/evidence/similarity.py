@@ -22,8 +22,8 @@ from ..engine.undo import Undo
 from ..errors import InputError
 from .bootstrap import estimate
 from .checks import Case, Finding, Question, check
+from .late_imports import scipy_stats
 from .methods import Ranking, as_method
-from .scipy_stats import scipy_stats
 from .table import ResultTable
 
 __all__ = [

@@ -844,7 +844,7 @@ class Bar:
 @pytest.fixture
 def bars(monkeypatch):
     Bar.made = []
-    monkeypatch.setattr(progress, "_tqdm", lambda: Bar)
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     return Bar.made
 
