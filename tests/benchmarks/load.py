@@ -70,6 +70,8 @@ SHOWN = [
     ("faults", "<6"),
 ]
 
+sys.path.append(str(Path(__file__).parents[1] / "support"))  # where pytest does not do so: in a program
+
 # Bounds: of the exponent of time over the upper tenfold of sizes, and of the growth of memory over it.
 LINEAR = (0.8, 1.2)
 FLAT, FLAT_SHARE = 100, 0.2  # MB; of the growth at a tenth
@@ -205,7 +207,6 @@ def uses(name: str, folder: Path, widths: list[int]) -> dict[int, Use]:
     """Open a page in windows of several widths, and in each the last map large."""
     if not widths or not all(map(shutil.which, ("chromium", "chromedriver"))):
         return {}
-    sys.path.append(str(Path(__file__).parents[1] / "support"))
     from browsing import Page, chromium
 
     index = folder / "gallery" / "index.html" if name == GALLERY else folder / "comparison.html"

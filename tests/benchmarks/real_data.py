@@ -1,16 +1,14 @@
 """Trained weights and photographs, where a folder beside the repository has them."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
-from torchvision import models as zoo
 from torchvision import transforms
+from trained import DATA, squeezenet
 
 from deconv_attr.gallery.images import read_image
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+__all__ = ["DATA", "needs_data", "photographs", "squeezenet"]
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no trained weights and photographs here")
 
@@ -27,9 +25,3 @@ def photographs(count: int) -> Tensor:
     return torch.stack(
         [prepare(read_image(str(path))) for path in sorted((DATA / "imagenet_sample").glob("*"))[:count]]
     )
-
-
-def squeezenet() -> torch.nn.Module:
-    model = zoo.squeezenet1_0()
-    model.load_state_dict(torch.load(DATA / "squeezenet1_0_imagenet.pt", weights_only=True))
-    return model.eval()
