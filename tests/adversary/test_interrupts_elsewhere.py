@@ -3,12 +3,14 @@
 In the suite it strikes at some lines of each call, spread over all; ``EVERY_LINE=1`` takes each of them.
 """
 
+import gc
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from captum.attr import GuidedBackprop
+from nets import Remembering
 from striking import everything, strike
-from torch import nn
 
 from deconv_attr import (
     Gallery,
@@ -31,20 +33,11 @@ UNITS = [(0, 0), (1, 0)]
 ZEROS = torch.zeros(2, dtype=torch.long)
 
 
-class Net(nn.Module):
-    """In training mode, without what that would change: it has a batch norm; it counts its runs, and keeps a tensor."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
-        self.head = nn.Linear(2, 2)
-        self.register_buffer("runs", torch.zeros(()))
-        self.last = None
-
-    def forward(self, x):
-        self.runs += 1
-        self.last = self.body(x)
-        return self.head(self.last.mean((2, 3)))
+@pytest.fixture(scope="module", autouse=True)
+def closed_here():
+    """Have such files closed before another module's tests run, in which the warning of it would be an error."""
+    yield
+    gc.collect()
 
 
 class Files:
@@ -79,7 +72,7 @@ def is_whole_page(content):  # in which the time is another each time
 
 def built(training=False):
     torch.manual_seed(0)
-    net = Net().double()
+    net = Remembering().double()
     with torch.no_grad():
         net.head.weight.copy_(torch.tensor([[1.0, 0.5], [0.5, 1.0]]))
         net.body[1].bias.fill_(1)  # so that no unit is dead

@@ -378,6 +378,22 @@ def build(kind: type[Net], seed: int = 0) -> Net:
     return kind().double().eval()
 
 
+class Remembering(nn.Module):
+    """Whoever runs it leaves something on it: it counts its runs in a buffer, in place, and keeps a tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
+        self.head = nn.Linear(2, 2)
+        self.register_buffer("runs", torch.zeros(()))
+        self.last = None
+
+    def forward(self, x):
+        self.runs += 1
+        self.last = self.body(x)
+        return self.head(self.last.mean((2, 3)))
+
+
 def killer(bias=-1.0):
     """A signal of 1 at class 0 is positive at the last ReLU, and negative everywhere at `early`'s; class 1 lives."""
     net = nn.Sequential()
