@@ -1,22 +1,71 @@
-"""Draw the picture of the README: embedded images, the embedded network, the methods that are compared by default."""
+"""Draw the picture of the README: two photographs as a trained SqueezeNet sees them, a generated shape as ours does.
 
+    python examples/readme_picture.py [--weights squeezenet1_0.pth]
+
+writes readme_picture.jpg beside this file. Without `--weights` torchvision's are downloaded once.
+"""
+
+import argparse
 from pathlib import Path
 
-from deconv_attr import compare
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
+
+from deconv_attr import Comparison, compare
 from deconv_attr.demo import CLASS_NAMES, embedded_images, load_model, normalise
-from deconv_attr.visualize import save_figure
+
+HERE = Path(__file__).parent
 
 
-def main() -> None:
-    """Write compare.png beside this file."""
+def of_photographs(weights_file: str | None) -> Comparison:
+    """Explain the top class of two photographs."""
+    weights = SqueezeNet1_0_Weights.DEFAULT
+    model = squeezenet1_0(weights=None if weights_file else weights).eval()
+    if weights_file:
+        model.load_state_dict(torch.load(weights_file, weights_only=True))
+    names = [HERE / "photographs" / name for name in ("espresso.jpg", "cat.jpg")]
+    x = torch.stack([weights.transforms()(Image.open(name)) for name in names])  # (2, 3, 224, 224)
+    target = model(x).argmax(1)
+    return compare(model, x, target, labels=[weights.meta["categories"][k].replace(" ", "\n") for k in target])
+
+
+def of_shape() -> Comparison:
+    """Explain the class of a generated shape by the embedded network."""
     model = load_model()
     images, _ = embedded_images(3)
+    images = images[2:]
     x = normalise(images)
-    targets = model(x).argmax(1)
-    labels = [CLASS_NAMES[target] for target in targets]
-    comparison = compare(model, x, targets, images=images, labels=labels)
-    save_figure(comparison.plot(), Path(__file__).with_name("compare.png"))
+    target = model(x).argmax(1)
+    return compare(model, x, target, images=images, labels=[f"generated\n{CLASS_NAMES[k]}" for k in target])
+
+
+TITLES = ["image", "ZFDeconv from a unit", "Guided backprop", "Saliency"]
+
+
+def draw(photographs: Comparison, shape: Comparison) -> Figure:
+    """Draw all but the maps from scores, under one row of titles; the page says what the colours mean."""
+    figure = Figure(figsize=(7, 5.1), dpi=200)
+    axes = figure.subplots(3, 4, gridspec_kw={"wspace": 0.04, "hspace": 0.04})
+    figure.subplots_adjust(left=0.1, right=0.995, top=0.95, bottom=0.005)
+    for comparison, block in (photographs, axes[:2]), (shape, axes[2:]):
+        comparison.plot(columns=[method.label for method in comparison.methods[1:]], axes=block, font_size=8)
+        for tile in block[:, 1:].flat:
+            for text in list(tile.texts):  # its scale
+                text.remove()
+    for column, title in enumerate(TITLES):
+        axes[0, column].set_title(title, fontsize=9)
+        axes[2, column].set_title("")
+    return figure
+
+
+def main(weights_file: str | None = None, picture: Path = HERE / "readme_picture.jpg") -> None:
+    """Write the picture."""
+    draw(of_photographs(weights_file), of_shape()).savefig(picture, pil_kwargs={"quality": 90, "subsampling": 0})
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", help="a state dict of SqueezeNet 1.0, where there is no internet")
+    main(parser.parse_args().weights)

@@ -43,7 +43,7 @@ def maps(model, photographs):
 def test_the_dying_signal_is_reported_on_exactly_the_images_whose_map_is_zero(model, photographs, maps):
     attributions, top, caught, report = maps
     zero = (~attributions.flatten(1).any(1)).nonzero().flatten().tolist()
-    assert 4 < len(zero) < 16  # trained SqueezeNet loses the signal on most photographs
+    assert 8 < len(zero) < 16  # trained SqueezeNet loses the signal on most photographs, as the README says
     assert {warning.category for warning in caught} == {DeadSignalWarning}
     assert list(report.notes) == [str(warning.message) for warning in caught]
     assert sum(int(re.search(r"died for (\d+) of 16", str(w.message))[1]) for w in caught) == len(zero)

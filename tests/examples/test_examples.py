@@ -1,4 +1,4 @@
-"""The examples that draw and compare run, and the README's snippets."""
+"""The examples that draw and compare run."""
 
 import runpy
 from pathlib import Path
@@ -34,31 +34,3 @@ def test_regions_and_boxes_are_explained(name, steps, capsys, tmp_path, monkeypa
     assert not maps[0].equal(maps[1])
     assert capsys.readouterr().out.count("of the map's strength") == 2
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
-
-
-def test_the_snippets_of_the_readme_run(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    readme = (ROOT / "README.md").read_text()
-    names = {}
-    for part in readme.split("```python\n")[1:]:
-        exec(compile(part.split("```", 1)[0], "README.md", "exec"), names)
-    printed = capsys.readouterr().out
-    assert "rectify" in printed
-    assert "51x51 pixels, stride 8x8" in printed
-    assert len(names["found"]) == 2
-    assert names["top"]["features.9"].positions.shape == (64, 9, 2)
-    written = {"top.npz", "features.9.png", "gallery", "evolution.png", "compare.png", "compare.html", "column.pdf"}
-    assert {path.name for path in tmp_path.iterdir()} == written
-
-
-def test_the_table_of_the_readme_is_what_its_example_prints(capsys):
-    comparison = runpy.run_path(str(EXAMPLES / "readme_table.py"))["main"](2)
-    printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    rows = [line.split(" | ")[0] for line in printed[: 1 + len(comparison.table().header)]]
-    readme = (ROOT / "README.md").read_text().splitlines()
-    start = readme.index(printed[0])
-    assert readme[start].count("|") == len(comparison.methods) + 2
-    found = [line.split(" | ")[0] for line in readme[start : start + len(rows)]]
-    names = [[name for name in some if not name.startswith(("|-", "| -"))] for some in (found, rows)]
-    assert names[0] == names[1]
-    assert comparison.table().column("parameter randomisation, |map|")[4].mean == pytest.approx(1)

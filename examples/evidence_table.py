@@ -1,4 +1,4 @@
-"""Print the README's table: what the methods' maps are worth, on 100 generated images and the embedded network.
+"""Print the table of evidence_table.md: what maps are worth, on 100 generated images and the embedded network.
 
 It takes some minutes. Two controls explain nothing, and show what the numbers are then.
 """
