@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from costs import SUMMARY
 from torchvision.models import resnet18, squeezenet1_0
 from trained import DATA, WEIGHTS
 
@@ -149,6 +150,7 @@ def test_above_its_max_pools_every_image_has_the_same_signal():
 def test_its_costs_are_those_of_the_benchmarks():
     benchmarks = page("tests/benchmarks/README.md")
     head, _, *costs = rows(benchmarks, "## One explanation")[:8]
+    assert head == SUMMARY
     ratios = [row[head.index("ours / Captum")] for row in costs]
     memory = sorted(float(ratio.split(",")[1]) for ratio in ratios if "off" not in ratio)
     assert len(memory) == 4
