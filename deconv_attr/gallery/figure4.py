@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from typing_extensions import Unpack
 
 from ..engine.reprs import html_table, one_line
 from ..engine.state_dict import load_into, read_state_dict
 from ..errors import InputError
-from ..rules.tables import DECONVNET, Choices, Table
+from ..rules.tables import DECONVNET, Table
 from ..visualize import Figure, evolution_figure
 from ..visualize.paper import FONT_SIZE
 from ..visualize.tiles import MapTiles
@@ -85,8 +84,11 @@ def evolution(
     share: float = 0.95,
     picture: Callable[[Tensor], Tensor] | None = None,
     rules: Table = DECONVNET,
+    activations: str = "error",
+    unknown: str = "error",
+    batch_norm: str = "scale",
+    overlap: str = "sum",
     show_progress: bool = False,
-    **choices: Unpack[Choices],
 ) -> Evolution:
     """Search the data set at each checkpoint for the strongest activation of some maps, and project it.
 
@@ -102,7 +104,7 @@ def evolution(
         The layer's name.
     maps : int or sequence of int
         Numbers of feature maps; a single number: that many at random, the same at each checkpoint.
-    seed, share, picture, rules, **choices
+    seed, share, picture, rules, activations, unknown, batch_norm, overlap
         As for :class:`Gallery`; by `share`, each tile is cropped to its own box.
     show_progress : bool
         Whether to show a progress bar while the data set is searched.
@@ -124,7 +126,18 @@ def evolution(
         found = strongest(trained, source, layer, 1, show_progress=show_progress)
         (name,) = found
         gallery = Gallery(
-            trained, source, found, maps=maps, seed=seed, share=share, picture=picture, rules=rules, **choices
+            trained,
+            source,
+            found,
+            maps=maps,
+            seed=seed,
+            share=share,
+            picture=picture,
+            rules=rules,
+            activations=activations,
+            unknown=unknown,
+            batch_norm=batch_norm,
+            overlap=overlap,
         )
         maps = numbers = gallery.maps[name]
         columns.append(list(gallery.tiles(name)))
