@@ -54,7 +54,13 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 class DeconvError(Exception):
-    """Any error that deconv_attr raises on purpose."""
+    """Any error that deconv_attr raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        The text, which is made :func:`readable`.
+    """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(readable(message))
@@ -113,14 +119,20 @@ class RandomModelWarning(UserWarning):
 
 
 class SkippedImagesWarning(UserWarning):
-    """Images of a data set could not be read and were left out."""
+    """Images of a data set could not be read and were left out.
+
+    Parameters
+    ----------
+    message : str
+        The text, which is made :func:`readable`.
+    """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(readable(message))
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Offer the known words that are most like a wrong one, as the end of a sentence."""
+    """Return the known words that are most like a wrong word, as the end of a sentence; "" where none is near."""
     near = get_close_matches(word, known, n=3)
     return f"; the nearest are {', '.join(near)}" if near else ""
 
@@ -137,7 +149,15 @@ def reason(error: BaseException) -> str:
 
 
 def shown(value: object, length: int = 80) -> str:
-    """Return the text form of what a caller or a file has given, on one line and not too long."""
+    """Return the text form of a value that a caller or a file has given, on one line.
+
+    Parameters
+    ----------
+    value : any
+        Its own ``repr`` may fail.
+    length : int
+        The most characters.
+    """
     try:
         text = " ".join(repr(value).split())
     except Exception:  # a third party's, an int of more digits than Python writes, a list that is too deep

@@ -246,7 +246,13 @@ class Comparison:
         return self._findings.estimated_seconds(chosen_checks(checks, self.masks))
 
     def verdict(self, checks: Sequence[str] | None = None) -> Verdict:
-        """Return what :meth:`table` says, a line for each question, as careful as the number of images asks."""
+        """Return what :meth:`table` says, a line for each question, as careful as the number of images asks.
+
+        Parameters
+        ----------
+        checks : sequence of str, optional
+            As for :meth:`table`, which also tells the errors.
+        """
         return verdict(self.table(checks), len(self))
 
     def plot(
@@ -422,7 +428,13 @@ class Comparison:
         return [*failed, *zero, *missed, *self._findings.notes(CHECKS)]
 
     def agreement(self, *, absolute: bool = False) -> ResultTable:
-        """Return how well the methods agree with each other; see :func:`deconv_attr.evidence.method_agreement`."""
+        """Return how well the methods agree with each other.
+
+        Parameters
+        ----------
+        absolute : bool
+            As for :func:`method_agreement`.
+        """
         return method_agreement(self.attributions, absolute=absolute, seed=self.seed)
 
     def _cells(self, label: str, name: str) -> list[Estimate | Failure]:

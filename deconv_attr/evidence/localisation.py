@@ -44,7 +44,9 @@ def pointing_game(maps: Tensor, masks: Tensor, *, rank_by: Ranking = "value") ->
     InputError
         The masks have another shape or type.
 
-    Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, section 4.1; without its
+    Source
+    ------
+    Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, section 4.1; without its
     tolerance of 15 pixels.
     """
     numbers, on_object = _numbers(maps, masks, rank_by)
@@ -70,14 +72,19 @@ def _check_pointing(case: Case) -> Finding:
 def mask_share(maps: Tensor, masks: Tensor, *, rank_by: Ranking = "value") -> Tensor:
     """Return the share of the map that lies on the object, between 0 and 1; by value, of what raises the score.
 
-    Parameters and errors are those of :func:`pointing_game`.
+    Parameters
+    ----------
+    maps, masks, rank_by
+        As for :func:`pointing_game`, which also tells the errors.
 
     Returns
     -------
     Tensor
         (N,); NaN where nothing of the map counts.
 
-    Source: Wang et al., "Score-CAM", CVPR workshops 2020, section 4.3 (energy-based pointing game).
+    Source
+    ------
+    Wang et al., "Score-CAM", CVPR workshops 2020, section 4.3 (energy-based pointing game).
     """
     numbers, on_object = _numbers(maps, masks, rank_by)
     numbers = numbers.clamp(min=0)

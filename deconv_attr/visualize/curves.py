@@ -183,7 +183,14 @@ def check_curve_options(
     colours: Sequence[Any] | None,
     axes: Axes | Sequence[Axes] | None,
 ) -> None:
-    """Check the options of :func:`curves_figure` for a number of panels.
+    """Check the options of a figure of curves.
+
+    Parameters
+    ----------
+    panels : int
+        The number of panels.
+    width, columns, font_size, colours, axes
+        As for :func:`curves_figure`.
 
     Raises
     ------

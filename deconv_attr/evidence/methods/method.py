@@ -207,7 +207,19 @@ class Method:
     def in_batches(
         self, model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: tuple[Any, ...] = ()
     ) -> Iterator[tuple[slice, Explained]]:
-        """Yield which images each batch has, and what is explained of them; the arguments are those of a call."""
+        """Yield which images each batch has, and what is explained of them.
+
+        Parameters
+        ----------
+        model : nn.Module
+            In eval mode; it is left as it was.
+        inputs : Tensor
+            (N, C, ...).
+        target : Tensor or None
+            (N,), or None for a model of one score.
+        additional_forward_args : tuple
+            What the model is given beside the inputs.
+        """
         count = len(inputs)
         size = self.batch_size or count
         for start in range(0, count, size):

@@ -210,6 +210,11 @@ class Strongest(Mapping[str, TopK]):
     def save(self, path: str | Path) -> None:
         """Write the result to one file, or nothing at all.
 
+        Parameters
+        ----------
+        path : str or Path
+            The file, an ``.npz`` archive; one that exists is replaced.
+
         Raises
         ------
         SearchError
