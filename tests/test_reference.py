@@ -1,0 +1,129 @@
+"""The API reference: every public name is documented, its signature can be read, and what the guides show runs."""
+
+import ast
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import deconv_attr
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = ("errors", "rules", "engine", "attribution", "units", "visualize", "gallery", "evidence", "demo", "cli")
+GUIDES = {"deconv_attr": deconv_attr, **{name: import_module(f"deconv_attr.{name}") for name in CHAPTERS}}
+PUBLIC = {
+    f"{chapter}.{name}": getattr(GUIDES[chapter], name) for chapter in CHAPTERS for name in GUIDES[chapter].__all__
+}
+
+
+def is_ours(thing):
+    return getattr(thing, "__module__", "").split(".")[0] == "deconv_attr"
+
+
+def members_of(kind):
+    """The methods and properties that a class defines, and those of its private bases."""
+    found = {}
+    for base in reversed([base for base in kind.__mro__ if is_ours(base)]):
+        found.update({name: member for name, member in vars(base).items() if not name.startswith("_")})
+    return found
+
+
+def callables():
+    """Everything public that can be called: functions, classes and their methods."""
+    for name, thing in PUBLIC.items():
+        if not is_ours(thing) or not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        yield name, thing
+        if inspect.isclass(thing):
+            for member, value in members_of(thing).items():
+                function = getattr(value, "__func__", value)
+                if inspect.isfunction(inspect.unwrap(function)):
+                    yield f"{name}.{member}", function
+
+
+CALLABLES = dict(callables())
+PROPERTIES = {
+    f"{name}.{member}": value
+    for name, thing in PUBLIC.items()
+    if inspect.isclass(thing) and is_ours(thing)
+    for member, value in members_of(thing).items()
+    if hasattr(value, "fget") or type(value).__name__ == "cached_property"
+}
+CONSTANTS = [name for name, thing in PUBLIC.items() if not (inspect.isclass(thing) or inspect.isfunction(thing))]
+CATCH_ALL = {
+    "visualize.Figure.savefig": "matplotlib's own arguments",
+    "attribution.ScoredModel.forward": "the arguments of the model inside",
+    "attribution.ScoredModel.named_modules": "torch's own arguments",
+}
+
+
+def constant_docstrings(chapter):
+    """The docstrings below the assignments of a chapter, by name."""
+    home = Path(GUIDES[chapter].__file__)
+    for file in home.parent.rglob("*.py") if home.name == "__init__.py" else [home]:
+        body = ast.parse(file.read_text()).body
+        for statement, after in zip(body, body[1:], strict=False):
+            targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                yield from ((target.id, after.value.value) for target in targets if isinstance(target, ast.Name))
+
+
+def has_first_sentence(text):
+    first = text.split("\n\n")[0]
+    return "\n" not in first and first[0].isupper() and first.endswith(".")
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_everything_that_can_be_called_is_documented(name):
+    assert has_first_sentence(inspect.getdoc(CALLABLES[name]) or "-")
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_every_property_is_documented(name):
+    assert has_first_sentence(inspect.getdoc(PROPERTIES[name]) or "-")
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_every_constant_is_documented(name):
+    chapter, _, constant = name.partition(".")
+    assert has_first_sentence(dict(constant_docstrings(chapter)).get(constant, "-"))
+
+
+def parameters_of(thing):
+    """The parameters that are ours: not those of an enum, or of an exception or a figure that takes any."""
+    if inspect.isclass(thing) and not any("__init__" in vars(base) for base in thing.__mro__ if is_ours(base)):
+        return {}
+    return inspect.signature(thing).parameters
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_every_parameter_is_named_in_the_docstring(name):
+    """Of a class also in that of the base whose constructor it has."""
+    thing = CALLABLES[name]
+    homes = [base for base in thing.__mro__ if is_ours(base)] if inspect.isclass(thing) else [thing]
+    text = "\n".join(inspect.getdoc(home) or "" for home in homes)
+    unnamed = {each for each in parameters_of(thing) if not re.search(rf"\b{each}\b", text)}
+    assert unnamed <= {"self", "cls"}
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_every_signature_can_be_read(name):
+    signature = ", ".join(map(str, parameters_of(CALLABLES[name]).values()))
+    assert "mappingproxy" not in signature
+    assert " at 0x" not in signature
+    assert str(ROOT) not in signature
+    assert ("**" in signature) == (name in CATCH_ALL)
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_no_source_is_lost_among_the_parameters(name):
+    """A line below a section belongs to that section, so a source behind one is a section, too."""
+    text = inspect.getdoc(CALLABLES[name])
+    assert "\n---" not in text.partition("\nSource: ")[0] or "\nSource: " not in text
