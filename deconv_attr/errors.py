@@ -1,8 +1,43 @@
-"""What can go wrong, by name. Every error says what was expected and what was found.
+"""What can go wrong, by name, and what to do then.
 
-All errors are a :class:`DeconvError`; catch that one. The kinds also derive from the built-in
-exception that a user of Captum or PyTorch would expect. Each text is one line that every terminal can take, whatever
-stands in the names of files that it repeats: see :func:`readable`.
+No answer is better than a wrong one: what cannot be explained is refused, with the operation, the path of its module,
+file and line. All errors are a `DeconvError`; catch that one. The kinds also derive from the built-in exception that a
+user of Captum or PyTorch would expect. Every text says what was expected and what was found, in one line that a
+terminal can print, whatever stands in the names of files that it repeats (see `readable`).
+
+What is refused, and what to choose instead:
+
+- An activation that the paper has no rule for, such as LeakyReLU, GELU or SiLU (`RuleError`): choose
+  `activations="rectify"` or `"gradient"`.
+- An operation that is not listed, or a custom `autograd.Function` (`RuleError`): choose `unknown="gradient"`, or name
+  its kind by `register_operation("my_ns::op", kind=Kind.LINEAR)`.
+- A rectifier written by hand, as `x * (x > 0)`, however its mask was computed (`RuleError`): use `torch.relu`. A
+  comparison that only steers (an `if`, a choice of rows, a constant region) passes.
+- A write into the signal that autograd does not see: under `no_grad`, by `x.data`, in numpy (`RuleError`).
+- Activation checkpointing with `use_reentrant=True`, which runs parts of the model again where no rule can reach them
+  (`ModelError`): choose `use_reentrant=False`.
+- TorchScript (`ModelError`): give the original module.
+- A model that computes in integers (quantised activations), which has no gradient (`ModelError`): give the model as it
+  was before.
+- No rectifier between a score and the pixels: the map would be the plain gradient (`ModelError`): use Captum's
+  `Saliency`.
+- An output that is no tensor, or has other rows than there are examples (`ModelError`): say what the scores are, by
+  `ScoredModel`.
+- Many units from one pass (`project`) of a model of FSDP2, which gives its parameters back after each signal
+  (`ModelError`): use `NeuronZFDeconv`.
+- A signal that is NaN or infinite (`SignalError`): the text says from which operation on.
+- Bad inputs or targets (`InputError`, `TargetError`): the text says what was expected.
+
+Two things are no errors, but warnings, because there is a map:
+
+- `DeadSignalWarning`: a map is zero, since rectification left nothing of the signal, or the head is saturated. The text
+  says where it died, and what to do instead: mostly to start from a single unit.
+- `RandomModelWarning`: the model draws random numbers, so that each call gives another map. The text names the dropout
+  in training mode; call `model.eval()`.
+
+Images and names of files may come from strangers. A photograph is an image of bounded size in one of Pillow's formats
+of pictures; it is read upright, with transparent pixels laid upon white, or refused by an `InputError`. In a folder it
+is skipped, and a `SkippedImagesWarning` names it. Nothing in a file of weights or of a search is executed.
 """
 
 import re

@@ -150,7 +150,7 @@ class ResultTable:
         return pd.DataFrame([list(map(_plain, row)) for row in self.rows], columns=list(self.header))
 
     def for_page(self) -> ReportTable:
-        """Return the table as plain cells, for :func:`write_report`."""
+        """Return the table as plain cells, for a page."""
         rows = [list(map(_report_cell, row)) for row in self.rows]
         return ReportTable(self.header, rows, self.legend, self.failures)
 
