@@ -2,13 +2,14 @@
 
 import ast
 import inspect
-import pkgutil
 import re
 import subprocess
 import sys
+from functools import cache
 from html.parser import HTMLParser
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -64,15 +65,18 @@ CATCH_ALL = {
 }
 
 
+@cache
 def constant_docstrings(chapter):
     """The docstrings below the assignments of a chapter, by name."""
+    found = {}
     home = Path(GUIDES[chapter].__file__)
     for file in home.parent.rglob("*.py") if home.name == "__init__.py" else [home]:
         body = ast.parse(file.read_text()).body
-        for statement, after in zip(body, body[1:], strict=False):
+        for statement, after in pairwise(body):
             targets = getattr(statement, "targets", [getattr(statement, "target", None)])
             if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                yield from ((target.id, after.value.value) for target in targets if isinstance(target, ast.Name))
+                found.update({target.id: after.value.value for target in targets if isinstance(target, ast.Name)})
+    return found
 
 
 def has_first_sentence(text):
@@ -93,7 +97,7 @@ def test_every_property_is_documented(name):
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_every_constant_is_documented(name):
     chapter, _, constant = name.partition(".")
-    assert has_first_sentence(dict(constant_docstrings(chapter)).get(constant, "-"))
+    assert has_first_sentence(constant_docstrings(chapter).get(constant, "-"))
 
 
 def parameters_of(thing):
@@ -127,3 +131,80 @@ def test_no_source_is_lost_among_the_parameters(name):
     """A line below a section belongs to that section, so a source behind one is a section, too."""
     text = inspect.getdoc(CALLABLES[name])
     assert "\n---" not in text.partition("\nSource: ")[0] or "\nSource: " not in text
+
+
+# --------------------------------------------------------------------------------------------------- guides
+
+
+def blocks():
+    for chapter, module in GUIDES.items():
+        for number, block in enumerate(re.findall(r"^```python\n(.*?)^```$", module.__doc__, re.DOTALL | re.MULTILINE)):
+            yield pytest.param(block, id=f"{chapter}-{number}")
+
+
+@pytest.mark.parametrize("block", list(blocks()))
+def test_the_code_of_the_guides_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "guide", "exec"), {})
+
+
+@pytest.mark.parametrize("name", sorted({*GUIDES} - {"engine", "errors", "cli"}))
+def test_a_chapter_for_users_has_an_example(name):
+    assert "```python" in GUIDES[name].__doc__
+
+
+def test_the_front_page_names_every_chapter():
+    assert {*re.findall(r"^\| `deconv_attr\.(\w+)`", deconv_attr.__doc__, re.MULTILINE)} == {*CHAPTERS}
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_classes_and_constants_that_a_guide_names_are_public(guide):
+    known = {name.partition(".")[2] for name in PUBLIC}
+    text = re.sub(r"^```.*?^```$", "", GUIDES[guide].__doc__, flags=re.DOTALL | re.MULTILINE)
+    named = set(re.findall(r"`([A-Z]\w+)[`.(]", text))
+    assert named - known <= {"NoiseTunnel", "Saliency"}  # Captum's
+
+
+# ---------------------------------------------------------------------------------------------------- pages
+
+
+class Page(HTMLParser):
+    """The ids of a page, its links, and its words."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.ids, self.links, self.words = set(), [], []
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.ids.add(given.get("id"))
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.mark.skipif(find_spec("pdoc") is None, reason="pdoc is not installed: pip install -e '.[docs]'")
+def test_the_reference_is_built_without_a_word_and_its_links_lead_somewhere(tmp_path):
+    command = [sys.executable, "-W", "error", str(ROOT / ".ci/reference/build.py"), str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    pages = {file: Page(file) for file in tmp_path.rglob("*.html") if file.name != "index.html"}
+    assert {str(file.relative_to(tmp_path)) for file in pages} == {
+        "deconv_attr.html",
+        *(f"deconv_attr/{chapter}.html" for chapter in CHAPTERS),
+    }
+    for file, page in pages.items():
+        for link in page.links:
+            path, _, anchor = link.partition("#")
+            if "://" not in path:
+                target = (file.parent / path).resolve() if path else file
+                assert anchor in {"", *pages[target].ids}, (file.name, link)
+        text = "".join(page.words)
+        for broken in ("mappingproxy", " at 0x", ":class:", ":func:", "====", "|---|", str(ROOT)):
+            assert broken not in text, (file.name, broken)
+    for name in PUBLIC:
+        chapter, _, public = name.partition(".")
+        assert public in pages[tmp_path / f"deconv_attr/{chapter}.html"].ids

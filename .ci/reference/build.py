@@ -87,7 +87,7 @@ def main(folder: str) -> None:
     for chapter in CHAPTERS.values():  # pdoc looks for the docstring of a constant only where it is exported
         told = {name: text for module in modules_of(chapter) for name, text in walk_tree(module).var_docstrings.items()}
         walk_tree(chapter).var_docstrings.update({name: told[name] for name in chapter.__all__ if name in told})
-    pdoc.render.configure(docformat="numpy", template_directory=Path(__file__).parent)
+    pdoc.render.configure(docformat="numpy", show_source=False, template_directory=Path(__file__).parent)
     pdoc.render.env.filters.update(format_signature=readable_signature, linkify=linked)
     pdoc.render.env.globals.update(top=TOP, home=HOME)
     pdoc.pdoc(TOP, *(module.__name__ for module in CHAPTERS.values()), output_directory=Path(folder))
