@@ -116,6 +116,10 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution, GradientAttribution):
         As for :class:`ZFDeconv`.
     InputError
         A choice or a layer that does not exist.
+
+    Source
+    ------
+    Zeiler and Fergus 2014, section 2.1: all other activations of the layer are set to zero.
     """
 
     @overload
@@ -213,6 +217,11 @@ class LayerZFDeconv(_AtLayer, LayerAttribution, GradientAttribution):
     layer : nn.Module, str, list of these, or None
         As for :class:`NeuronZFDeconv`; a list gives the signals at each. None: the attribute `layer` is set later, as
         Captum's TCAV does.
+
+    Raises
+    ------
+    ModelError, InputError
+        As for :class:`NeuronZFDeconv`.
     """
 
     @staticmethod

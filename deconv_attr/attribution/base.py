@@ -75,7 +75,13 @@ class CaptumAttribution(Attribution):
         return cls.__name__
 
     def attribute_future(self) -> None:
-        """Refuse: there is no asynchronous version."""
+        """Refuse: there is no asynchronous version.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
         raise NotImplementedError(f"attribute_future is not implemented for {self.get_name()}")
 
 

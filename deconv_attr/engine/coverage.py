@@ -112,7 +112,7 @@ class Coverage:
         return found
 
     def summary(self) -> str:
-        """Count the calls by rule, in one line."""
+        """Return how many calls each kind and rule has, in one line."""
         counts = Counter((call.kind, call.rule) for call in self.calls)
         parts = [f"{count} {kind.value}: {rule}" for (kind, rule), count in counts.items()]
         return f"{len(self.calls)} calls ({'; '.join(parts)})"

@@ -233,6 +233,11 @@ def check(
     columns, needs_masks, axes, question, explains, runs, together
         As for :class:`Check`.
 
+    Returns
+    -------
+    callable
+        A decorator, which returns the function as it is.
+
     Raises
     ------
     InputError

@@ -357,6 +357,11 @@ class Comparison:
         axes : Axes or sequence of Axes, optional
             The caller's own, one for each panel, on one figure, which is returned; one more holds the legend alone.
 
+        Returns
+        -------
+        Figure
+            The figure of the axes, or a new one.
+
         Raises
         ------
         InputError
@@ -389,6 +394,11 @@ class Comparison:
             As for :meth:`table`.
         channels, slices, frames, luminance, cmap
             As for :meth:`plot`.
+
+        Returns
+        -------
+        Path
+            The file.
 
         Raises
         ------

@@ -73,6 +73,11 @@ def deletion(
         (steps + 1, N): the probability with 0, 1/steps, ..., all pixels deleted; NaN where the map is zero everywhere.
         Its :func:`area` is the usual score; the lower, the better.
 
+    Raises
+    ------
+    InputError
+        There is no such ranking, or no such outputs; `steps` is below 1.
+
     Source
     ------
     Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation", BMVC 2018, section 4. Quantus'
@@ -109,6 +114,11 @@ def insertion(
     -------
     Tensor
         (steps + 1, N): the probability with 0, 1/steps, ..., all pixels back; NaN where the map is zero everywhere.
+
+    Raises
+    ------
+    InputError
+        As for :func:`deletion`.
 
     Source
     ------
@@ -230,6 +240,11 @@ def infidelity(
     -------
     Tensor
         (N,); NaN where the map is zero everywhere, the image has one colour, or the score does not change.
+
+    Raises
+    ------
+    InputError
+        `samples` is below 1.
 
     Source
     ------

@@ -123,7 +123,20 @@ def _numbers(maps: Tensor, masks: Tensor, rank_by: Ranking) -> tuple[Tensor, Ten
 
 
 def check_masks(masks: object, images: Tensor) -> None:
-    """Raise InputError unless masks are (N, ...) of bool, for images or maps (N, C, ...)."""
+    """Refuse what is no mask for each image.
+
+    Parameters
+    ----------
+    masks : Tensor
+        (N, ...) bool.
+    images : Tensor
+        Images or maps, (N, C, ...).
+
+    Raises
+    ------
+    InputError
+        The masks have another shape or type.
+    """
     shape = (len(images), *images.shape[2:])
     if not isinstance(masks, Tensor) or masks.dtype != torch.bool or tuple(masks.shape) != shape:
         found = f"{masks.dtype} {tuple(masks.shape)}" if isinstance(masks, Tensor) else type(masks).__name__

@@ -51,6 +51,11 @@ def sensitivity_max(
     Tensor
         (N,); NaN where the map is zero everywhere.
 
+    Raises
+    ------
+    InputError
+        `samples` is below 1.
+
     Source
     ------
     Yeh et al. 2019, definition 2.2.

@@ -71,6 +71,10 @@ class Gallery:
     ------
     InputError
         The model or the data set is not that of the search; there is no such layer or map.
+
+    Source
+    ------
+    Zeiler and Fergus 2014, section 4 and figure 2.
     """
 
     def __init__(
@@ -141,6 +145,11 @@ class Gallery:
         maps : int, sequence of int, optional
             Numbers of maps, by default those of the gallery; a single number: that many of these at random.
 
+        Yields
+        ------
+        MapTiles
+            A map with its tiles: projections and image patches as bytes, strongest first.
+
         Raises
         ------
         InputError
@@ -174,6 +183,16 @@ class Gallery:
             As for :meth:`tiles`; of more than 64 maps, 64 at random.
         width, columns, font_size, axes
             As for :func:`gallery_figure`: the size for a paper, or the caller's own axes.
+
+        Returns
+        -------
+        Figure
+            A new one, or that of the axes.
+
+        Raises
+        ------
+        InputError, RuleError
+            As for :meth:`tiles`; the figure cannot be drawn so.
         """
         numbers = self._numbers(layer, maps)
         if len(numbers) > MOST_MAPS:

@@ -68,6 +68,16 @@ class Evolution:
         ----------
         width, font_size, axes
             As for :func:`evolution_figure`: the size for a paper, or the caller's own axes.
+
+        Returns
+        -------
+        Figure
+            A new one, or that of the axes.
+
+        Raises
+        ------
+        InputError
+            The figure cannot be drawn so.
         """
         return evolution_figure(self.layer, self.labels, self.tiles, width=width, font_size=font_size, axes=axes)
 
@@ -109,10 +119,19 @@ def evolution(
     show_progress : bool
         Whether to show a progress bar while the data set is searched.
 
+    Returns
+    -------
+    Evolution
+        For each checkpoint the strongest unit of each map.
+
     Raises
     ------
     InputError
         There is no checkpoint, or one does not fit the model; and what :func:`strongest` and :class:`Gallery` refuse.
+
+    Source
+    ------
+    Zeiler and Fergus 2014, section 4.1 and figure 4.
     """
     if not isinstance(checkpoints, Mapping) or not checkpoints:
         raise InputError(f"expected checkpoints as a dict of at least one, got {checkpoints!r:.60}")

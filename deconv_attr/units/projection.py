@@ -179,6 +179,10 @@ def project(
     differs is projected from the whole image; if one of that image does, all are.
 
     A negative activation, as a convolution's before its ReLU may be, starts a negative signal.
+
+    Source
+    ------
+    Zeiler and Fergus 2014, sections 2.1 and 4.
     """
     check_model(model)
     found = find_layer(model, layer)

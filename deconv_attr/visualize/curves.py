@@ -163,6 +163,16 @@ def panel_figures(panels: Sequence[Panel], *, width: float, font_size: float, da
         As for :func:`curves_figure`.
     dark : bool
         Whether they are for a dark page.
+
+    Returns
+    -------
+    list of Figure
+        One for each panel.
+
+    Raises
+    ------
+    InputError
+        As for :func:`curves_figure`.
     """
     _check(panels)
     _, looks = _looks(panels, DARK_COLOURS if dark else COLOURS)

@@ -114,6 +114,11 @@ class Method:
         ``"size"``: ``max_c |M_c|``, which is right where a sign is a direction of change or a colour: for gradients,
         guided backprop and the deconvnet. None: "size" for these, and for methods that may multiply by the inputs and
         do not; "value" for all others, functions among them.
+
+    Raises
+    ------
+    InputError
+        `explain` cannot be called; there is no such style or ranking; the batch size is below 1.
     """
 
     explain: Attribution | Explain
