@@ -117,6 +117,25 @@ def test_every_parameter_is_named_in_the_docstring(name):
     assert unnamed <= {"self", "cls"}
 
 
+FUNCTIONS = {name: thing for name, thing in CALLABLES.items() if not inspect.isclass(thing)}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_a_function_returns_is_described(name):
+    """In a section, or in its first sentence."""
+    text = inspect.getdoc(FUNCTIONS[name])
+    returned = inspect.signature(FUNCTIONS[name]).return_annotation
+    in_first = re.match(r"(Return|Yield|Whether)\b|.* return ", text.splitlines()[0])
+    assert returned in ("None", inspect.Signature.empty) or in_first or "\nReturns\n" in text or "\nYields\n" in text
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_errors_that_a_function_raises_itself_are_described(name):
+    function = inspect.unwrap(FUNCTIONS[name])
+    raises = is_ours(function) and re.search(r"^ +raise \w", inspect.getsource(function), re.MULTILINE)
+    assert not raises or "\nRaises\n" in inspect.getdoc(function)
+
+
 @pytest.mark.parametrize("name", CALLABLES)
 def test_every_signature_can_be_read(name):
     signature = ", ".join(map(str, parameters_of(CALLABLES[name]).values()))
