@@ -37,7 +37,8 @@ Two things are no errors, but warnings, because there is a map:
 
 Images and names of files may come from strangers. A photograph is an image of bounded size in one of Pillow's formats
 of pictures; it is read upright, with transparent pixels laid upon white, or refused by an `InputError`. In a folder it
-is skipped, and a `SkippedImagesWarning` names it. Nothing in a file of weights or of a search is executed.
+is skipped, and a `SkippedImagesWarning` names it. Nothing in a file of weights or of a search is executed. What is
+trusted and what is not is told in the repository's `.github/SECURITY.md`.
 """
 
 import re

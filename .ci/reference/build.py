@@ -45,7 +45,7 @@ OURS = re.compile(rf"\b{TOP}{re.escape(DOT)}(\w+)(?:{re.escape(DOT)}\w+)*{re.esc
 
 def readable_signature(signature: object, colon: bool) -> Markup:
     """Return a signature in HTML, its types as short as they are in the source."""
-    page = str(format_signature(signature, colon))
+    page = str(format_signature(signature, colon)).replace('<span class="o">~</span>', "")  # before type variables
     for name, shorter in SHORTER.items():
         page = page.replace(name.replace(".", DOT), shorter.replace(".", DOT))
     return Markup(OURS.sub(public_name, page))

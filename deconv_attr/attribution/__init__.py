@@ -8,9 +8,8 @@
 | `ScoredModel` | what of an output that is no tensor of scores is explained? |
 | `coverage` | which rule does each operation of a model get? |
 
-All three are `captum.attr.GradientAttribution`: the same `inputs`, `target` and `additional_forward_args` as everywhere
-in Captum. `NoiseTunnel`, `infidelity`, `sensitivity_max` and `visualize_image_attr` take them as they take Captum's
-own.
+The three classes are `captum.attr.GradientAttribution`: the same `inputs`, `target` and `additional_forward_args` as
+everywhere in Captum. `NoiseTunnel`, the metrics and `visualize_image_attr` take them as they take Captum's own.
 
 ```python
 from captum.attr import NoiseTunnel
@@ -25,7 +24,7 @@ NoiseTunnel(ZFDeconv(model)).attribute(x, target=3, nt_samples=4)
 NeuronZFDeconv(model, "features.9").attribute(x, neuron_selector=41)  # the map's strongest unit in each example
 LayerZFDeconv(model, ["features.4", "features.9"]).attribute(x, target=3)  # a list of two signals
 
-scored = ScoredModel(model, lambda scores: scores[:, 2] - scores[:, 5])  # a function of whatever the model returns
+scored = ScoredModel(model, lambda scores: scores[:, 2] - scores[:, 5])  # of whatever the model returns
 ZFDeconv(scored).attribute(x)
 
 maps = ZFDeconv(model).attribute_targets(x, [3, 5, 7])  # (3, 2, 3, 96, 96), from one forward pass
@@ -59,7 +58,8 @@ has to cast its inputs then.
 - From a class score, the map hardly depends on the class. The paper starts from single units of convolutions; so do
   `NeuronZFDeconv` and `deconv_attr.units`.
 - The signal can die: without biases to keep it up, rectification may leave nothing. The map is zero then, and a
-  `DeadSignalWarning` says where the signal died, and what to do instead.
+  `DeadSignalWarning` says where the signal died, and what to do instead. On trained SqueezeNet this happens to the top
+  class's score on most photographs.
 
 `deconv_attr.evidence` measures this for your model. Source: Zeiler and Fergus 2014; Nie et al., "A Theoretical
 Explanation for Perplexing Behaviors of Backpropagation-based Visualizations", ICML 2018; Adebayo et al., "Sanity Checks

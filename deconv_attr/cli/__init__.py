@@ -9,13 +9,16 @@ Without arguments each of its commands runs on the embedded model and images:
 | `deconv-attr gallery` | the strongest activations of feature maps over a folder of images, projected |
 | `deconv-attr layers` | the layers of a model that can be named, their shapes and receptive fields |
 
+Without arguments `gallery` searches 1,000 generated images, and shows all maps of all layers, in about a minute.
+
 With your own model and photographs:
 
 ```sh
 deconv-attr compare --model resnet18 --weights DEFAULT --image cat.jpg dog.jpg --target tabby "golden retriever"
 deconv-attr compare --model resnet18 --image cat.jpg dog.jpg --checks --output compare.html
 deconv-attr layers --model mypackage.nets:make
-deconv-attr project --model mypackage.nets:make --weights trained.pt --layer features.8 --maps 12 70-77 --image cat.jpg
+deconv-attr project --model mypackage.nets:make --weights trained.pt --layer features.8 --maps 12 70-77 \
+    --image cat.jpg
 deconv-attr gallery --model vgg16 --images photographs/ --layers features.15 features.29 --workers 2
 deconv-attr compare --model mypackage.nets:cifar --weights last.ckpt --size 32 --mean 0.49 0.48 0.45 \
     --std 0.25 0.24 0.26 --classes names.txt --target truck --image truck.png

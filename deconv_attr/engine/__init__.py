@@ -1,15 +1,15 @@
 """Runs a model under a table of rules, or without values: the only chapter that touches a model.
 
 `Coverage` is its report: every call of a forward pass through which a signal goes back, and the rule that it was given.
-`deconv_attr.coverage` returns it.
+`coverage` returns it.
 
 ## Where the rules are put
 
 On autograd's own graph, as hooks on the nodes that a forward pass has left, once it has ended. So a rule belongs to a
 *call*, not to a module: a ReLU may be functional, in place, shared by two branches, or read a tensor that others read
-too. Whatever torch itself can run can be explained: views that are written in place, tensor subclasses, `vmap`,
-activation checkpointing (`use_reentrant=False`), parameters that are divided or quantised (DTensor, FSDP2, torchao),
-your own backward hooks, other networks inside.
+too. These may be part of a model, too: views that are written in place, tensor subclasses, `vmap`, activation
+checkpointing (`use_reentrant=False`), parameters that are divided or quantised (DTensor, FSDP2, torchao), your own
+backward hooks, other networks.
 
 The deconvnet needs the filters and the switches only. So what autograd keeps of calls with large results is packed: of
 a convolution's input the shape, of a ReLU's output nothing, of a max-pool's indices a byte each where it fits.
