@@ -281,7 +281,7 @@ def coverage(
     Raises
     ------
     ModelError, InputError
-        As for :class:`ZFDeconv`. An operation without a rule is none.
+        As for :class:`ZFDeconv`. An operation without a rule is no error here.
     """
     check_model(model)
     check_table(rules, model)

@@ -365,7 +365,7 @@ class Comparison:
         Raises
         ------
         InputError
-            An option is none; the model's weights have changed since.
+            An option has a wrong value; the model's weights have changed since.
         """
         names = [name for name in chosen_checks(None, self.masks) if CHECKS[name].axes]
         check_curve_options(len(names), width, columns, font_size, colours, axes)  # before checks that may take long

@@ -67,7 +67,7 @@ class Forward:
     input, output : Tensor
         Detached: the tensor that carries the signal, and the (first) result.
     arguments : mapping of str to any
-        By the names of the function's parameters, ``"input"`` the first; such as were given, without defaults.
+        Those that were given, by the names of the function's parameters, of which the first is ``"input"``.
     switches : Switches or None
         Of a max-pool.
     """

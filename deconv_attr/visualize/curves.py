@@ -140,7 +140,7 @@ def curves_figure(
     ------
     InputError
         If there is no panel, the numbers of a curve's values differ, a curve leaves the ticks of its panel, or an
-        option is none.
+        option has a wrong value.
     """
     if not panels:
         raise InputError("expected at least one panel, got none")
@@ -205,7 +205,7 @@ def check_curve_options(
     Raises
     ------
     InputError
-        An option is none.
+        An option has a wrong value.
     """
     check_layout(axes, font_size, columns, width=width)
     if colours is not None:

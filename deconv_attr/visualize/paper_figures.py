@@ -113,7 +113,7 @@ def gallery_figure(
     Raises
     ------
     InputError
-        If there are no maps, too many of them, if k is no such number, the page is too narrow for its columns, or
+        If there are no maps, too many of them, if k is out of range, the page is too narrow for its columns, or
         both axes and a size of the page are given.
     """
     check_number(len(maps), MOST_MAPS, "feature maps")
