@@ -185,7 +185,8 @@ def _check_recovery(case: Case) -> Finding:
 def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
     """Return the correlations of maps with the edges of the image: ``spearman(max_c |M_c|, |grad mean_c x_c|)``.
 
-    The gradient is Sobel's, along one, two or three axes. A map can look right by marking edges, whatever they belong to.
+    The gradient is Sobel's, along one, two or three axes. A map can look right by marking edges,
+    whatever they belong to.
 
     Parameters
     ----------

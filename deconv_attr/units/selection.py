@@ -115,7 +115,7 @@ def strongest_positions(output: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def positions_of_maxima(planes: Tensor) -> Tensor:
-    """Find where feature maps (n, *positions) are strongest, if several are equal at the first: (n, axes), on the CPU."""
+    """Find where feature maps (n, *positions) are strongest, at the first of equal values: (n, axes), on the CPU."""
     if planes.dim() == 1:
         return torch.empty(len(planes), 0, dtype=torch.long)
     flat = planes.detach().flatten(1)

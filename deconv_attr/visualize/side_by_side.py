@@ -149,8 +149,8 @@ def comparison_figure(
     Raises
     ------
     InputError
-        If the numbers of images, maps and labels differ, an image or a map cannot be drawn, a size is not positive, or the
-        picture would have more pixels than a file can hold.
+        If the numbers of images, maps and labels differ, an image or a map cannot be drawn, a size is not positive, or
+        the picture would have more pixels than a file can hold.
     """
     _check(images, columns, labels, stacked)
     check_colour_maps(cmap)
