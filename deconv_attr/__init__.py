@@ -1,9 +1,38 @@
-"""The deconvnet of Zeiler and Fergus (2013) as a Captum attribution method, right on every graph.
+"""The deconvnet of Zeiler and Fergus (2013) as a Captum attribution method.
 
->>> from deconv_attr import ZFDeconv
->>> attributions = ZFDeconv(model).attribute(x, target=5)   # doctest: +SKIP
+A deconvnet sends the score of a trained network, or one of its units, back to the pixels and shows which pattern of
+the image caused it. `ZFDeconv(model).attribute(x, target=...)` does so for the modules and functions that a PyTorch
+model really calls, and refuses with a named error what has no rule. Beside the maps there are the paper's figures for
+a whole data set, and checks that say in numbers what such maps are worth.
 
-A name is imported when it is first asked for (PEP 562), so that ``import deconv_attr`` costs next to nothing.
+```python
+from deconv_attr import ZFDeconv, coverage
+from deconv_attr.demo import Shapes, load_model, normalise
+
+model = load_model()  # any torch.nn.Module with ReLUs
+image, label = Shapes(1, seed=7)[0]
+x = normalise(image)[None]  # (1, 3, 96, 96)
+
+attributions = ZFDeconv(model).attribute(x, target=label)  # (1, 3, 96, 96), signed
+
+print(coverage(model, x))  # every operation, and the rule that it was given
+```
+
+| chapter | when to read it |
+|---|---|
+| `deconv_attr.attribution` | to explain a score, a unit or a layer: `ZFDeconv`, `NeuronZFDeconv`, `LayerZFDeconv` |
+| `deconv_attr.evidence` | to compare methods, and to check what their maps are worth: `compare`, `Method` |
+| `deconv_attr.units` | to project many single units, and for receptive fields: `project`, `receptive_field` |
+| `deconv_attr.gallery` | for what each feature map answers to, over a data set: `strongest`, `Gallery`, `evolution` |
+| `deconv_attr.cli` | to do all this from a shell, by `deconv-attr` |
+| `deconv_attr.rules` | to change a rule, or to add an operation: `DECONVNET`, `Rule`, `register_operation` |
+| `deconv_attr.errors` | when something is refused, or a map is zero: what to choose instead |
+| `deconv_attr.visualize` | to draw maps of your own in the same styles |
+| `deconv_attr.demo` | for a small trained model and images to try things on |
+| `deconv_attr.engine` | for what runs inside: what a call leaves behind, threads, the coverage report |
+
+All names of this level are imported when they are first asked for (PEP 562), so that `import deconv_attr` costs next
+to nothing.
 """
 
 from __future__ import annotations

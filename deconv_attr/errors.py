@@ -1,8 +1,44 @@
-"""What can go wrong, by name. Every error says what was expected and what was found.
+"""What can go wrong, by name, and what to do then.
 
-All errors are a :class:`DeconvError`; catch that one. The kinds also derive from the built-in
-exception that a user of Captum or PyTorch would expect. Each text is one line that every terminal can take, whatever
-stands in the names of files that it repeats: see :func:`readable`.
+No answer is better than a wrong one: what cannot be explained is refused, with the operation, the path of its module,
+file and line. All errors are a `DeconvError`; catch that one. The kinds also derive from the built-in exception that a
+user of Captum or PyTorch would expect. Every text says what was expected and what was found, in one line that a
+terminal can print, whatever stands in the names of files that it repeats (see `readable`).
+
+What is refused, and what to choose instead:
+
+- An activation that the paper has no rule for, such as LeakyReLU, GELU or SiLU (`RuleError`): choose
+  `activations="rectify"` or `"gradient"`.
+- An operation that is not listed, or a custom `autograd.Function` (`RuleError`): choose `unknown="gradient"`, or name
+  its kind by `register_operation("my_ns::op", kind=Kind.LINEAR)`.
+- A rectifier written by hand, as `x * (x > 0)`, however its mask was computed (`RuleError`): use `torch.relu`. A
+  comparison that only steers (an `if`, a choice of rows, a constant region) passes.
+- A write into the signal that autograd does not see: under `no_grad`, by `x.data`, in numpy (`RuleError`).
+- Activation checkpointing with `use_reentrant=True`, which runs parts of the model again where no rule can reach them
+  (`ModelError`): choose `use_reentrant=False`.
+- TorchScript (`ModelError`): give the original module.
+- A model that computes in integers (quantised activations), which has no gradient (`ModelError`): give the model as it
+  was before.
+- No rectifier between a score and the pixels: the map would be the plain gradient (`ModelError`): use Captum's
+  `Saliency`.
+- An output that is no tensor, or has other rows than there are examples (`ModelError`): say what the scores are, by
+  `ScoredModel`.
+- Many units from one pass (`project`) of a model of FSDP2, which gives its parameters back after each signal
+  (`ModelError`): use `NeuronZFDeconv`.
+- A signal that is NaN or infinite (`SignalError`): the text says from which operation on.
+- Bad inputs or targets (`InputError`, `TargetError`): the text says what was expected.
+
+Two things are no errors, but warnings, because there is a map:
+
+- `DeadSignalWarning`: a map is zero, since rectification left nothing of the signal, or the head is saturated. The text
+  says where it died, and what to do instead: mostly to start from a single unit.
+- `RandomModelWarning`: the model draws random numbers, so that each call gives another map. The text names the dropout
+  in training mode; call `model.eval()`.
+
+Images and names of files may come from strangers. A photograph is an image of bounded size in one of Pillow's formats
+of pictures; it is read upright, with transparent pixels laid upon white, or refused by an `InputError`. In a folder it
+is skipped, and a `SkippedImagesWarning` names it. Nothing in a file of weights or of a search is executed. What is
+trusted and what is not is told in the repository's `.github/SECURITY.md`.
 """
 
 import re
@@ -54,7 +90,13 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 class DeconvError(Exception):
-    """Any error that deconv_attr raises on purpose."""
+    """Any error that deconv_attr raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        The text, which is made :func:`readable`.
+    """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(readable(message))
@@ -113,14 +155,20 @@ class RandomModelWarning(UserWarning):
 
 
 class SkippedImagesWarning(UserWarning):
-    """Images of a data set could not be read and were left out."""
+    """Images of a data set could not be read and were left out.
+
+    Parameters
+    ----------
+    message : str
+        The text, which is made :func:`readable`.
+    """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(readable(message))
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Offer the known words that are most like a wrong one, as the end of a sentence."""
+    """Return the known words that are most like a wrong word, as the end of a sentence; "" where none is near."""
     near = get_close_matches(word, known, n=3)
     return f"; the nearest are {', '.join(near)}" if near else ""
 
@@ -137,7 +185,15 @@ def reason(error: BaseException) -> str:
 
 
 def shown(value: object, length: int = 80) -> str:
-    """Return the text form of what a caller or a file has given, on one line and not too long."""
+    """Return the text form of a value that a caller or a file has given, on one line.
+
+    Parameters
+    ----------
+    value : any
+        Its own ``repr`` may fail.
+    length : int
+        The most characters.
+    """
     try:
         text = " ".join(repr(value).split())
     except Exception:  # a third party's, an int of more digits than Python writes, a list that is too deep

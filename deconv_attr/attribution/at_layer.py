@@ -9,7 +9,6 @@ import torch
 from captum.attr import GradientAttribution, LayerAttribution, NeuronAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
-from typing_extensions import Unpack
 
 from ..engine.copy_on_write import run_plainly
 from ..engine.coverage import Coverage
@@ -35,6 +34,7 @@ class _AtLayer(CaptumAttribution):
     """What a method that looks at one layer is made of; its arguments are :class:`NeuronZFDeconv`'s."""
 
     layer: Any
+    __orig_bases__ = ()  # Captum's would stand here, by which pdoc takes Attribution's methods for these
 
     def __init__(
         self,
@@ -43,13 +43,20 @@ class _AtLayer(CaptumAttribution):
         device_ids: list[int] | None = None,
         *,
         rules: Table = DECONVNET,
-        **choices: Unpack[Choices],
+        activations: str = "error",
+        unknown: str = "error",
+        batch_norm: str = "scale",
+        overlap: str = "sum",
     ) -> None:
         check_model(model)
         for each in self._layers_of(layer):
             find_layer(model, each)
         super().__init__(model, layer, device_ids)  # type: ignore[call-arg]  # Captum's neuron or layer class
-        self._choose(model, rules, choices)
+        self._choose(
+            model,
+            rules,
+            Choices(activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap),
+        )
 
     def _of_model(self) -> list[str]:
         layers = [repr(self._named(layer)) for layer in self._layers_of(self.layer)]
@@ -100,8 +107,8 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution, GradientAttribution):
         One of its modules, or its dotted name; ``"relu#2"`` for the second call of one that runs several times.
     device_ids : list of int or None
         Accepted for Captum's sake; one device is used.
-    rules, **choices
-        `rules`, `activations`, `unknown`, `batch_norm`, `overlap`: as for :class:`ZFDeconv`.
+    rules, activations, unknown, batch_norm, overlap
+        As for :class:`ZFDeconv`.
 
     Raises
     ------
@@ -109,6 +116,10 @@ class NeuronZFDeconv(_AtLayer, NeuronAttribution, GradientAttribution):
         As for :class:`ZFDeconv`.
     InputError
         A choice or a layer that does not exist.
+
+    Source
+    ------
+    Zeiler and Fergus 2014, section 2.1: all other activations of the layer are set to zero.
     """
 
     @overload
@@ -201,11 +212,16 @@ class LayerZFDeconv(_AtLayer, LayerAttribution, GradientAttribution):
 
     Parameters
     ----------
-    model, device_ids, rules, **choices
+    model, device_ids, rules, activations, unknown, batch_norm, overlap
         As for :class:`NeuronZFDeconv`.
     layer : nn.Module, str, list of these, or None
         As for :class:`NeuronZFDeconv`; a list gives the signals at each. None: the attribute `layer` is set later, as
         Captum's TCAV does.
+
+    Raises
+    ------
+    ModelError, InputError
+        As for :class:`NeuronZFDeconv`.
     """
 
     @staticmethod

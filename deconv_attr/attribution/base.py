@@ -19,7 +19,7 @@ from ..engine.reprs import html_table
 from ..engine.signal_path import SignalPath
 from ..errors import DeadSignalWarning, RandomModelWarning, TargetError
 from ..rules.kinds import Kind
-from ..rules.tables import DECONVNET, TABLES, Choices, Table, choose
+from ..rules.tables import DECONVNET, TABLES, Choices, Table, changed_choices, choose
 from .batches import Gathered
 
 __all__ = ["SINGLE_UNIT", "CaptumAttribution", "as_tuple", "explain", "leaves_of"]
@@ -28,8 +28,6 @@ SINGLE_UNIT = (
     "Start from a single unit instead, as the paper does: "
     "NeuronZFDeconv(model, layer).attribute(inputs, neuron_selector=feature_map), or project(...)."
 )
-
-_DEFAULTS = {"activations": "error", "unknown": "error", "batch_norm": "scale", "overlap": "sum"}
 
 Send = Callable[[SignalPath, slice], tuple[Tensor, ...]]
 
@@ -47,7 +45,7 @@ class CaptumAttribution(Attribution):
         self.rules = choose(rules, model, **choices)
         named = [f"rules=TABLES[{name!r}]" for name, table in TABLES.items() if table == rules]
         own = [] if rules == DECONVNET else named or ["rules={...}"]
-        chosen = [f"{argument}={choice!r}" for argument, choice in choices.items() if choice != _DEFAULTS[argument]]
+        chosen = [f"{argument}={choice!r}" for argument, choice in changed_choices(choices).items()]
         self._chosen = (*own, *chosen)
 
     def _of_model(self) -> list[str]:
@@ -77,7 +75,13 @@ class CaptumAttribution(Attribution):
         return cls.__name__
 
     def attribute_future(self) -> None:
-        """Refuse: there is no asynchronous version."""
+        """Refuse: there is no asynchronous version.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
         raise NotImplementedError(f"attribute_future is not implemented for {self.get_name()}")
 
 

@@ -63,7 +63,13 @@ class ScoredModel(nn.Module):
         self.training = model.training
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the scores (N, ...); one for each example as (N, 1), a single class."""
+        """Return the scores (N, ...); one for each example as (N, 1), a single class.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            The inputs of the model.
+        """
         if self.forward_func is not None:
             name, scores = "forward_func", self._called(self.forward_func, args, kwargs)
         else:
@@ -88,7 +94,13 @@ class ScoredModel(nn.Module):
         return output
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
-        """Yield the model's modules by the names that they have there."""
+        """Yield the model's modules by the names that they have there.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As for ``nn.Module.named_modules``.
+        """
         yield from self.model.named_modules(*args, **kwargs)
 
 

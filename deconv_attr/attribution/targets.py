@@ -166,7 +166,7 @@ def _slices(output: Tensor, selector: tuple[int | slice, ...]) -> Tensor:
 
 
 def _strongest(output: Tensor, maps: list[tuple[int, ...]]) -> Tensor:
-    """Find each example's strongest unit of its map; the first of equals."""
+    """Find each example's strongest unit of its map; if several are equal, the first."""
     each = maps * len(output) if len(maps) == 1 else maps
     for (feature_map,) in each:
         if not -output.shape[1] <= feature_map < output.shape[1]:

@@ -64,6 +64,10 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
         Not a Module, or one with TorchScript in it.
     InputError
         A choice that does not exist; a table with an entry that is no operation or no rule.
+
+    Source
+    ------
+    Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 2.1.
     """
 
     def __init__(
@@ -193,7 +197,7 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
         Parameters
         ----------
         inputs, additional_forward_args
-            As for :meth:`attribute`, which also lists the errors and the warning.
+            As for :meth:`attribute`, which also lists the warnings.
         targets : sequence
             T targets, each as for :meth:`attribute`.
 
@@ -201,6 +205,13 @@ class ZFDeconv(CaptumAttribution, GradientAttribution):
         -------
         Tensor or tuple of Tensor
             (T, N, ...), for inputs (N, ...): what :meth:`attribute` returns for each target.
+
+        Raises
+        ------
+        TargetError
+            `targets` is no list, or an empty one.
+        DeconvError
+            As for :meth:`attribute`.
         """
         tensors, others = check_inputs(inputs, self.model), as_tuple(additional_forward_args)
         if not isinstance(targets, (list, tuple)) or not targets:
@@ -266,6 +277,11 @@ def coverage(
     -------
     Coverage
         The calls in order; ``print`` shows a table, ``.switches`` what the max-pools recorded.
+
+    Raises
+    ------
+    ModelError, InputError
+        As for :class:`ZFDeconv`. An operation without a rule is no error here.
     """
     check_model(model)
     check_table(rules, model)

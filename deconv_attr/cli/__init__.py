@@ -1,9 +1,57 @@
-"""The command ``python -m deconv_attr``, also installed as ``deconv-attr``.
+r"""The command `deconv-attr`, also `python -m deconv_attr`.
 
-Exit status: 0 if all is done. 2 if what was asked for cannot be done: an option, a model, an image or a place for files
-is not what it should be. 1 if anything else was raised: by the model's code, by a library, or because stdout cannot be
-written. Either is told in one sentence; ``--traceback`` before the command's name shows more. 130 after Ctrl-C, 141
-where nobody reads stdout any more.
+Without arguments each of its commands runs on the embedded model and images:
+
+| command | what it writes |
+|---|---|
+| `deconv-attr compare` | ZFDeconv, guided backprop and saliency side by side, as a picture or a page with checks |
+| `deconv-attr project` | single units of a layer, projected to pixels, beside the image patches that they come from |
+| `deconv-attr gallery` | the strongest activations of feature maps over a folder of images, projected |
+| `deconv-attr layers` | the layers of a model that can be named, their shapes and receptive fields |
+
+Without arguments `gallery` searches 1,000 generated images, and shows all maps of all layers, in about a minute.
+
+With your own model and photographs:
+
+```sh
+deconv-attr compare --model resnet18 --weights DEFAULT --image cat.jpg dog.jpg --target tabby "golden retriever"
+deconv-attr compare --model resnet18 --image cat.jpg dog.jpg --checks --output compare.html
+deconv-attr layers --model mypackage.nets:make
+deconv-attr project --model mypackage.nets:make --weights trained.pt --layer features.8 --maps 12 70-77 \
+    --image cat.jpg
+deconv-attr gallery --model vgg16 --images photographs/ --layers features.15 features.29 --workers 2
+deconv-attr compare --model mypackage.nets:cifar --weights last.ckpt --size 32 --mean 0.49 0.48 0.45 \
+    --std 0.25 0.24 0.26 --classes names.txt --target truck --image truck.png
+deconv-attr compare --model mypackage.nets:digits --size 28 --mean 0.1307 --std 0.3081 --image seven.png
+```
+
+- *Preprocessing*, in all four commands: `--size N` (the model sees the central N x N pixels), `--resize N` (the
+  shorter side before that; by default the size), `--interpolation`, `--mean` and `--std` (of pixels from 0 to 1; one
+  number each makes images gray). What is not given is torchvision's for its models. A factory may return
+  `(model, transform)`, or the model may have timm's `pretrained_cfg`; else ImageNet's is assumed, in gray if the first
+  convolution has one channel. What is used, and where it comes from, is printed.
+- *Weights*: a file of `torch.save` or of safetensors. The state dict may lie in a checkpoint (`state_dict`, `model`,
+  `net`, `model_ema`, ...), and DataParallel, Lightning, torch.compile or FSDP may have changed its names. What was
+  taken and changed is printed. Nothing in a file is executed: of a whole pickled model, or of TorchScript, save the
+  `state_dict()`. `--weights DEFAULT` downloads torchvision's, once; without a connection give a local file.
+- *Scores*: `compare --score mypackage.nets:logits` names a function of what the model returns, if that is no tensor of
+  scores; or the factory returns a `ScoredModel`. `--outputs` says what the scores are, where that cannot be seen:
+  logits, probabilities, values, ...
+- *Checks*: `--checks` runs all, `--checks deletion target-sensitivity` some. How long they take is said before.
+- *Classes*: `--classes FILE` has a name on each line, or is JSON. `--target` takes an index, a name, or a part of a
+  name that no other class has.
+
+Exit status:
+
+| status | meaning |
+|---|---|
+| 0 | all is done |
+| 2 | what was asked for cannot be done: an option, a model, an image or a path is not what it should be |
+| 1 | anything else was raised: by the model's code, by a library, or because stdout cannot be written |
+| 130 | Ctrl-C |
+| 141 | nobody reads stdout any more |
+
+2 and 1 are told in one sentence; `deconv-attr --traceback compare ...` shows more.
 """
 
 from __future__ import annotations

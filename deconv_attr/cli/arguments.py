@@ -42,7 +42,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="NAME",
         help="a classification model of torchvision, or module:factory (a function without arguments that returns a "
-        "torch.nn.Module, or a pair of one and the transform of its images)",
+        "torch.nn.Module or a deconv_attr.ScoredModel, or a pair of one and the transform of its images)",
     )
     parser.add_argument(
         "--weights",

@@ -55,8 +55,8 @@ def add(commands: Any) -> None:
         "--target",
         metavar="CLASS",
         nargs="+",
-        help="the class to explain, as an index, a name or a part of one name only: one for all images or one for "
-        "each; without it: the top class of each image",
+        help="the class to explain, as an index, a name, or a part of a name that no other class has: one for all "
+        "images or one for each (default: the top class of each image)",
     )
     parser.add_argument(
         "--classes",
@@ -66,13 +66,15 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--score",
         metavar="MODULE:FUNCTION",
-        help="a function of the model's output that returns the class scores (N, classes); without it: that is them",
+        help="a function of the model's output that returns the class scores (N, classes) (default: the output "
+        "is the scores)",
     )
     parser.add_argument(
         "--outputs",
         choices=OUTPUTS,
         help="what the model returns: logits (of which one class is right), binary logits (of many labels, or of a "
-        "single class), probabilities, log-probabilities, or values (of a regression); without it: what is seen",
+        "single class), probabilities, log-probabilities, or values (of a regression) (default: found out "
+        "from the model)",
     )
     parser.add_argument(
         "--layer",

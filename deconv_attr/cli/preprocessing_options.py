@@ -52,7 +52,7 @@ def add_preprocessing_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "preprocessing of photographs",
         "without these: torchvision's for its models; of module:factory what it returns beside the model, or the "
-        "model's pretrained_cfg (timm), else as for ImageNet",
+        "model's pretrained_cfg (timm), else as for ImageNet, in gray if the first convolution has one channel",
     )
     group.add_argument("--size", metavar="N", type=int, help="the model sees N x N pixels, the centre of the image")
     group.add_argument(

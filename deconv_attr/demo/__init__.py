@@ -1,13 +1,15 @@
 """The embedded default: generated pictures of eight shapes, and a miniature ZFNet that knows them.
 
->>> from deconv_attr.demo import CLASS_NAMES, Shapes, load_model, normalise
->>> image, label = Shapes(1, seed=1)[0]
->>> scores = load_model()(normalise(image)[None])
->>> CLASS_NAMES[scores.argmax()] == CLASS_NAMES[label]
-True
+```python
+from deconv_attr.demo import CLASS_NAMES, Shapes, load_model, normalise
 
-``outlines`` and ``shapes`` draw, ``images`` turns their drawings into inputs, ``zfnet`` is the model with its weights,
-``train`` makes the weights (``python -m deconv_attr.demo.train``).
+image, label = Shapes(1, seed=1)[0]
+scores = load_model()(normalise(image)[None])
+assert CLASS_NAMES[scores.argmax()] == CLASS_NAMES[label]
+```
+
+Nothing is downloaded: the weights are a file of the package, which `python -m deconv_attr.demo.train` made, and the
+images are drawn on access.
 """
 
 from .images import GeneratedImages, embedded_images, embedded_masks

@@ -39,13 +39,35 @@ class GeneratedImages(Dataset[Tensor]):
 
 
 def embedded_images(number: int = EMBEDDED_IMAGES) -> tuple[Tensor, list[str]]:
-    """Return generated images ``(N, 3, 96, 96)`` between 0 and 1, each of another class, and their names."""
+    """Return generated images, each of another class, and their names.
+
+    Parameters
+    ----------
+    number : int
+        N, at most 8.
+
+    Returns
+    -------
+    tuple
+        The images, (N, 3, 96, 96) between 0 and 1, and N texts.
+    """
     samples = _embedded_samples(number)
     return torch.stack([each.image for each in samples]), [f"a generated {CLASS_NAMES[each.label]}" for each in samples]
 
 
 def embedded_masks(number: int = EMBEDDED_IMAGES) -> Tensor:
-    """Return the masks of the shapes in these images, ``(N, 96, 96)`` bool."""
+    """Return the masks of the shapes in the images that :func:`embedded_images` returns.
+
+    Parameters
+    ----------
+    number : int
+        N, at most 8.
+
+    Returns
+    -------
+    Tensor
+        (N, 96, 96) bool, True on the shape.
+    """
     return torch.stack([each.mask for each in _embedded_samples(number)])
 
 

@@ -76,24 +76,31 @@ class MiniZFNet(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the class scores before the softmax."""
+        """Return the class scores before the softmax, (N, 8).
+
+        Parameters
+        ----------
+        images : Tensor
+            (N, 3, 96, 96), normalised.
+        """
         scores: Tensor = self.classifier(self.features(images))
         return scores
 
 
-def load_model(path: Path = WEIGHTS) -> MiniZFNet:
+def load_model(path: Path | None = None) -> MiniZFNet:
     """Return a trained model in eval mode, on the CPU.
 
     Parameters
     ----------
-    path
-        A file that ``python -m deconv_attr.demo.train`` wrote; the embedded weights by default.
+    path : Path, optional
+        A file that ``python -m deconv_attr.demo.train`` wrote; by default the embedded weights.
 
     Raises
     ------
     InputError
         If there is no such file.
     """
+    path = WEIGHTS if path is None else path
     if not path.is_file():
         raise InputError(f"expected weights at {path}, got none; python -m deconv_attr.demo.train makes them")
     undo = Undo()

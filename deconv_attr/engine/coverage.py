@@ -38,9 +38,13 @@ class Call:
     kind : Kind
         Its row in the table of rules.
     rule : str
-        The rule's name; :data:`NO_RULE` where the table has none.
+        The rule's name; "no rule" where the table has none.
     source : str
         ``path/to/file:line`` of a functional call, "" for a call that a stock ``torch.nn`` module makes.
+    switches : Switches or None
+        What a max-pool recorded.
+    lowest, highest : Tensor or None
+        (N,): of a rectifier that sent a signal, its least value before and its greatest value after rectification.
     """
 
     path: str
@@ -49,8 +53,8 @@ class Call:
     rule: str
     source: str = ""
     switches: Switches | None = None
-    lowest: Tensor | None = field(default=None, repr=False)  # (N,) of the signal before rectification
-    highest: Tensor | None = field(default=None, repr=False)  # (N,) of the signal after it
+    lowest: Tensor | None = field(default=None, repr=False)
+    highest: Tensor | None = field(default=None, repr=False)
 
     @property
     def location(self) -> str:
@@ -108,7 +112,7 @@ class Coverage:
         return found
 
     def summary(self) -> str:
-        """Count the calls by rule, in one line."""
+        """Return how many calls each kind and rule has, in one line."""
         counts = Counter((call.kind, call.rule) for call in self.calls)
         parts = [f"{count} {kind.value}: {rule}" for (kind, rule), count in counts.items()]
         return f"{len(self.calls)} calls ({'; '.join(parts)})"

@@ -86,6 +86,12 @@ def estimate(values: Tensor, seed: int = 0, draw: Tensor | None = None) -> Estim
     Returns
     -------
     Estimate
+        The interval is that of the percentile bootstrap; for few images it is too narrow.
+
+    Source
+    ------
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3; Davison and Hinkley, "Bootstrap
+    Methods and their Application", 1997, section 3.8 (hierarchical data).
     """
     numbers = values.detach().double().cpu().numpy()
     known = ~np.isnan(numbers)

@@ -17,6 +17,10 @@ __all__ = ["CHECKS", "Case", "Check", "Curve", "Finding", "Question", "check", "
 T = TypeVar("T")
 
 
+def _untold(share: float) -> None:
+    """Show no progress."""
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """A method's maps, and what a check compares them with.
@@ -58,10 +62,18 @@ class Case:
     additional_forward_args: tuple[Any, ...] = ()
     outputs: Outputs | None = None
     shared: dict[str, Any] = field(default_factory=dict)
-    tick: Callable[[float], object] = lambda share: None
+    tick: Callable[[float], object] = field(default_factory=lambda: _untold)
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
-        """Return what is computed for the first method, and the same for all others."""
+        """Return what is computed for the first method, and the same for all others.
+
+        Parameters
+        ----------
+        name : str
+            Its key in `shared`.
+        compute : callable
+            Called without arguments, once.
+        """
         if name not in self.shared:
             self.shared[name] = compute()
         found: T = self.shared[name]
@@ -220,6 +232,11 @@ def check(
         As for :meth:`Comparison.table`.
     columns, needs_masks, axes, question, explains, runs, together
         As for :class:`Check`.
+
+    Returns
+    -------
+    callable
+        A decorator, which returns the function as it is.
 
     Raises
     ------

@@ -246,7 +246,13 @@ class Comparison:
         return self._findings.estimated_seconds(chosen_checks(checks, self.masks))
 
     def verdict(self, checks: Sequence[str] | None = None) -> Verdict:
-        """Return what :meth:`table` says, a line for each question, as careful as the number of images asks."""
+        """Return what :meth:`table` says, a line for each question, as careful as the number of images asks.
+
+        Parameters
+        ----------
+        checks : sequence of str, optional
+            As for :meth:`table`, which also tells the errors.
+        """
         return verdict(self.table(checks), len(self))
 
     def plot(
@@ -351,10 +357,15 @@ class Comparison:
         axes : Axes or sequence of Axes, optional
             The caller's own, one for each panel, on one figure, which is returned; one more holds the legend alone.
 
+        Returns
+        -------
+        Figure
+            The figure of the axes, or a new one.
+
         Raises
         ------
         InputError
-            An option is none; the model's weights have changed since.
+            An option has a wrong value; the model's weights have changed since.
         """
         names = [name for name in chosen_checks(None, self.masks) if CHECKS[name].axes]
         check_curve_options(len(names), width, columns, font_size, colours, axes)  # before checks that may take long
@@ -383,6 +394,11 @@ class Comparison:
             As for :meth:`table`.
         channels, slices, frames, luminance, cmap
             As for :meth:`plot`.
+
+        Returns
+        -------
+        Path
+            The file.
 
         Raises
         ------
@@ -422,7 +438,13 @@ class Comparison:
         return [*failed, *zero, *missed, *self._findings.notes(CHECKS)]
 
     def agreement(self, *, absolute: bool = False) -> ResultTable:
-        """Return how well the methods agree with each other; see :func:`deconv_attr.evidence.method_agreement`."""
+        """Return how well the methods agree with each other.
+
+        Parameters
+        ----------
+        absolute : bool
+            As for :func:`method_agreement`.
+        """
         return method_agreement(self.attributions, absolute=absolute, seed=self.seed)
 
     def _cells(self, label: str, name: str) -> list[Estimate | Failure]:

@@ -73,7 +73,14 @@ def deletion(
         (steps + 1, N): the probability with 0, 1/steps, ..., all pixels deleted; NaN where the map is zero everywhere.
         Its :func:`area` is the usual score; the lower, the better.
 
-    Source: Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation", BMVC 2018, section 4. Quantus'
+    Raises
+    ------
+    InputError
+        There is no such ranking, or no such outputs; `steps` is below 1.
+
+    Source
+    ------
+    Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation", BMVC 2018, section 4. Quantus'
     ``PixelFlipping`` is the same for images of one channel with ``perturb_baseline="mean"``; of more channels it flips
     each value of a pixel for itself.
     """
@@ -96,15 +103,44 @@ def insertion(
 ) -> Tensor:
     """Return the class's probability while a blurred image gets its pixels back, the first in the map's ranking first.
 
-    All else is as for :func:`deletion`; the higher the area, the better. The blur is Gaussian, 11 pixels wide, with a
-    standard deviation of 5 pixels.
+    The higher the area, the better. The blur is Gaussian, 11 pixels wide, with a standard deviation of 5 pixels.
+
+    Parameters
+    ----------
+    model, maps, inputs, target, additional_forward_args, rank_by, outputs, steps, seed
+        As for :func:`deletion`.
+
+    Returns
+    -------
+    Tensor
+        (steps + 1, N): the probability with 0, 1/steps, ..., all pixels back; NaN where the map is zero everywhere.
+
+    Raises
+    ------
+    InputError
+        As for :func:`deletion`.
+
+    Source
+    ------
+    Petsiuk et al. 2018, section 4.
     """
     others = as_tuple(additional_forward_args)
     return _curve(model, maps, inputs, (_blurred(inputs), inputs), target, others, rank_by, outputs, steps, seed)
 
 
 def area(curve: Tensor) -> Tensor:
-    """Return the area (N,) below curves (steps + 1, N) over the share of pixels, by the trapezoidal rule."""
+    """Return the area below curves, by the trapezoidal rule: the mean of a curve over the share of pixels.
+
+    Parameters
+    ----------
+    curve : Tensor
+        (steps + 1, N), as :func:`deletion` returns it.
+
+    Returns
+    -------
+    Tensor
+        (N,), in the unit of the curve.
+    """
     return torch.trapezoid(curve, dim=0) / (len(curve) - 1)
 
 
@@ -205,7 +241,14 @@ def infidelity(
     Tensor
         (N,); NaN where the map is zero everywhere, the image has one colour, or the score does not change.
 
-    Source: Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, definition 2.1, with the
+    Raises
+    ------
+    InputError
+        `samples` is below 1.
+
+    Source
+    ------
+    Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, definition 2.1, with the
     optimal scaling of its section 4.1. It is Captum's ``infidelity(normalize=True)`` over that of a map of zeros, for
     the same noise. Quantus' ``Infidelity`` differs: it sets squares of the image to a constant, and has neither ``b``
     nor a denominator, so its numbers have the square of the score's unit.

@@ -87,6 +87,11 @@ def compare(
     show_progress : bool
         Whether to show bars in a terminal or notebook while methods and checks run.
 
+    Returns
+    -------
+    Comparison
+        Maps, pictures, and checks that run when they are asked for.
+
     Raises
     ------
     ModelError, InputError, TargetError

@@ -44,7 +44,9 @@ def pointing_game(maps: Tensor, masks: Tensor, *, rank_by: Ranking = "value") ->
     InputError
         The masks have another shape or type.
 
-    Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, section 4.1; without its
+    Source
+    ------
+    Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, section 4.1; without its
     tolerance of 15 pixels.
     """
     numbers, on_object = _numbers(maps, masks, rank_by)
@@ -70,14 +72,19 @@ def _check_pointing(case: Case) -> Finding:
 def mask_share(maps: Tensor, masks: Tensor, *, rank_by: Ranking = "value") -> Tensor:
     """Return the share of the map that lies on the object, between 0 and 1; by value, of what raises the score.
 
-    Parameters and errors are those of :func:`pointing_game`.
+    Parameters
+    ----------
+    maps, masks, rank_by
+        As for :func:`pointing_game`, which also tells the errors.
 
     Returns
     -------
     Tensor
         (N,); NaN where nothing of the map counts.
 
-    Source: Wang et al., "Score-CAM", CVPR workshops 2020, section 4.3 (energy-based pointing game).
+    Source
+    ------
+    Wang et al., "Score-CAM", CVPR workshops 2020, section 4.3 (energy-based pointing game).
     """
     numbers, on_object = _numbers(maps, masks, rank_by)
     numbers = numbers.clamp(min=0)
@@ -116,7 +123,20 @@ def _numbers(maps: Tensor, masks: Tensor, rank_by: Ranking) -> tuple[Tensor, Ten
 
 
 def check_masks(masks: object, images: Tensor) -> None:
-    """Raise InputError unless masks are (N, ...) of bool, for images or maps (N, C, ...)."""
+    """Refuse what is no mask for each image.
+
+    Parameters
+    ----------
+    masks : Tensor
+        (N, ...) bool.
+    images : Tensor
+        Images or maps, (N, C, ...).
+
+    Raises
+    ------
+    InputError
+        The masks have another shape or type.
+    """
     shape = (len(images), *images.shape[2:])
     if not isinstance(masks, Tensor) or masks.dtype != torch.bool or tuple(masks.shape) != shape:
         found = f"{masks.dtype} {tuple(masks.shape)}" if isinstance(masks, Tensor) else type(masks).__name__

@@ -40,6 +40,7 @@ __all__ = [
 
 Outputs = Literal["logits", "binary logits", "probabilities", "log-probabilities", "values"]
 OUTPUTS: tuple[Outputs, ...] = get_args(Outputs)
+"""What a model may return: "logits", "binary logits", "probabilities", "log-probabilities" or "values"."""
 
 ROWS = 32  # images that run at a time
 
@@ -61,9 +62,21 @@ _PASSED = set(
 
 
 def scores_of(model: nn.Module, inputs: Tensor, additional_forward_args: Any = None) -> Tensor:
-    """Return a model's scores (N, classes), run a part of the images at a time; nothing is changed.
+    """Return a model's scores, run a part of the images at a time; nothing is changed.
 
-    Of a model with one score for each image, (N,), they are (N, 1).
+    Parameters
+    ----------
+    model : nn.Module
+        Returns (N, classes), or one score for each image, (N,).
+    inputs : Tensor
+        (N, C, ...).
+    additional_forward_args
+        What the model is given beside the images, as for Captum's methods.
+
+    Returns
+    -------
+    Tensor
+        (N, classes); (N, 1) of a model with one score for each image.
     """
     others = as_tuple(additional_forward_args)
     scores = [

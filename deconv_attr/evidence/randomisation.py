@@ -95,6 +95,10 @@ def parameter_randomisation(
 ) -> Randomisation:
     """Return the correlations of a method's maps with those under random weights, from the top layer down.
 
+    With ``M`` the map of an image and ``M_s`` that after stage ``s``, they are ``spearman(M, M_s)``, and the same of
+    ``|M|``, because random weights may flip signs. A map that has become zero has kept nothing and counts as 0.
+    Weights are drawn as at initialisation, normally around 0 with their own size.
+
     The model has random weights meanwhile; its own are put back, bit for bit, after any exit. They are random for other
     threads, too: what these explain of the model is refused until then, but for what else they do with it nothing can
     be promised. A forward pass of theirs computes with random weights, a step of training is lost, and a
@@ -105,7 +109,7 @@ def parameter_randomisation(
     model : nn.Module
         In eval mode.
     method : Method, Attribution or callable
-        See :class:`deconv_attr.evidence.methods.Method`.
+        See :class:`Method`.
     inputs : Tensor
         (N, C, ...).
     target : Tensor or None
@@ -121,10 +125,19 @@ def parameter_randomisation(
     seed : int
         Seed of the random weights.
 
+    Returns
+    -------
+    Randomisation
+        Rank correlations, (S, N), at S stages.
+
     Raises
     ------
     InputError
         No module with weights runs, or `stages` or `draws` is below 1.
+
+    Source
+    ------
+    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, the cascading randomization.
     """
     method, others = as_method(method), as_tuple(additional_forward_args)
     undo = Undo()

@@ -51,7 +51,14 @@ def sensitivity_max(
     Tensor
         (N,); NaN where the map is zero everywhere.
 
-    Source: Yeh et al. 2019, definition 2.2.
+    Raises
+    ------
+    InputError
+        `samples` is below 1.
+
+    Source
+    ------
+    Yeh et al. 2019, definition 2.2.
     """
     check_count("samples", samples)
     method, others = as_method(method), as_tuple(additional_forward_args)

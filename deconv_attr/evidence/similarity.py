@@ -66,7 +66,18 @@ def pearson(first: Tensor, second: Tensor) -> Tensor:
 
 
 def spearman(first: Tensor, second: Tensor) -> Tensor:
-    """Return the correlation of ranks, image by image; as :func:`pearson` otherwise."""
+    """Return the correlation of ranks, image by image.
+
+    Parameters
+    ----------
+    first, second : Tensor
+        (N, ...), of one shape.
+
+    Returns
+    -------
+    Tensor
+        (N,) float64; NaN where one of the two is the same everywhere.
+    """
     pairs = zip(first, second, strict=True)  # image by image: ranks take memory
     return torch.cat([pearson(_ranks(a), _ranks(b)) for a, b in pairs])
 
@@ -97,7 +108,9 @@ def target_sensitivity(
     tuple of Tensor
         Signed and absolute correlations, (N,) each; NaN where a map is zero everywhere.
 
-    Source: Mahendran and Vedaldi, "Salient Deconvolutional Networks", ECCV 2016, section 3.3 (lack of class
+    Source
+    ------
+    Mahendran and Vedaldi, "Salient Deconvolutional Networks", ECCV 2016, section 3.3 (lack of class
     selectivity); the correlation is that of Adebayo et al. 2018. Quantus' ``RandomLogit`` compares with a class drawn
     at random, by structural similarity.
     """
@@ -151,7 +164,9 @@ def input_recovery(maps: Tensor, inputs: Tensor) -> Tensor:
     Tensor
         (N,); NaN where the map is the same everywhere.
 
-    Source: Nie, Zhang and Patel, "A Theoretical Explanation for Perplexing Behaviors of Backpropagation-based
+    Source
+    ------
+    Nie, Zhang and Patel, "A Theoretical Explanation for Perplexing Behaviors of Backpropagation-based
     Visualizations", ICML 2018, who show that guided backprop and the deconvnet do (partial) image recovery.
     """
     image = inputs if maps.shape[1] == inputs.shape[1] else inputs.mean(1, keepdim=True)
@@ -170,7 +185,8 @@ def _check_recovery(case: Case) -> Finding:
 def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
     """Return the correlations of maps with the edges of the image: ``spearman(max_c |M_c|, |grad mean_c x_c|)``.
 
-    The gradient is Sobel's, along one, two or three axes. A map can look right by marking edges, of whatever it be.
+    The gradient is Sobel's, along one, two or three axes. A map can look right by marking edges,
+    whatever they belong to.
 
     Parameters
     ----------
@@ -182,7 +198,9 @@ def edge_similarity(maps: Tensor, inputs: Tensor) -> Tensor:
     Tensor
         (N,); NaN where one of the two is the same everywhere.
 
-    Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section 5 (an edge detector in comparison).
+    Source
+    ------
+    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section 5 (an edge detector in comparison).
     """
     grey = inputs.detach().double().mean(1, keepdim=True)
     axes = grey.dim() - 2
@@ -256,7 +274,13 @@ def ranked(maps: Tensor, rank_by: Ranking) -> Tensor:
 
 
 def is_zero(maps: Tensor) -> Tensor:
-    """Whether each map is zero everywhere, (N,) bool."""
+    """Return whether each map is zero everywhere, (N,) bool.
+
+    Parameters
+    ----------
+    maps : Tensor
+        (N, C, ...).
+    """
     return ~maps.flatten(1).any(1)
 
 

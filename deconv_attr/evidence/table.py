@@ -24,7 +24,13 @@ HEADER = 24  # characters in a line of a header
 
 @dataclass(frozen=True)
 class Failure:
-    """The error of a cell whose number could not be computed; the cell shows its type, the table the whole text."""
+    """The error of a cell whose number could not be computed.
+
+    Parameters
+    ----------
+    text : str
+        Type and text of the error: the cell shows the type, the table below the whole.
+    """
 
     text: str
 
@@ -34,7 +40,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to a question: "yes", "no", or "?" if that cannot be said; and the number behind it."""
+    """An answer to a question, and the number behind it.
+
+    Parameters
+    ----------
+    mark : {"yes", "no", "?"}
+        "?": that cannot be said.
+    number : str
+        As it is printed.
+    """
 
     mark: str
     number: str
@@ -71,6 +85,13 @@ class ResultTable:
     def sorted(self, column: str, descending: bool = False) -> ResultTable:
         """Return the table with its rows sorted by a column; errors and undefined numbers come last.
 
+        Parameters
+        ----------
+        column : str
+            Its name.
+        descending : bool
+            Whether the largest number comes first.
+
         Raises
         ------
         InputError
@@ -83,7 +104,12 @@ class ResultTable:
         return replace(self, rows=[*known, *missing])
 
     def column(self, name: str) -> list[Cell]:
-        """Return the cells of a column.
+        """Return the cells of a column, one for each row.
+
+        Parameters
+        ----------
+        name : str
+            The column's.
 
         Raises
         ------
@@ -124,7 +150,7 @@ class ResultTable:
         return pd.DataFrame([list(map(_plain, row)) for row in self.rows], columns=list(self.header))
 
     def for_page(self) -> ReportTable:
-        """Return the table as plain cells, for :func:`write_report`."""
+        """Return the table as plain cells, for a page."""
         rows = [list(map(_report_cell, row)) for row in self.rows]
         return ReportTable(self.header, rows, self.legend, self.failures)
 
@@ -139,7 +165,13 @@ class ResultTable:
         return "\n".join([*shown, *([""] if below else []), *below])
 
     def narrow(self, widths: tuple[int, int, int]) -> str:
-        """Return the table alone as text, its cells broken to so many characters: first, further and last column."""
+        """Return the table alone as text.
+
+        Parameters
+        ----------
+        widths : tuple of int
+            To how many characters cells are broken: those of the first column, of further ones, of the last.
+        """
         first, further, last = widths
         columns = [first, *[further] * (len(self.header) - 2), last]
         lines = [[fill(cell, width) for cell, width in zip(row, columns, strict=True)] for row in self._texts()]

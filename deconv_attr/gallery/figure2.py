@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Size, Tensor, nn
 from tqdm import tqdm
-from typing_extensions import Unpack
 
 from ..engine.reprs import html_table, one_line
 from ..errors import InputError, ModelError
@@ -63,17 +62,19 @@ class Gallery:
     picture : callable, optional
         From an input (C, H, W) to the image, (3, H, W) or (1, H, W) between 0 and 1. By default the inverse of the
         normalisation in the data set's transform; without one, the identity.
-    rules : Table
+    rules, activations, unknown, batch_norm, overlap
         As for :class:`ZFDeconv`.
     show_progress : bool
         Whether to show a progress bar while units are projected.
-    **choices : Choices
-        `activations`, `unknown`, `batch_norm`, `overlap`: as for :class:`ZFDeconv`.
 
     Raises
     ------
     InputError
         The model or the data set is not that of the search; there is no such layer or map.
+
+    Source
+    ------
+    Zeiler and Fergus 2014, section 4 and figure 2.
     """
 
     def __init__(
@@ -87,8 +88,11 @@ class Gallery:
         share: float = 0.95,
         picture: Callable[[Tensor], Tensor] | None = None,
         rules: Table = DECONVNET,
+        activations: str = "error",
+        unknown: str = "error",
+        batch_norm: str = "scale",
+        overlap: str = "sum",
         show_progress: bool = False,
-        **choices: Unpack[Choices],
     ) -> None:
         if not isinstance(share, (int, float)) or not 0 < share <= 1:
             raise InputError(f"expected a share above 0 and at most 1, got {share!r}")
@@ -105,11 +109,11 @@ class Gallery:
         self._picture = picture or _picture_of(self._source)
         self._rules = rules
         self._show_progress = show_progress
-        self._choices = choices
+        self._choices = Choices(activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
         wanted = maps if isinstance(maps, Mapping) else dict.fromkeys(found, maps)
-        unknown = [layer for layer in wanted if layer not in found]
-        if unknown:
-            raise InputError(f"expected layers that were searched, {', '.join(found)}; got {unknown[0]!r}")
+        missing = [layer for layer in wanted if layer not in found]
+        if missing:
+            raise InputError(f"expected layers that were searched, {', '.join(found)}; got {missing[0]!r}")
         self.maps = {layer: choose_maps(layer, len(found[layer].values), wanted[layer], seed) for layer in wanted}
         self._read = lru_cache(max(1, _MEMORY // image.nbytes))(self._source.__getitem__)
         self._fields: dict[tuple[str, Size], ReceptiveField | None] = {}
@@ -140,6 +144,11 @@ class Gallery:
             One of :attr:`layers`.
         maps : int, sequence of int, optional
             Numbers of maps, by default those of the gallery; a single number: that many of these at random.
+
+        Yields
+        ------
+        MapTiles
+            A map with its tiles: projections and image patches as bytes, strongest first.
 
         Raises
         ------
@@ -174,6 +183,16 @@ class Gallery:
             As for :meth:`tiles`; of more than 64 maps, 64 at random.
         width, columns, font_size, axes
             As for :func:`gallery_figure`: the size for a paper, or the caller's own axes.
+
+        Returns
+        -------
+        Figure
+            A new one, or that of the axes.
+
+        Raises
+        ------
+        InputError, RuleError
+            As for :meth:`tiles`; the figure cannot be drawn so.
         """
         numbers = self._numbers(layer, maps)
         if len(numbers) > MOST_MAPS:

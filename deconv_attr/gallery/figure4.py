@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from typing_extensions import Unpack
 
 from ..engine.reprs import html_table, one_line
 from ..engine.state_dict import load_into, read_state_dict
 from ..errors import InputError
-from ..rules.tables import DECONVNET, Choices, Table
+from ..rules.tables import DECONVNET, Table
 from ..visualize import Figure, evolution_figure
 from ..visualize.paper import FONT_SIZE
 from ..visualize.tiles import MapTiles
@@ -69,6 +68,16 @@ class Evolution:
         ----------
         width, font_size, axes
             As for :func:`evolution_figure`: the size for a paper, or the caller's own axes.
+
+        Returns
+        -------
+        Figure
+            A new one, or that of the axes.
+
+        Raises
+        ------
+        InputError
+            The figure cannot be drawn so.
         """
         return evolution_figure(self.layer, self.labels, self.tiles, width=width, font_size=font_size, axes=axes)
 
@@ -85,8 +94,11 @@ def evolution(
     share: float = 0.95,
     picture: Callable[[Tensor], Tensor] | None = None,
     rules: Table = DECONVNET,
+    activations: str = "error",
+    unknown: str = "error",
+    batch_norm: str = "scale",
+    overlap: str = "sum",
     show_progress: bool = False,
-    **choices: Unpack[Choices],
 ) -> Evolution:
     """Search the data set at each checkpoint for the strongest activation of some maps, and project it.
 
@@ -102,15 +114,24 @@ def evolution(
         The layer's name.
     maps : int or sequence of int
         Numbers of feature maps; a single number: that many at random, the same at each checkpoint.
-    seed, share, picture, rules, **choices
+    seed, share, picture, rules, activations, unknown, batch_norm, overlap
         As for :class:`Gallery`; by `share`, each tile is cropped to its own box.
     show_progress : bool
         Whether to show a progress bar while the data set is searched.
+
+    Returns
+    -------
+    Evolution
+        For each checkpoint the strongest unit of each map.
 
     Raises
     ------
     InputError
         There is no checkpoint, or one does not fit the model; and what :func:`strongest` and :class:`Gallery` refuse.
+
+    Source
+    ------
+    Zeiler and Fergus 2014, section 4.1 and figure 4.
     """
     if not isinstance(checkpoints, Mapping) or not checkpoints:
         raise InputError(f"expected checkpoints as a dict of at least one, got {checkpoints!r:.60}")
@@ -124,7 +145,18 @@ def evolution(
         found = strongest(trained, source, layer, 1, show_progress=show_progress)
         (name,) = found
         gallery = Gallery(
-            trained, source, found, maps=maps, seed=seed, share=share, picture=picture, rules=rules, **choices
+            trained,
+            source,
+            found,
+            maps=maps,
+            seed=seed,
+            share=share,
+            picture=picture,
+            rules=rules,
+            activations=activations,
+            unknown=unknown,
+            batch_norm=batch_norm,
+            overlap=overlap,
         )
         maps = numbers = gallery.maps[name]
         columns.append(list(gallery.tiles(name)))

@@ -50,7 +50,7 @@ BACKGROUND = (255, 255, 255)
 class Preprocessing:
     """From a photograph in RGB to a model's input, and back to the picture that the model saw.
 
-    Attributes
+    Parameters
     ----------
     transform : callable
         Returns the input ``(C, H, W)``: resized, cropped, scaled to [0, 1], normalised.
@@ -69,12 +69,24 @@ class Preprocessing:
     steps: str
 
     def picture(self, inputs: Tensor) -> Tensor:
-        """Return inputs ``(..., C, H, W)`` as the images, between 0 and 1, that the network saw."""
+        """Return the images that the network saw, (..., C, H, W) between 0 and 1.
+
+        Parameters
+        ----------
+        inputs : Tensor
+            (..., C, H, W), normalised.
+        """
         mean, std = self._moments(inputs)
         return (inputs * std + mean).clamp(0, 1)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return images ``(..., C, H, W)`` between 0 and 1 as inputs; the inverse of :meth:`picture`."""
+        """Return images as inputs, (..., C, H, W): the inverse of :meth:`picture`.
+
+        Parameters
+        ----------
+        images : Tensor
+            (..., C, H, W), between 0 and 1.
+        """
         mean, std = self._moments(images)
         return (images - mean) / std
 
@@ -89,7 +101,17 @@ class Preprocessing:
 def standard_preprocessing(
     resize: int, crop: int, mean: Sequence[float], std: Sequence[float], interpolation: str = "bilinear"
 ) -> Preprocessing:
-    """Return torchvision's usual preprocessing with these numbers; gray for one mean and std."""
+    """Return torchvision's usual preprocessing.
+
+    Parameters
+    ----------
+    resize, crop : int
+        The shorter side of the image in pixels, and the side of the square that is cut out of its centre.
+    mean, std : sequence of float
+        Of pixels between 0 and 1: three numbers, or one, which makes images gray.
+    interpolation : str
+        "bilinear", "bicubic", "nearest" or "lanczos".
+    """
     gray = len(mean) == 1
     steps = [
         *([transforms.Grayscale()] if gray else []),
@@ -182,15 +204,16 @@ def _in_rgb(image: Image.Image) -> Image.Image:
 class Photographs(Dataset[Tensor]):
     """The photographs in a folder and its subfolders, in the order of their names, as inputs of a model.
 
-    Each is read as by :func:`read_image`: upright, in RGB, transparent pixels laid upon white, in bounded memory.
+    Each is read upright, in RGB, with transparent pixels laid upon white, in bounded memory.
 
     Parameters
     ----------
     folder : str or Path
-        The folder; of its files, those count whose endings are of :data:`RASTER_FORMATS`. Links to files are
-        followed, links to folders are not.
+        The folder. Of its files those count whose endings are of Pillow's formats of pictures (AVIF, BMP, GIF, JPEG,
+        JPEG 2000, PNG, TIFF, WEBP, ...). Links to files are followed, links to folders are not.
     preprocessing : Preprocessing, optional
-        By default the usual one: shorter side to 256, centre 224 x 224, ImageNet's mean and deviation.
+        By default the usual one: shorter side to 256, centre 224 x 224, ImageNet's mean and deviation. Others by
+        :func:`standard_preprocessing`.
 
     Attributes
     ----------

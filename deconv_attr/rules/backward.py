@@ -67,7 +67,7 @@ class Forward:
     input, output : Tensor
         Detached: the tensor that carries the signal, and the (first) result.
     arguments : mapping of str to any
-        By the names of the function's parameters, ``"input"`` the first; such as were given, without defaults.
+        Those that were given, by the names of the function's parameters, of which the first is ``"input"``.
     switches : Switches or None
         Of a max-pool.
     """
@@ -152,7 +152,13 @@ def switches_kept(forward: Forward) -> Switches | None:
 
 
 def unpooling(overlap: str = "sum") -> Rule:
-    """Return the rule of max-pools for one way of settling overlapping windows; their sum is the pool's adjoint."""
+    """Return the rule of max-pools.
+
+    Parameters
+    ----------
+    overlap : {"sum", "mean", "overwrite"}
+        As for :meth:`Switches.unpool`; the sum is the pool's adjoint.
+    """
     name = "unpool" if overlap == "sum" else f"unpool ({overlap})"
     return Rule(name, partial(unpool, overlap=overlap), switches_kept, by_autograd=overlap == "sum")
 
@@ -184,9 +190,21 @@ def of_batch(given: Mapping[str, Any]) -> bool:
 
 
 RECTIFY = Rule("rectify", rectify, rectifies=True)
+"""The deconvnet's rule of rectifiers: max(signal, 0). The forward mask plays no part."""
+
 GUIDE = Rule("guided", rectify, rectifies=True, before=True)
+"""Guided backprop's rule of rectifiers: the local gradient times max(signal, 0)."""
+
 PASS_THROUGH = Rule("pass through", pass_through)
+"""The signal as it is: the paper's rule of contrast normalisation."""
+
 SCALE = Rule("scale", scale, factor_of)
+"""The signal times gamma / sqrt(var + eps), one factor a channel: a batch norm, as if folded into the filters."""
+
 ADJOINT = Rule("adjoint", adjoint, adjoint_of, by_autograd=True)
-GRADIENT_RULE = Rule("gradient")  # autograd's own backward
+"""The transposed linear operation, without the bias: of a convolution the paper's filtering."""
+
+GRADIENT_RULE = Rule("gradient")
+"""Autograd's own backward: the local gradient times the signal."""
+
 ZERO_GRADIENT = Rule("zero gradient")  # the same, of a step

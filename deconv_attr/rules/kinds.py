@@ -13,17 +13,38 @@ __all__ = ["Kind", "Operation", "Question"]
 class Kind(enum.Enum):
     """The families of operations that a table of rules tells apart."""
 
-    RECTIFIER = "rectifier"  # max(x, 0), also with a ceiling (ReLU6)
+    RECTIFIER = "rectifier"
+    """max(x, 0), also with a ceiling (ReLU6)."""
+
     MAX_POOL = "max-pool"
-    CONTRAST_NORM = "contrast normalisation"  # local response normalisation
+    """A maximum over windows, which records its switches."""
+
+    CONTRAST_NORM = "contrast normalisation"
+    """Local response normalisation."""
+
     BATCH_NORM = "batch norm"
-    LINEAR = "linear"  # linear in the signal's tensor; biases, masks and dropout included
-    GATE = "gate or head"  # smooth, or a product or a choice of two signals
-    STEP = "step"  # piecewise constant, as rounding: its gradient is 0 wherever it has one
-    ACTIVATION = "activation"  # stands where a rectifier stands, but is none
-    MASK = "mask"  # the sign of activations as a factor, or another way to write a rectifier by hand
-    CONSTANT = "constant"  # its result carries no signal
+    """Batch normalisation."""
+
+    LINEAR = "linear"
+    """Linear in the signal's tensor; biases, masks and dropout included."""
+
+    GATE = "gate or head"
+    """Smooth (sigmoid, softmax, layer norm), or a product or a choice of two signals."""
+
+    STEP = "step"
+    """Piecewise constant, as rounding: its gradient is 0 wherever it has one."""
+
+    ACTIVATION = "activation"
+    """An activation that is no rectifier: LeakyReLU, GELU, SiLU."""
+
+    MASK = "mask"
+    """The sign of activations as a factor, or another way to write a rectifier by hand."""
+
+    CONSTANT = "constant"
+    """Its result carries no signal."""
+
     UNKNOWN = "unknown"
+    """An operation that the table of operations does not list."""
 
 
 @dataclass(frozen=True)

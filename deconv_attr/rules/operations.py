@@ -341,6 +341,7 @@ OPERATIONS: list[Row] = [
     row("bernoulli cauchy exponential geometric log_normal multinomial normal poisson rand", CONSTANT, random=always),
     row("randint randn random randperm uniform", CONSTANT, random=always),
 ]
+"""The table of operations: a row for each family, of which the head of this module explains the columns."""
 
 _ROWS = {name: known for known in OPERATIONS for name in known.names}
 _LISTED = frozenset(_ROWS)
@@ -369,8 +370,8 @@ def listed_names() -> list[str]:
     return sorted(_ROWS)
 
 
-def register_operation(name: str, *, kind: Kind, reads: Reads = reads_all, either: bool = False) -> None:
-    """Add an operation of your own to the table, for all models; of one that was added before, the last word counts.
+def register_operation(name: str, *, kind: Kind, reads: Reads | None = None, either: bool = False) -> None:
+    """Add an operation of your own to the table, for all models; one that was added before is replaced.
 
     Parameters
     ----------
@@ -379,21 +380,23 @@ def register_operation(name: str, *, kind: Kind, reads: Reads = reads_all, eithe
         ``"MyFunctionBackward"``; else the function's own.
     kind : Kind
         Which rule serves it: of :attr:`Kind.LINEAR` its own backward is the adjoint.
-    reads : Reads
-        Which elements of its input an element of its output reads, see :mod:`deconv_attr.rules.reads`: ``pointwise``,
-        ``per_channel``, ...; by default any may read any.
+    reads : Reads, optional
+        Which elements of its input an element of its output reads: ``pointwise`` (the one at the same index),
+        ``per_channel`` (those of the same channel) or another of ``deconv_attr.rules.reads``. By default every element
+        may read every other, and receptive fields behind the operation are whole images.
     either : bool
         Whether it is linear in either of two arguments alone, as a product is.
 
     Raises
     ------
     InputError
-        The name is one of the table's own, or is none; the kind is none.
+        The name is no string, or one that the table has itself; `kind` or `reads` is of another type.
     """
     if not isinstance(name, str) or not name:
         raise InputError(f"expected the name of an operation, got {name!r}")
     if not isinstance(kind, Kind):
         raise InputError(f"expected a Kind for {name!r}, got {kind!r}")
+    reads = reads_all if reads is None else reads
     if not isinstance(reads, Reads):
         raise InputError(f"expected Reads for {name!r}, as those in deconv_attr.rules.reads, got {reads!r}")
     if name in _LISTED:

@@ -45,7 +45,7 @@ class Switches:
 
     @property
     def indices(self) -> Tensor:
-        """(N, C, *pooled), int64: the flat position of each maximum in its plane of the input, row by row.
+        """The flat position of each maximum in its plane of the input, row by row: (N, C, *pooled), int64.
 
         As ``return_indices=True`` gives it. Ties are broken as the pooling kernel breaks them.
         """

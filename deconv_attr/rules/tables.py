@@ -10,9 +10,9 @@ Source: Zeiler and Fergus 2014, section 2.1; Mahendran and Vedaldi 2016; Springe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from torch import nn
 from typing_extensions import Unpack  # typing has it from Python 3.11 on
@@ -31,6 +31,7 @@ __all__ = [
     "TABLES",
     "Choices",
     "Table",
+    "changed_choices",
     "check_table",
     "choose",
     "is_of_module",
@@ -39,8 +40,34 @@ __all__ = [
 
 Key = Kind | str | type[nn.Module] | nn.Module
 Table = Mapping[Key, Rule]
+"""Which rule serves which operation, by its kind, its name, or the module that it runs in."""
 
-DECONVNET: Table = MappingProxyType(
+
+class _NamedTable(Mapping[Key, Rule]):
+    """A table that nobody can change, and that signatures and reprs show by its name."""
+
+    def __init__(self, name: str, rules: Table) -> None:
+        self._name = name
+        self._rules = dict(rules)
+
+    def __getitem__(self, key: Key) -> Rule:
+        return self._rules[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._rules)
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def __or__(self, other: Table) -> dict[Key, Rule]:
+        return {**self, **other}
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+DECONVNET: Table = _NamedTable(
+    "DECONVNET",
     {
         Kind.RECTIFIER: RECTIFY,
         Kind.MAX_POOL: unpooling("sum"),
@@ -50,13 +77,20 @@ DECONVNET: Table = MappingProxyType(
         Kind.GATE: GRADIENT_RULE,
         Kind.STEP: ZERO_GRADIENT,
         # ACTIVATION, MASK, CONSTANT, UNKNOWN: no rule. The paper has rectifiers only.
-    }
+    },
 )
-DESALINET: Table = MappingProxyType({**DECONVNET, Kind.RECTIFIER: GUIDE})
-GUIDED_BACKPROP: Table = MappingProxyType({**DESALINET, Kind.CONTRAST_NORM: GRADIENT_RULE})
-GRADIENT: Table = MappingProxyType(
-    {**dict.fromkeys(Kind, GRADIENT_RULE), Kind.LINEAR: ADJOINT, Kind.STEP: ZERO_GRADIENT}
+"""The rules of Zeiler and Fergus: rectification of the signal, unpooling by switches, transposed filters."""
+
+DESALINET: Table = _NamedTable("DESALINET", {**DECONVNET, Kind.RECTIFIER: GUIDE})
+"""The deconvnet's rules, with the forward mask of rectifiers too (Mahendran and Vedaldi 2016)."""
+
+GUIDED_BACKPROP: Table = _NamedTable("GUIDED_BACKPROP", {**DESALINET, Kind.CONTRAST_NORM: GRADIENT_RULE})
+"""Guided backprop (Springenberg et al. 2015): DESALINET, with contrast normalisation by its gradient."""
+
+GRADIENT: Table = _NamedTable(
+    "GRADIENT", {**dict.fromkeys(Kind, GRADIENT_RULE), Kind.LINEAR: ADJOINT, Kind.STEP: ZERO_GRADIENT}
 )
+"""The plain gradient, which Mahendran and Vedaldi call SaliNet."""
 
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
@@ -91,6 +125,14 @@ class Choices(TypedDict, total=False):
     unknown: str  # "error" or "gradient"
     batch_norm: str  # "scale", "gradient" or "pass through"
     overlap: str  # "sum", "mean" or "overwrite"
+
+
+_DEFAULTS = {"activations": "error", "unknown": "error", "batch_norm": "scale", "overlap": "sum"}
+
+
+def changed_choices(choices: Choices) -> dict[str, Any]:
+    """Return the choices that differ from the defaults, which leave a table as it is."""
+    return {argument: choice for argument, choice in choices.items() if choice != _DEFAULTS[argument]}
 
 
 def rule_for(table: Table, operation: Operation) -> Rule | None:
@@ -154,8 +196,6 @@ def choose(table: Table, model: nn.Module, **choices: Unpack[Choices]) -> Table:
     check_table(table, model)
     changed = dict(table)
     for argument, choice in choices.items():
-        if argument not in _CHOICES:
-            raise TypeError(f"unexpected keyword argument {argument!r}, the choices are {', '.join(_CHOICES)}")
         options = _CHOICES[argument]
         if choice not in options:
             raise InputError(f"expected {argument} as one of {', '.join(map(repr, options))}, got {choice!r}")

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Size, Tensor, nn
 from tqdm import tqdm
-from typing_extensions import Unpack
 
 from ..attribution.inputs import check_model
 from ..engine.call_site import warn_caller
@@ -26,7 +25,7 @@ from ..engine.diagnosis import first_few
 from ..engine.layers import find_layer
 from ..engine.reprs import ROWS, html_table, one_line
 from ..errors import DeadSignalWarning, InputError, shown
-from ..rules.tables import DECONVNET, Choices, Table, choose
+from ..rules.tables import DECONVNET, Table, choose
 from .acceptance import check_takes_images
 from .crops import index_of
 from .image_source import Images, ImageSource
@@ -87,7 +86,13 @@ class Projection:
         return self.units[:, 2:]
 
     def full(self, index: int) -> Tensor:
-        """Return one projection as a full image, (C, H, W)."""
+        """Return one projection as a full image, (C, H, W), zero outside of its box.
+
+        Parameters
+        ----------
+        index : int
+            The number of the unit, from 0 to K - 1.
+        """
         patch = self.patches[index]
         image = patch.new_zeros(self.image_shapes[index])
         image[index_of(self.boxes[index].tolist())] = patch
@@ -116,9 +121,12 @@ def project(
     *,
     expected: Tensor | Sequence[float] | None = None,
     rules: Table = DECONVNET,
+    activations: str = "error",
+    unknown: str = "error",
+    batch_norm: str = "scale",
+    overlap: str = "sum",
     batch_size: int | None = None,
     show_progress: bool = False,
-    **choices: Unpack[Choices],
 ) -> Projection:
     """Project single units of a layer to pixels, each from its own image and its own activation.
 
@@ -137,15 +145,13 @@ def project(
         alone, (K,): the strongest unit of each over all images.
     expected : Tensor or sequence of float, optional
         (K,), the units' activations in whole images, known from a search. Each crop is checked against them.
-    rules : Table
+    rules, activations, unknown, batch_norm, overlap
         As for :class:`ZFDeconv`.
     batch_size : int, optional
         How many units or images run at once; by default as many as take 256 MB. Always one where the model mixes
         the examples of a batch, or does not run without values.
     show_progress : bool
         Whether to show a progress bar.
-    **choices : Choices
-        `activations`, `unknown`, `batch_norm`, `overlap`: as for :class:`ZFDeconv`.
 
     Returns
     -------
@@ -173,11 +179,16 @@ def project(
     differs is projected from the whole image; if one of that image does, all are.
 
     A negative activation, as a convolution's before its ReLU may be, starts a negative signal.
+
+    Source
+    ------
+    Zeiler and Fergus 2014, sections 2.1 and 4.
     """
     check_model(model)
     found = find_layer(model, layer)
     check_takes_images(model, [found])
-    runner = LayerRunner(model, choose(rules, model, **choices), found, batch_size)
+    chosen = choose(rules, model, activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
+    runner = LayerRunner(model, chosen, found, batch_size)
     source = ImageSource(images, next((parameter.device for parameter in model.parameters()), None))
     table = parse_units(units, len(source))
     first = int(table[0, 0]) if table.shape[1] > 1 else 0

@@ -107,6 +107,11 @@ class ReceptiveField:
         -------
         Tensor
             (K, 2 * axes), int64: all starts, then all ends: top, left, bottom, right.
+
+        Raises
+        ------
+        InputError
+            The layer has no such unit.
         """
         units = self.shape[1:]
         if len(units) != len(self.image):  # a vector: each unit depends on the whole image
@@ -169,6 +174,11 @@ def receptive_field(model: nn.Module, layer: nn.Module | str, input_shape: Seque
         A module or its dotted name; ``"relu#2"`` for its second call.
     input_shape : sequence of int
         (C, H, W), or with the batch in front; sequences are (C, L), volumes (N, C, D, H, W).
+
+    Returns
+    -------
+    ReceptiveField
+        In pixels: size, stride, offset, and the box of each unit.
 
     Raises
     ------

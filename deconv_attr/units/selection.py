@@ -96,7 +96,7 @@ def check_output(output: Any, rows: int, layer: Layer) -> Tensor:
 
 
 def strongest_positions(output: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the strongest unit of some feature maps of one example, the first of equals.
+    """Find the strongest unit of some feature maps of one example; if several are equal, the first.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def strongest_positions(output: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def positions_of_maxima(planes: Tensor) -> Tensor:
-    """Find where feature maps (n, *positions) are strongest, the first of equals: (n, axes), on the CPU."""
+    """Find where feature maps (n, *positions) are strongest, at the first of equal values: (n, axes), on the CPU."""
     if planes.dim() == 1:
         return torch.empty(len(planes), 0, dtype=torch.long)
     flat = planes.detach().flatten(1)

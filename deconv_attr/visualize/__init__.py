@@ -1,13 +1,47 @@
 """Attribution maps as pictures: single maps, methods side by side, and the projections of single units.
 
-The one chapter that imports matplotlib, and only its object-oriented interface: no window, no backend, no
-figure that a user's own plots could see, unless they ask for pyplot. Its input is tensors and pictures, never models.
+`Comparison.plot`, `Gallery.plot` and `Evolution.plot` draw by this chapter. Its input is tensors and pictures, never
+models; it is the one chapter that imports matplotlib, and only its object-oriented interface: no window, no backend, no
+figure that your own plots could see, unless you ask for pyplot.
 
-``views`` says what is shown of signals, volumes and videos, ``pictures`` makes colours of maps and photographs,
-``unit_input`` checks single units, ``page_layout`` positions pictures on a ``figure``, ``tile_page`` tiles pixel for
-pixel, ``projection_page`` single units, ``paper`` is what figures for a paper share; ``side_by_side``, on
-``comparison_grid``, ``comparison_stack`` or ``callers_axes``, ``projections``,
-``paper_figures`` and ``curves`` are the kinds of figure, ``files`` writes them.
+```python
+import torch
+
+from deconv_attr import NeuronZFDeconv, receptive_field
+from deconv_attr.demo import embedded_images, load_model, normalise
+from deconv_attr.visualize import coloured, visualize_projection
+
+images, _ = embedded_images(1)  # (1, 3, 96, 96), between 0 and 1
+model, x = load_model(), normalise(images)
+box = receptive_field(model, "features.9", x.shape).box(5, 6)  # top, left, bottom, right
+
+(projection,) = NeuronZFDeconv(model, "features.9").attribute(x, (41, 5, 6))
+patch = projection[:, box[0] : box[2], box[1] : box[3]]
+figure, axes = visualize_projection(patch, images[0], box, title="map 41")
+figure.savefig("unit.png")
+
+pixels = coloured(projection, "signed")  # (96, 96, 3) bytes
+```
+
+## Colours and scales
+
+- Deconvnet and guided backprop are drawn in colours around grey, other maps by their size, maps of one channel by their
+  sign, Grad-CAM by its positive part. `STYLES` has the four styles; `Method(style=...)` chooses one.
+- Below each column stands what its colours mean, below each map its scale. Every map has its own scale, unless
+  `shared_scale=True`: a deconvnet's signal is orders of magnitude larger or smaller than a gradient, and differs much
+  from image to image.
+- A map of zeros says where its signal died.
+
+## Sizes
+
+Figures are 7 inches wide, the text of a paper, with letters of 7 and 8 points. `width`, `tile`, `font_size`, `cmap`,
+`rows`, `columns` and your own `axes` are arguments. PDFs have TrueType fonts. In a notebook a figure shows itself,
+without `%matplotlib inline`.
+
+## Other inputs than photographs
+
+Of images of many channels choose three, or one, by `channels=(3, 2, 1)`. Signals are curves above the stripes of their
+maps, videos are strips of `frames`, volumes are `slices` and projections.
 """
 
 from .comparison_stack import curve_pixels, stripe_pixels
@@ -33,7 +67,7 @@ from .pictures import (
 )
 from .projections import projections_figure, visualize_projection
 from .side_by_side import Column, comparison_figure, scale_ends
-from .tiles import Bytes
+from .tiles import Bytes, MapTiles
 from .views import View, view_of
 
 __all__ = [
@@ -47,6 +81,7 @@ __all__ = [
     "Column",
     "Curve",
     "Figure",
+    "MapTiles",
     "Panel",
     "View",
     "check_curve_options",

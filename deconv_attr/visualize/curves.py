@@ -140,7 +140,7 @@ def curves_figure(
     ------
     InputError
         If there is no panel, the numbers of a curve's values differ, a curve leaves the ticks of its panel, or an
-        option is none.
+        option has a wrong value.
     """
     if not panels:
         raise InputError("expected at least one panel, got none")
@@ -163,6 +163,16 @@ def panel_figures(panels: Sequence[Panel], *, width: float, font_size: float, da
         As for :func:`curves_figure`.
     dark : bool
         Whether they are for a dark page.
+
+    Returns
+    -------
+    list of Figure
+        One for each panel.
+
+    Raises
+    ------
+    InputError
+        As for :func:`curves_figure`.
     """
     _check(panels)
     _, looks = _looks(panels, DARK_COLOURS if dark else COLOURS)
@@ -183,12 +193,19 @@ def check_curve_options(
     colours: Sequence[Any] | None,
     axes: Axes | Sequence[Axes] | None,
 ) -> None:
-    """Check the options of :func:`curves_figure` for a number of panels.
+    """Check the options of a figure of curves.
+
+    Parameters
+    ----------
+    panels : int
+        The number of panels.
+    width, columns, font_size, colours, axes
+        As for :func:`curves_figure`.
 
     Raises
     ------
     InputError
-        An option is none.
+        An option has a wrong value.
     """
     check_layout(axes, font_size, columns, width=width)
     if colours is not None:

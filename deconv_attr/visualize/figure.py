@@ -9,13 +9,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure
 from matplotlib import rcParams
-from matplotlib.figure import Figure as AnyFigure
 
 from ..engine.threads import run_alone
 from ..engine.undo import Undo
 
 __all__ = ["FONTS", "AnyFigure", "Figure", "set_rc"]
+
+AnyFigure = matplotlib.figure.Figure
+"""A figure of matplotlib, which may be the caller's own."""
 
 FONTS: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # TrueType: many venues refuse matplotlib's own choice, Type 3
 SVG: Any = {"svg.hashsalt": "deconv_attr", "svg.fonttype": "none"}  # letters take half the space of their outlines
@@ -31,7 +34,13 @@ class Figure(AnyFigure):
     """
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """Write the figure, as matplotlib's ``savefig`` does; a PNG is packed less tightly, in a third of the time."""
+        """Write the figure; a PNG is packed less tightly than matplotlib's, in a third of the time.
+
+        Parameters
+        ----------
+        fname, **options
+            As for matplotlib's ``savefig``.
+        """
         ending = Path(fname).suffix[1:] if isinstance(fname, (str, PathLike)) else ""
         if (options.get("format") or ending or rcParams["savefig.format"]).lower() == "png":
             options = {"pil_kwargs": PACKED, **options}

@@ -51,6 +51,13 @@ def picture_path(name: str | Path) -> Path:
 def save_figure(figure: figures.Figure, path: str | Path) -> None:
     """Write a figure in the format that the file's ending names, or nothing at all.
 
+    Parameters
+    ----------
+    figure : Figure
+        Any of matplotlib's.
+    path : str or Path
+        Ends in one of :data:`FORMATS`.
+
     Raises
     ------
     InputError

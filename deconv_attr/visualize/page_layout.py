@@ -76,7 +76,7 @@ def line_height(size: float | str) -> float:
 
 
 def short(value: float) -> str:
-    """Return a number in few characters: three digits and, up to a million, all those before the point."""
+    """Return a value in few characters: three digits and, up to a million, all those before the point."""
     size = abs(value)
     if size and not 9.995e-5 <= size < 999999.5:
         digits, exponent = f"{value:.2e}".split("e")

@@ -113,7 +113,7 @@ def gallery_figure(
     Raises
     ------
     InputError
-        If there are no maps, too many of them, if k is no such number, the page is too narrow for its columns, or
+        If there are no maps, too many of them, if k is out of range, the page is too narrow for its columns, or
         both axes and a size of the page are given.
     """
     check_number(len(maps), MOST_MAPS, "feature maps")
@@ -215,7 +215,7 @@ def evolution_figure(
     layer : str
         The layer's name, the title.
     labels : sequence of str
-        One for each checkpoint, 1 to :data:`MOST_CHECKPOINTS`; long ones are broken.
+        One for each checkpoint, 1 to 32; long ones are broken.
     columns : sequence of sequence of MapTiles
         For each checkpoint the same 1 to :data:`MOST_MAPS` feature maps in the same order, of which the first tile is
         drawn, and its activation written below it, or that the map is not active.

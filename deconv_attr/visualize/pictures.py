@@ -154,7 +154,18 @@ def photograph(image: Tensor) -> Picture:
 
 
 def luminance(attribution: Tensor) -> Tensor:
-    """Return the luminance of maps in RGB, (..., 3, H, W), as maps of one channel, (..., 1, H, W), signed."""
+    """Return the luminance of maps in RGB, signed.
+
+    Parameters
+    ----------
+    attribution : Tensor
+        (..., 3, H, W).
+
+    Returns
+    -------
+    Tensor
+        (..., 1, H, W), in the unit of the maps.
+    """
     weights = torch.tensor(LUMA, dtype=attribution.dtype, device=attribution.device)
     return (attribution * weights[:, None, None]).sum(-3, keepdim=True)
 
@@ -194,12 +205,28 @@ def coloured(attribution: Tensor, style: str, scale: float | None = None, cmap: 
 
 
 def own_scale(attribution: Tensor, style: str) -> float:
-    """Return the magnitude that a map has full contrast at, in a style; 0.0 where it is zero everywhere."""
+    """Return the magnitude at which a map has full contrast; 0.0 where it is zero everywhere.
+
+    Parameters
+    ----------
+    attribution : Tensor
+        (C, H, W).
+    style : str
+        One of :data:`STYLES`.
+    """
     return robust_scale(style_named(style).shown(attribution))
 
 
 def colour_bar(channels: int, style: str, cmap: ColourMaps = None) -> Bytes:
-    """Return the colours of maps of C channels from the least to the greatest value, (1, n, 3)."""
+    """Return the colours of maps from the least to the greatest value, (1, n, 3).
+
+    Parameters
+    ----------
+    channels : int
+        Of the maps.
+    style, cmap
+        As for :func:`coloured`.
+    """
     drawn = style_named(style)
     values = np.linspace(drawn.lowest, 1, BAR)[None]
     if style == "signed" and channels == 3:
@@ -387,3 +414,4 @@ POSITIVE = Style(
     "no positive part",
 )
 STYLES = {style.name: style for style in (SIGNED, LUMINANCE, HEAT, POSITIVE)}
+"""How maps can be drawn, by name: "signed", "luminance", "heat" and "positive"."""

@@ -194,7 +194,8 @@ def projections_figure(
     ------
     InputError
         If there is no projection, the numbers of projections, images, boxes and labels differ, a unit cannot be
-        drawn (see :func:`visualize_projection`), a size is none, or more than one of width, tile and axes is given.
+        drawn (see :func:`visualize_projection`), a size is not positive, or more than one of width, tile and
+        axes is given.
     """
     check_layout(axes, font_size, columns, width=width, tile=tile)
     look = _Look(_checked_colours(cmap), font_size, note_below if axes is None else note_inside)

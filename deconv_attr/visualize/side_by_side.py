@@ -37,9 +37,20 @@ __all__ = ["Column", "comparison_figure", "scale_ends"]
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column of a comparison: a title, the maps (C, H, W) of its rows, and the style in which they are drawn.
+    """One column of a comparison.
 
-    A method that failed has no maps; its column shows the error. `zero` says by row why a map is zero everywhere.
+    Parameters
+    ----------
+    title : str
+        Written above.
+    maps : sequence of Tensor, or None
+        The maps of its rows, (C, H, W); None where the method failed.
+    style : str
+        One of :data:`STYLES`.
+    error : str
+        Shown in place of maps.
+    zero : mapping of int to str
+        Why maps are zero everywhere, by row.
     """
 
     title: str
@@ -138,8 +149,8 @@ def comparison_figure(
     Raises
     ------
     InputError
-        If the numbers of images, maps and labels differ, an image or a map cannot be drawn, a size is none, or the
-        picture would have more pixels than a file can hold.
+        If the numbers of images, maps and labels differ, an image or a map cannot be drawn, a size is not positive, or
+        the picture would have more pixels than a file can hold.
     """
     _check(images, columns, labels, stacked)
     check_colour_maps(cmap)
@@ -168,7 +179,15 @@ def comparison_figure(
 
 
 def scale_ends(style: Style, scale: float | None) -> list[str]:
-    """Return the words at a colour bar, from its least value: for one scale of all maps, or for each map's own."""
+    """Return the words at a colour bar, from its least value.
+
+    Parameters
+    ----------
+    style : Style
+        Of the maps, see :func:`style_named`.
+    scale : float or None
+        The magnitude of full contrast; None: each map has its own.
+    """
     names = ["-scale", "0", "scale"]
     if scale is not None:
         names = [short(end * scale) for end in (-1, 0, 1)] if scale else ["0"]

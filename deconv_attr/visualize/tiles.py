@@ -16,6 +16,8 @@ from PIL import Image
 __all__ = ["Bytes", "Corners", "MapTiles", "columns_of", "fit", "montage", "squares"]
 
 Bytes = NDArray[np.uint8]
+"""A picture as bytes: (H, W, 3), or (H, W) in grey, from 0 to 255."""
+
 Colour = tuple[int, int, int]
 Corners = tuple[int, int, int, int]
 """A box: top, left, bottom, right in pixels, half open: the rows ``top ... bottom - 1``."""

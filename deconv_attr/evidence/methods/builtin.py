@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from captum.attr import (
     Saliency,
 )
 from torch import Tensor, nn
-from typing_extensions import Unpack
 
 from ...attribution.at_layer import NeuronZFDeconv
 from ...attribution.base import as_tuple
@@ -26,7 +25,7 @@ from ...attribution.zf_deconv import ZFDeconv, coverage
 from ...engine.coverage import Call, Coverage
 from ...engine.layers import find_layer
 from ...errors import DeconvError
-from ...rules.tables import GUIDED_BACKPROP, TABLES, Choices
+from ...rules.tables import GUIDED_BACKPROP, TABLES, Choices, changed_choices
 from ...units.selection import positions_of_maxima
 from .class_map import starting_layer
 from .method import Explained, Method, innermost
@@ -43,7 +42,10 @@ def default_methods(
     layer: nn.Module | str | None = None,
     *,
     additional_forward_args: Any = None,
-    **choices: Unpack[Choices],
+    activations: str = "error",
+    unknown: str = "error",
+    batch_norm: str = "scale",
+    overlap: str = "sum",
 ) -> list[Method]:
     """Return the methods that are compared by default.
 
@@ -63,8 +65,8 @@ def default_methods(
         map, or of the other layer.
     additional_forward_args
         What the model is given beside the images, as for Captum's methods.
-    **choices : Choices
-        ``activations``, ``unknown``, ``batch_norm``, ``overlap``, as for :class:`ZFDeconv`.
+    activations, unknown, batch_norm, overlap
+        As for :class:`ZFDeconv`.
 
     Raises
     ------
@@ -72,8 +74,10 @@ def default_methods(
         The model has no such layer. Without a named layer only that method fails, and the others stand.
     """
     others = as_tuple(additional_forward_args)
+    given = Choices(activations=activations, unknown=unknown, batch_norm=batch_norm, overlap=overlap)
+    choices = changed_choices(given)  # the others would be no news in a report of the methods' arguments
     return [
-        Method(_deconvnet, "ZFDeconv from the score", "signed", dict(choices), rank_by="size"),
+        Method(_deconvnet, "ZFDeconv from the score", "signed", choices, rank_by="size"),
         _from_unit(model, inputs, layer, choices, others),
         _guided_backprop(model, inputs, choices, others),
         Method(Saliency(model), "Saliency", arguments={"abs": False}),
@@ -95,7 +99,9 @@ def rule_tables(layer: nn.Module | str, neuron_selector: Selector | None = None)
     list of Method
         One for each of :data:`TABLES`, by its name.
 
-    Source: Mahendran and Vedaldi, "Salient Deconvolutional Networks", ECCV 2016; Springenberg et al. 2015.
+    Source
+    ------
+    Mahendran and Vedaldi, "Salient Deconvolutional Networks", ECCV 2016; Springenberg et al. 2015.
     """
     given = {"layer": layer, "neuron_selector": _strongest if neuron_selector is None else neuron_selector}
     return [Method(_unit, label, "signed", {**given, "rules": t}, rank_by="size") for label, t in TABLES.items()]
@@ -199,7 +205,7 @@ def _strongest(output: Tensor) -> Tensor:
 
 
 def _from_unit(
-    model: nn.Module, inputs: Tensor, layer: nn.Module | str | None, choices: Choices, others: tuple[Any, ...]
+    model: nn.Module, inputs: Tensor, layer: nn.Module | str | None, choices: Mapping[str, Any], others: tuple[Any, ...]
 ) -> Method:
     try:
         start = starting_layer(model, inputs, None if layer is None else find_layer(model, layer), others)
@@ -231,7 +237,7 @@ def _refused(
     raise error
 
 
-def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Choices, others: tuple[Any, ...]) -> Method:
+def _guided_backprop(model: nn.Module, inputs: Tensor, choices: Mapping[str, Any], others: tuple[Any, ...]) -> Method:
     captums = Method(GuidedBackprop(model), "Guided backprop", "signed")
     report = _guided_coverage(model, inputs, others)
     if report is None:

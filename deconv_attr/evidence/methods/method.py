@@ -114,6 +114,11 @@ class Method:
         ``"size"``: ``max_c |M_c|``, which is right where a sign is a direction of change or a colour: for gradients,
         guided backprop and the deconvnet. None: "size" for these, and for methods that may multiply by the inputs and
         do not; "value" for all others, functions among them.
+
+    Raises
+    ------
+    InputError
+        `explain` cannot be called; there is no such style or ranking; the batch size is below 1.
     """
 
     explain: Attribution | Explain
@@ -207,7 +212,19 @@ class Method:
     def in_batches(
         self, model: nn.Module, inputs: Tensor, target: Tensor | None, additional_forward_args: tuple[Any, ...] = ()
     ) -> Iterator[tuple[slice, Explained]]:
-        """Yield which images each batch has, and what is explained of them; the arguments are those of a call."""
+        """Yield which images each batch has, and what is explained of them.
+
+        Parameters
+        ----------
+        model : nn.Module
+            In eval mode; it is left as it was.
+        inputs : Tensor
+            (N, C, ...).
+        target : Tensor or None
+            (N,), or None for a model of one score.
+        additional_forward_args : tuple
+            What the model is given beside the inputs.
+        """
         count = len(inputs)
         size = self.batch_size or count
         for start in range(0, count, size):

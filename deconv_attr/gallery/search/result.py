@@ -85,8 +85,9 @@ class Strongest(Mapping[str, TopK]):
     """The k strongest activations of every feature map of some layers over a data set, at most one of each image.
 
     ``found["features.5"].values``, ``.images`` and ``.positions`` have the shapes (maps, k), (maps, k) and
-    (maps, k, 2), strongest first; of equals the lower image number is first. Where fewer than k images were searched,
-    the value is minus infinity and the image -1.
+    (maps, k, 2), strongest first. If two activations are equal, the image with the lower number wins. Where fewer than
+    k images were searched, the value is minus infinity and the image -1. A layer that was not searched is a
+    ``KeyError``.
 
     Parameters
     ----------
@@ -210,6 +211,11 @@ class Strongest(Mapping[str, TopK]):
     def save(self, path: str | Path) -> None:
         """Write the result to one file, or nothing at all.
 
+        Parameters
+        ----------
+        path : str or Path
+            The file, an ``.npz`` archive; one that exists is replaced.
+
         Raises
         ------
         SearchError
@@ -231,6 +237,11 @@ class Strongest(Mapping[str, TopK]):
             What :meth:`save` or :func:`strongest` wrote.
         model, data
             As for :meth:`check`.
+
+        Returns
+        -------
+        Strongest
+            In CPU memory.
 
         Raises
         ------

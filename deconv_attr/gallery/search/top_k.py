@@ -136,7 +136,7 @@ class TopK:
 
 
 def _ranked(values: Array, images: Array) -> Array:
-    """Return the order of each row: the stronger first, of equals the lower image number; empty slots last."""
+    """Return the order of each row: the stronger first, then the lower image number; empty slots last."""
     order: Array = np.lexsort((images, -values), axis=1)
     return order
 
