@@ -1,5 +1,6 @@
 """One thread for each of several test processes, so that they do not fight for the cores; and all tests packed."""
 
+import gc
 import os
 
 import pytest
@@ -19,6 +20,16 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--pack-everywhere"):
         forward_pass.LARGE = saved_tensors._CHANNELS_LAST = 0
+
+
+def pytest_collection_finish():
+    """Let the garbage collector pass over what collecting made: else it seldom runs in full, and networks pile up."""
+    gc.freeze()
+    gc.collect()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
 
 
 @pytest.fixture
