@@ -89,8 +89,8 @@ def test_shufflenet_with_its_chunks_runs_and_is_covered():
 @pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_small", "vit_b_16"])
 def test_networks_with_other_activations_are_refused_by_name(name):
     torch.manual_seed(0)
-    model = torchvision.models.get_model(name, weights=None).eval()
-    x = torch.randn(1, 3, 224, 224) if name == "vit_b_16" else torch.randn(1, 3, 64, 64)
+    size = {"image_size": 64} if name == "vit_b_16" else {}
+    model, x = torchvision.models.get_model(name, weights=None, **size).eval(), torch.randn(1, 3, 64, 64)
     first = coverage(model, x).uncovered[0]
     assert first.operation in ("silu", "hardswish", "gelu")
     with pytest.raises(NotImplementedError, match=f"'{first.operation}' in module '{first.path}'"):
