@@ -183,8 +183,9 @@ def test_where_units_crowd_an_image_it_is_run_whole_in_one_batch(name):
 def test_however_many_units_crowd_an_image_small_fields_are_cut_out():
     model, x = Watched(build("squeezenet1_0")), image(3, 65, 74, dtype=torch.float64)
     layer = "net.features.1"
-    units = corners_edges_middle(outputs(model, x, layer)) * 25  # fields of 7 x 7: together more than two images
-    expected = whole(model, x, layer, units)
+    units = corners_edges_middle(outputs(model, x, layer))
+    expected = whole(model, x, layer, units).repeat(25, 1, 1, 1)
+    units = units * 25  # fields of 7 x 7: together more than two images
     model.seen.clear()
     result = together(model, x, layer, units)
     assert [shape for shape in model.seen if shape[2:] == x.shape[1:]] == [(1, *x.shape)]  # a sample of activations
