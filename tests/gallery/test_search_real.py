@@ -17,7 +17,10 @@ from trained import DATA, WEIGHTS, squeezenet
 from deconv_attr import Gallery, Photographs, Strongest, strongest
 from deconv_attr.gallery.images import read_image
 
-pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="the trained weights are not here")
+pytestmark = [
+    pytest.mark.skipif(not WEIGHTS.exists(), reason="the trained weights are not here"),
+    pytest.mark.slow,
+]
 
 COUNT = 96
 
