@@ -12,12 +12,10 @@ from test_search_file import Pixels, arrays, interrupt, make_net, parts
 
 from deconv_attr import Strongest, strongest
 
-pytestmark = [
-    pytest.mark.skipif(
-        not torch.distributed.is_available() or not torch.distributed.is_gloo_available(), reason="torch without gloo"
-    ),
-    pytest.mark.slow,
-]
+needs_gloo = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(), reason="torch without gloo"
+)
+pytestmark = [needs_gloo, pytest.mark.slow]
 
 START = """
 import os, signal, sys, time
