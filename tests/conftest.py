@@ -1,6 +1,8 @@
-"""One thread for each of several test processes, so that they do not fight for the cores; and all tests packed."""
+"""One thread and 2 GB for each of several test processes, so that they share the machine; and all tests packed."""
 
+import gc
 import os
+import sys
 
 import pytest
 import torch
@@ -11,6 +13,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
+MOST_MEMORY = 2000  # MB of a test process
+peaks = {}  # in MB, of the test processes that have ended
+
 
 def pytest_addoption(parser):
     parser.addoption("--pack-everywhere", action="store_true", help="pack small tensors, too, as else only large ones")
@@ -19,6 +24,33 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--pack-everywhere"):
         forward_pass.LARGE = saved_tensors._CHANNELS_LAST = 0
+
+
+def pytest_collection_finish():
+    """Let the garbage collector pass over what collecting made: else it seldom runs in full, and networks pile up."""
+    gc.freeze()
+    gc.collect()
+
+
+def pytest_sessionfinish(session):
+    gc.unfreeze()
+    if hasattr(session.config, "workeroutput") and sys.platform == "linux":
+        from resource import RUSAGE_SELF, getrusage
+
+        session.config.workeroutput["peak"] = getrusage(RUSAGE_SELF).ru_maxrss * 1024 // 10**6
+    if any(peak > MOST_MEMORY for peak in peaks.values()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    peaks[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak", 0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    for worker, peak in peaks.items():
+        if peak > MOST_MEMORY:
+            terminalreporter.write_line(f"expected at most {MOST_MEMORY} MB in {worker}, got {peak} MB", red=True)
 
 
 @pytest.fixture

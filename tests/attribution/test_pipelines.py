@@ -408,6 +408,7 @@ ten: Tensor = ZFDeconv(model).attribute((x, x))  # wrong
 """
 
 
+@pytest.mark.slow
 def test_a_type_checker_knows_that_a_tensor_gives_a_tensor(tmp_path: Path):
     pytest.importorskip("mypy")
     (tmp_path / "program.py").write_text(TYPED)

@@ -33,10 +33,13 @@ def photographs():
 @pytest.fixture(scope="module")
 def maps(model, photographs):
     """Ours, the top classes, and the warnings."""
-    top = model(photographs).argmax(1)
+    with torch.no_grad():
+        top = model(photographs).argmax(1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        attributions, report = ZFDeconv(model).attribute(photographs, target=top, return_coverage=True)
+        attributions, report = ZFDeconv(model).attribute(
+            photographs, target=top, internal_batch_size=4, return_coverage=True
+        )
     return attributions, top, caught, report
 
 

@@ -242,6 +242,7 @@ def test_a_method_that_fails_is_named_and_the_others_are_drawn(here, capsys, dra
     assert [bool(column.error) for column in drawn[1][1]] == [False] * 4
 
 
+@pytest.mark.slow
 def test_checks_are_printed_and_a_page_is_written(here, capsys):
     status, out, _ = run(capsys, "--checks", "--output", "seen.html")
     assert status == 0

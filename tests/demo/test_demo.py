@@ -232,7 +232,7 @@ def test_the_example_in_the_docstring_holds():
 def test_a_short_training_lowers_the_loss_and_repeats_bit_for_bit():
     def run():
         lines = []
-        trained = training.train(images=32, epochs=6, seed=5, report=lines.append)
+        trained = training.train(images=32, epochs=3, seed=5, report=lines.append)
         assert not trained.training
         return [float(line.rsplit(maxsplit=1)[1]) for line in lines], trained.state_dict()
 

@@ -384,7 +384,7 @@ def test_complex_filters_are_conjugated(function, autograds_own):
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet", "squeezenet1_1", "densenet121"])
 def test_each_output_stands_in_memory_as_without_us(name):
-    model = deepcopy(build_torchvision(name)).to(memory_format=torch.channels_last)
+    model = build_torchvision(name).to(memory_format=torch.channels_last)
     x = images(name, 2).to(memory_format=torch.channels_last)
     strides = []
     for module in model.modules():
@@ -399,7 +399,7 @@ def test_each_output_stands_in_memory_as_without_us(name):
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="without oneDNN signals keep the model's order")
 def test_on_a_cpu_signals_travel_channels_last_whatever_the_model_does():
     signals = []
-    model = deepcopy(build_torchvision("vgg11")).float()
+    model = build_torchvision("vgg11", torch.float32)
     for module in model.features:
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(lambda module, args, output: args[0].register_hook(signals.append) and None)

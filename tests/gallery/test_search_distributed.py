@@ -12,9 +12,10 @@ from test_search_file import Pixels, arrays, interrupt, make_net, parts
 
 from deconv_attr import Strongest, strongest
 
-pytestmark = pytest.mark.skipif(
+needs_gloo = pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(), reason="torch without gloo"
 )
+pytestmark = [needs_gloo, pytest.mark.slow]
 
 START = """
 import os, signal, sys, time
@@ -75,34 +76,33 @@ def test_two_processes_find_what_one_finds(file, alone):
     assert arrays(file) == alone[1]
 
 
-def test_in_a_group_of_the_users_own(file, alone):
-    done = torchrun(
-        """
-        dist.init_process_group("gloo")
-        strongest(make_net(), Pixels(), file=file)
-        assert dist.is_initialized()
-        dist.barrier()
-        dist.destroy_process_group()
-        """,
-        file,
-    )
-    assert done.returncode == 0, done.stderr
-    assert arrays(file) == alone[1]
-
-
-def test_a_sampler_that_gives_each_process_a_part(file, alone):
+@pytest.fixture(scope="module")
+def own_group(tmp_path_factory):
+    """Return a folder with the files of two searches in one group of the user's own."""
+    folder = tmp_path_factory.mktemp("own")
     done = torchrun(
         """
         from torch.utils.data import DataLoader, DistributedSampler
         dist.init_process_group("gloo")
         data = Pixels()
-        strongest(make_net(), DataLoader(data, 8, sampler=DistributedSampler(data)), file=file)
+        strongest(make_net(), data, file=file + "/whole.npz")
+        assert dist.is_initialized()
+        dist.barrier()
+        strongest(make_net(), DataLoader(data, 8, sampler=DistributedSampler(data)), file=file + "/parts.npz")
         dist.destroy_process_group()
         """,
-        file,
+        folder,
     )
     assert done.returncode == 0, done.stderr
-    assert arrays(file) == alone[1]
+    return folder
+
+
+def test_in_a_group_of_the_users_own(own_group, alone):
+    assert arrays(own_group / "whole.npz") == alone[1]
+
+
+def test_a_sampler_that_gives_each_process_a_part(own_group, alone):
+    assert arrays(own_group / "parts.npz") == alone[1]
 
 
 def test_who_is_told_to_end_keeps_what_was_found(file):

@@ -314,6 +314,7 @@ def test_a_model_is_known_by_all_its_tensors(net):
         found.check(net)
 
 
+@pytest.mark.slow
 def test_writers_of_one_file_do_not_meet(net, file):
     found = strongest(net, Pixels())
     script = f"""

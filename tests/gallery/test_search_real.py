@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from searching import brute_force, rows, same
-from test_search_distributed import pytestmark as needs_gloo
-from test_search_distributed import torchrun
+from test_search_distributed import needs_gloo, torchrun
 from torch.utils.data import DataLoader, Subset
 from torchvision.transforms.functional import center_crop, resize
 from trained import DATA, WEIGHTS, squeezenet
@@ -17,7 +16,10 @@ from trained import DATA, WEIGHTS, squeezenet
 from deconv_attr import Gallery, Photographs, Strongest, strongest
 from deconv_attr.gallery.images import read_image
 
-pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="the trained weights are not here")
+pytestmark = [
+    pytest.mark.skipif(not WEIGHTS.exists(), reason="the trained weights are not here"),
+    pytest.mark.slow,
+]
 
 COUNT = 96
 

@@ -66,7 +66,7 @@ ZEROS, MASK, NUMBERS = torch.zeros(6), MAPS > 0.5, torch.tensor([4, 0, 2])
 BACKWARDS = torch.arange(6).flip(0).expand(INPUT)
 SWITCHES = {
     d: getattr(F, f"max_pool{d}d")(
-        c(*[3 * size if at > 1 else size for at, size in enumerate(BY_DIGIT[d])]), 3, return_indices=True
+        c(*[2 * size if at > 1 else size for at, size in enumerate(BY_DIGIT[d])]), 2, return_indices=True
     )[1]
     for d in "123"
 }
@@ -138,7 +138,7 @@ EXAMPLES = {
     "fractional_max_pool2d": lambda x: F.fractional_max_pool2d(x, 2, output_ratio=(0.7, 0.7)),
     "fractional_max_pool3d": lambda x: F.fractional_max_pool3d(x, 2, output_ratio=(0.7, 0.7, 0.7)),
     **every("lp_pool1d lp_pool2d lp_pool3d", 2, 2),
-    **{f"max_unpool{d}d": lambda x, d=d: getattr(F, f"max_unpool{d}d")(x, SWITCHES[d], 3) for d in "123"},
+    **{f"max_unpool{d}d": lambda x, d=d: getattr(F, f"max_unpool{d}d")(x, SWITCHES[d], 2) for d in "123"},
     "batch_norm": lambda x: F.batch_norm(x, PAIR, PAIR, PAIR, PAIR),
     "batch_norm, torch's": lambda x: torch.batch_norm(x, PAIR, PAIR, PAIR, PAIR, False, 0.1, 1e-5, False),
     **every("local_response_norm", 3),

@@ -1,19 +1,25 @@
-"""The search a second time, by brute force: all activations of all images are kept, and sorted."""
+"""The search a second time, by brute force: the strongest activation of each map in each image is kept, and sorted."""
 
 import numpy as np
 import torch
 
 
 class Keeper:
-    """A forward hook that keeps all that one call of a layer gives."""
+    """A forward hook that keeps, of one call of a layer, lists (N, maps) of (value, position)."""
 
     def __init__(self, call):
-        self.call, self.runs, self.outputs = call, 0, []
+        self.call, self.runs, self.found = call, 0, []
 
     def __call__(self, module, args, output):
         self.runs += 1
         if self.runs == self.call:
-            self.outputs.append(output.detach().clone())
+            self.found += [[strongest_of(plane) for plane in image] for image in output.detach().double().numpy()]
+
+
+def strongest_of(plane):
+    """Return the highest value and its position, in reading order the first."""
+    position = np.unravel_index(int(plane.argmax()), plane.shape)
+    return float(plane[position]), tuple(map(int, position))
 
 
 def brute_force(model, images, layers, k, block=16):
@@ -30,17 +36,15 @@ def brute_force(model, images, layers, k, block=16):
             model(some)
     for handle in handles:
         handle.remove()
-    return {layer: best_of(torch.cat(keeper.outputs).double().numpy(), k) for layer, keeper in keepers.items()}
+    return {layer: best_of(keeper.found, k) for layer, keeper in keepers.items()}
 
 
-def best_of(outputs, k):
-    """Sort by value, then by image, then in reading order."""
+def best_of(found, k):
+    """Sort what was found in each map by value, then by image."""
     best = []
-    for planes in outputs.swapaxes(0, 1):
-        places = [np.unravel_index(int(plane.argmax()), plane.shape) for plane in planes]
-        found = [(float(plane[place]), image) for image, (plane, place) in enumerate(zip(planes, places, strict=True))]
-        found.sort(key=lambda pair: (-pair[0], pair[1]))
-        best.append([(value, image, tuple(map(int, places[image]))) for value, image in found[:k]])
+    for of_map in zip(*found, strict=True):
+        ranked = [(value, image, position) for image, (value, position) in enumerate(of_map)]
+        best.append(sorted(ranked, key=lambda each: (-each[0], each[1]))[:k])
     return best
 
 

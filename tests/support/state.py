@@ -137,12 +137,12 @@ def _bits(tensor: Tensor) -> bytes | None:
 @contextmanager
 def graphs_left() -> Iterator[list[tuple[int, ...]]]:
     """Give a list that, in the end, has the shapes of tensors still in memory at which a signal starts or ends."""
-    left: list[tuple[int, ...]] = []
     gc.collect()
-    gc.freeze()  # what was there before is not looked through
-    try:
-        yield left
-        gc.collect()
-        left += [tuple(each.shape) for each in gc.get_objects() if type(each) is Tensor and each.requires_grad]
-    finally:
-        gc.unfreeze()
+    before, left = _leaves(), []
+    yield left
+    gc.collect()
+    left += [tuple(each.shape) for each in _leaves() if not any(each is known for known in before)]
+
+
+def _leaves() -> list[Tensor]:
+    return [each for each in gc.get_objects() if type(each) is Tensor and each.requires_grad]

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-import torchvision.models as tv
+import torchvision
 from reading import other_values, positive, units
 from torch import nn
+from torchvision_nets import without_values
 
 from deconv_attr import receptive_field
 
@@ -29,35 +30,27 @@ def recursion(path: str):
 RESNET18 = "7/2+3 3/2+1 3+1*4 3/2+1 3+1*3 3/2+1 3+1*3"
 INCEPTION = "3/2 3 3+1 3/2 1 3 3/2"
 KNOWN = {  # model, layer, the longest way, its size as published (Araujo, Norris and Sim 2019, where they have it)
-    "AlexNet conv1": (tv.alexnet, "features.0", "11/4+2", 11),
-    "AlexNet conv5": (tv.alexnet, "features.11", "11/4+2 3/2 5+2 3/2 3+1*3", 163),
-    "AlexNet pool5": (tv.alexnet, "features.12", "11/4+2 3/2 5+2 3/2 3+1*3 3/2", 195),
-    "VGG-11 pool5": (tv.vgg11, "features.20", "3+1 2/2 3+1 2/2 3+1*2 2/2 3+1*2 2/2 3+1*2 2/2", 150),
-    "VGG-16 pool5": (tv.vgg16, "features.30", "3+1*2 2/2 3+1*2 2/2 3+1*3 2/2 3+1*3 2/2 3+1*3 2/2", 212),
-    "ResNet-18 maxpool": (tv.resnet18, "maxpool", "7/2+3 3/2+1", 11),
-    "ResNet-18 layer2": (tv.resnet18, "layer2", "7/2+3 3/2+1 3+1*4 3/2+1 3+1*3", 99),
-    "ResNet-18 layer4.0.relu#1": (tv.resnet18, "layer4.0.relu#1", RESNET18 + " 3/2+1", 243),
-    "ResNet-18 layer4": (tv.resnet18, "layer4", RESNET18 + " 3/2+1 3+1*3", 435),
-    "ResNet-50 layer4": (tv.resnet50, "layer4", "7/2+3 3/2+1 3+1*3 3/2+1 3+1*3 3/2+1 3+1*5 3/2+1 3+1*2", 427),
-    "SqueezeNet fire9": (tv.squeezenet1_0, "features.12", "7/2 3/2 3+1*3 3/2 3+1*4 3/2 3+1", 155),
-    "GoogLeNet 5b": (tv.googlenet, "inception5b", "7/2+3 3/2 3+1 3/2 3+1*2 3/2 3+1*5 2/2 3+1*2", 379),
-    "Inception 5d": (tv.inception_v3, "Mixed_5d", INCEPTION + " 5+2*3", 127),
-    "Inception 7c": (tv.inception_v3, "Mixed_7c", INCEPTION + " 5+2*3 3+1 3/2 7+3*8 7+3 3/2 5+2*2", 1311),
-    "DenseNet-121": (tv.densenet121, "features.norm5", "7/2+3 3/2+1 3+1*6 2/2 3+1*12 2/2 3+1*24 2/2 3+1*16", 2071),
-    "MobileNetV2": (tv.mobilenet_v2, "features.18", "3/2+1 3+1 3/2+1 3+1 3/2+1 3+1*2 3/2+1 3+1*6 3/2+1 3+1*3", 491),
+    "AlexNet conv1": ("alexnet", "features.0", "11/4+2", 11),
+    "AlexNet conv5": ("alexnet", "features.11", "11/4+2 3/2 5+2 3/2 3+1*3", 163),
+    "AlexNet pool5": ("alexnet", "features.12", "11/4+2 3/2 5+2 3/2 3+1*3 3/2", 195),
+    "VGG-11 pool5": ("vgg11", "features.20", "3+1 2/2 3+1 2/2 3+1*2 2/2 3+1*2 2/2 3+1*2 2/2", 150),
+    "VGG-16 pool5": ("vgg16", "features.30", "3+1*2 2/2 3+1*2 2/2 3+1*3 2/2 3+1*3 2/2 3+1*3 2/2", 212),
+    "ResNet-18 maxpool": ("resnet18", "maxpool", "7/2+3 3/2+1", 11),
+    "ResNet-18 layer2": ("resnet18", "layer2", "7/2+3 3/2+1 3+1*4 3/2+1 3+1*3", 99),
+    "ResNet-18 layer4.0.relu#1": ("resnet18", "layer4.0.relu#1", RESNET18 + " 3/2+1", 243),
+    "ResNet-18 layer4": ("resnet18", "layer4", RESNET18 + " 3/2+1 3+1*3", 435),
+    "ResNet-50 layer4": ("resnet50", "layer4", "7/2+3 3/2+1 3+1*3 3/2+1 3+1*3 3/2+1 3+1*5 3/2+1 3+1*2", 427),
+    "SqueezeNet fire9": ("squeezenet1_0", "features.12", "7/2 3/2 3+1*3 3/2 3+1*4 3/2 3+1", 155),
+    "GoogLeNet 5b": ("googlenet", "inception5b", "7/2+3 3/2 3+1 3/2 3+1*2 3/2 3+1*5 2/2 3+1*2", 379),
+    "Inception 5d": ("inception_v3", "Mixed_5d", INCEPTION + " 5+2*3", 127),
+    "Inception 7c": ("inception_v3", "Mixed_7c", INCEPTION + " 5+2*3 3+1 3/2 7+3*8 7+3 3/2 5+2*2", 1311),
+    "DenseNet-121": ("densenet121", "features.norm5", "7/2+3 3/2+1 3+1*6 2/2 3+1*12 2/2 3+1*24 2/2 3+1*16", 2071),
+    "MobileNetV2": ("mobilenet_v2", "features.18", "3/2+1 3+1 3/2+1 3+1 3/2+1 3+1*2 3/2+1 3+1*6 3/2+1 3+1*3", 491),
 }
 
 
-def build(kind):
-    """Build a network without initializing it, which is slow."""
-    with torch.device("meta"):
-        extra = {"init_weights": False} if kind in (tv.googlenet, tv.inception_v3) else {}
-        model = kind(weights=None, **extra).eval()
-    return model.to_empty(device="cpu")
-
-
-def build_positive(kind):
-    model = build(kind)
+def build_positive(name):
+    model = without_values(name)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -66,8 +59,8 @@ def build_positive(kind):
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_networks_have_the_published_receptive_fields(name):
-    kind, layer, path, published = KNOWN[name]
-    field = receptive_field(build(kind), layer, (3, 224, 256))
+    network, layer, path, published = KNOWN[name]
+    field = receptive_field(without_values(network), layer, (3, 224, 256))
     assert (field.size, field.stride, field.offset) == recursion(path)
     assert field.size[0] == published
     assert (field.mixer, field.obstacle) == ("", "")
@@ -77,29 +70,29 @@ def test_known_networks_have_the_published_receptive_fields(name):
 
 
 REAL = {  # model, (H, W), layers: at these sizes strides leave pixels unread
-    "alexnet": (tv.alexnet, (226, 231), ["features.2", "features.5", "features.12"]),
-    "vgg11": (tv.vgg11, (61, 70), ["features.5", "features.12", "features.20"]),
-    "resnet18": (tv.resnet18, (71, 90), ["maxpool", "layer2.0", "layer3"]),
-    "resnet50": (tv.resnet50, (41, 58), ["layer1", "layer2", "layer4"]),
-    "squeezenet": (tv.squeezenet1_1, (83, 110), ["features.3", "features.8", "features.12"]),
-    "googlenet": (tv.googlenet, (90, 75), ["inception3a", "inception4b", "inception5b"]),
-    "shufflenet": (tv.shufflenet_v2_x0_5, (71, 90), ["stage2", "stage3", "conv5"]),
-    "mnasnet": (tv.mnasnet0_5, (70, 97), ["layers.8", "layers.10"]),
-    "densenet121": (tv.densenet121, (65, 77), ["features.denseblock1", "features.transition2"]),
+    "alexnet": ("alexnet", (226, 231), ["features.2", "features.5", "features.12"]),
+    "vgg11": ("vgg11", (61, 70), ["features.5", "features.12", "features.20"]),
+    "resnet18": ("resnet18", (71, 90), ["maxpool", "layer2.0", "layer3"]),
+    "resnet50": ("resnet50", (41, 58), ["layer1", "layer2", "layer4"]),
+    "squeezenet": ("squeezenet1_1", (83, 110), ["features.3", "features.8", "features.12"]),
+    "googlenet": ("googlenet", (90, 75), ["inception3a", "inception4b", "inception5b"]),
+    "shufflenet": ("shufflenet_v2_x0_5", (71, 90), ["stage2", "stage3", "conv5"]),
+    "mnasnet": ("mnasnet0_5", (70, 97), ["layers.8", "layers.10"]),
+    "densenet121": ("densenet121", (65, 77), ["features.denseblock1", "features.transition2"]),
 }
 
 
 def test_a_network_without_values_will_do():
     with torch.device("meta"):
-        model = tv.alexnet()
+        model = torchvision.models.alexnet()
     assert receptive_field(model, "features.12", (3, 224, 224)).size == (195, 195)
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_boxes_in_real_networks_hold_exactly_what_a_unit_reads(name):
     """Outside the box nothing matters; at each of its four edges something does."""
-    kind, image, layers = REAL[name]
-    model, x = build_positive(kind), torch.rand(1, 3, *image, dtype=torch.float64)
+    network, image, layers = REAL[name]
+    model, x = build_positive(network), torch.rand(1, 3, *image, dtype=torch.float64)
     for layer in layers:
         field = receptive_field(model, layer, x.shape)
         height, width = field.shape[1:]

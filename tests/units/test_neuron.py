@@ -16,12 +16,12 @@ from test_projection import (
     image,
     outputs,
     together,
-    trained,
     whole,
     window,
     wrong,
 )
 from torch import Tensor, fx, nn
+from torchvision_nets import build as build_torchvision
 
 from deconv_attr import Coverage, DeadSignalWarning, LayerZFDeconv, NeuronZFDeconv
 from deconv_attr.errors import InputError, SignalError, TargetError
@@ -126,7 +126,7 @@ CAPTUMS = [(name, *case) for name, cases in SELECTORS.items() for case in cases]
 )
 def test_it_gives_captums_numbers_where_captum_is_right(name, layer, selector, at_input):
     model, x = (
-        trained(name, torch.float64),
+        build_torchvision(name),
         torch.stack([image(3, 66, 70, seed=s, dtype=torch.float64) for s in (1, 2)]),
     )
     module = model.get_submodule(layer)

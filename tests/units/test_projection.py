@@ -1,15 +1,16 @@
 """``project``: single units of a layer to pixels, from crops and from whole images."""
 
 import warnings
-from functools import cache, partial
+from functools import partial
 
 import pytest
 import torch
+import torchvision
 from nets import SqueezeAndExcitation
 from oracle import project as project_by_hand
 from oracle import relative_error
 from torch import Tensor, fx, nn
-from torchvision import models as zoo
+from torchvision_nets import build
 
 from deconv_attr import DeadSignalWarning, NeuronZFDeconv, project, receptive_field
 
@@ -128,20 +129,9 @@ LEAVES = {
 }
 
 
-@cache
-def trained(name: str, dtype=torch.float32) -> nn.Module:
-    torch.manual_seed(0)
-    model = zoo.get_model(name, weights=None, **({"init_weights": False} if name == "googlenet" else {})).eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):  # as if trained: a factor that is not 1
-            module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    return model.to(dtype)
-
-
 @pytest.mark.parametrize(("name", "layer"), STAGES, ids=[f"{name}, {layer}" for name, layer in STAGES])
 def test_a_cut_out_gives_the_projection_of_the_whole_image(name, layer):
-    model, x, layer = Watched(trained(name)), image(3, *ZOO[name][0]), f"net.{layer}"
+    model, x, layer = Watched(build(name, torch.float32)), image(3, *ZOO[name][0]), f"net.{layer}"
     output = outputs(model, x, layer)
     units = corners_edges_middle(output)
     expected = whole(model, x, layer, units)
@@ -161,7 +151,7 @@ def test_a_cut_out_gives_the_projection_of_the_whole_image(name, layer):
 
 @pytest.mark.parametrize(("name", "layer"), LEAVES.items(), ids=LEAVES)
 def test_in_double_precision_the_oracle_agrees_from_cut_outs_and_from_whole_images(name, layer):
-    model, x = trained(name, torch.float64), image(3, 65, 74, dtype=torch.float64)
+    model, x = build(name), image(3, 65, 74, dtype=torch.float64)
     *_, unit = corners_edges_middle(outputs(model, x, layer))
     (expected,) = by_hand(model, x, layer, [unit])
     assert expected.any()
@@ -178,7 +168,7 @@ CROWDED = {"alexnet": (65, "features.4"), "resnet18": (40, "layer1"), "squeezene
 @pytest.mark.parametrize("name", CROWDED)
 def test_where_units_crowd_an_image_it_is_run_whole_in_one_batch(name):
     size, layer = CROWDED[name]
-    model, x = Watched(trained(name, torch.float64)), image(3, size, size + 9, dtype=torch.float64)
+    model, x = Watched(build(name)), image(3, size, size + 9, dtype=torch.float64)
     output = outputs(model, x, f"net.{layer}")
     units = corners_edges_middle(output) * 3
     expected = whole(model, x, f"net.{layer}", units)
@@ -191,10 +181,11 @@ def test_where_units_crowd_an_image_it_is_run_whole_in_one_batch(name):
 
 
 def test_however_many_units_crowd_an_image_small_fields_are_cut_out():
-    model, x = Watched(trained("squeezenet1_0", torch.float64)), image(3, 65, 74, dtype=torch.float64)
+    model, x = Watched(build("squeezenet1_0")), image(3, 65, 74, dtype=torch.float64)
     layer = "net.features.1"
-    units = corners_edges_middle(outputs(model, x, layer)) * 25  # fields of 7 x 7: together more than two images
-    expected = whole(model, x, layer, units)
+    units = corners_edges_middle(outputs(model, x, layer))
+    expected = whole(model, x, layer, units).repeat(25, 1, 1, 1)
+    units = units * 25  # fields of 7 x 7: together more than two images
     model.seen.clear()
     result = together(model, x, layer, units)
     assert [shape for shape in model.seen if shape[2:] == x.shape[1:]] == [(1, *x.shape)]  # a sample of activations
@@ -267,7 +258,7 @@ def grouped():
 
 def mobilenet():
     torch.manual_seed(0)
-    return zoo.mobilenet_v3_small(weights=None)
+    return torchvision.models.mobilenet_v3_small(weights=None)
 
 
 REFUSALS = [RuntimeError, ValueError, AssertionError, IndexError]

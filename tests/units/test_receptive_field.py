@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision.models as tv
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from reading import Of, conv, other_values, positive, same, units, wrong_boxes
 from torch import nn
+from torchvision_nets import without_values
 
 from deconv_attr import receptive_field
 from deconv_attr.errors import InputError, ModelError
@@ -238,7 +238,7 @@ def two_relus():
 
 ERRORS = {
     "unknown layer": (
-        lambda: tv.alexnet(), "featurs.3", (3, 224, 224), InputError,
+        lambda: without_values("alexnet"), "featurs.3", (3, 224, 224), InputError,
         "no layer 'featurs.3'; the nearest are",
     ),
     "another's module": (two_relus, nn.ReLU(), SHAPE, InputError, "one of the model's modules, got another ReLU"),
