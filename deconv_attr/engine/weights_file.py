@@ -107,7 +107,7 @@ def _check_archive(path: str) -> None:
     """Raise an InputError if a file holds a whole program, of TorchScript or of torch.export."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2] for name in archive.namelist()}
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
     except Exception:  # no archive, or a damaged one, as torch.load will say
         return
     if "constants.pkl" in names:
@@ -115,7 +115,7 @@ def _check_archive(path: str) -> None:
             f"expected a state dict in {path}, got a TorchScript archive; save its state_dict: "
             "torch.save(torch.jit.load(FILE).state_dict(), OTHER_FILE)"
         )
-    if "archive_format" in names:
+    if names & {"archive_format", "serialized_exported_program.json"}:  # the latter: as torch 2.6 wrote it
         raise InputError(
             f"expected a state dict in {path}, got an archive of torch.export; save its state_dict: "
             "torch.save(torch.export.load(FILE).state_dict, OTHER_FILE)"

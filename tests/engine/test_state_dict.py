@@ -3,6 +3,7 @@
 import argparse
 import builtins
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,13 @@ def test_a_torchscript_archive_is_named_with_what_to_save(tmp_path):
     model = net(0)
     load_into(model, read_state_dict(path), path, "net")
     assert holds_exactly(model)
+
+
+def test_an_archive_of_torch_export_as_torch_2_6_wrote_it_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "program.pt2", "w") as archive:
+        archive.writestr("serialized_exported_program.json", "{}")
+    with pytest.raises(InputError, match=r"got an archive of torch\.export; save its state_dict: "):
+        read_state_dict(str(tmp_path / "program.pt2"))
 
 
 def test_an_archive_of_torch_export_is_named_with_what_to_save(tmp_path):

@@ -44,7 +44,10 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     members: Any = {_DESCRIPTION: text, **arrays}
 
     def save(file: BinaryIO) -> None:
-        np.savez(file, **members)
+        with zipfile.ZipFile(file, "w") as archive:  # not np.savez: numpy 1 leaves a file that failed open
+            for name, array in members.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), version=(1, 0), allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())  # a search of hours survives a power cut
 
