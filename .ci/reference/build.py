@@ -19,6 +19,8 @@ from markupsafe import Markup
 from pdoc.doc_ast import walk_tree
 from pdoc.render_helpers import format_signature, linkify
 
+from deconv_attr.attribution.at_layer import _AtLayer
+
 TOP = "deconv_attr"
 CHAPTERS = {
     name: import_module(f"{TOP}.{name}")
@@ -84,6 +86,7 @@ def main(folder: str) -> None:
     """Write the pages."""
     for base in (Attribution, LayerAttribution, NeuronAttribution):
         walk_tree(base).var_docstrings.clear()  # pdoc prefers Captum's words about `attribute` to ours
+    _AtLayer.__orig_bases__ = ()  # by Captum's, which stands there else, pdoc takes Attribution's methods for ours
     for chapter in CHAPTERS.values():  # pdoc looks for the docstring of a constant only where it is exported
         told = {name: text for module in modules_of(chapter) for name, text in walk_tree(module).var_docstrings.items()}
         walk_tree(chapter).var_docstrings.update({name: told[name] for name in chapter.__all__ if name in told})

@@ -34,7 +34,6 @@ class _AtLayer(CaptumAttribution):
     """What a method that looks at one layer is made of; its arguments are :class:`NeuronZFDeconv`'s."""
 
     layer: Any
-    __orig_bases__ = ()  # Captum's would stand here, by which pdoc takes Attribution's methods for these
 
     def __init__(
         self,
