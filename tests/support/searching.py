@@ -13,7 +13,7 @@ class Keeper:
     def __call__(self, module, args, output):
         self.runs += 1
         if self.runs == self.call:
-            self.found += [[strongest_of(plane) for plane in image] for image in output.detach().double().numpy()]
+            self.found += [[strongest_of(plane) for plane in image.double().numpy()] for image in output.detach()]
 
 
 def strongest_of(plane):
