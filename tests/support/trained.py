@@ -1,4 +1,4 @@
-"""The trained network and photographs beside the project, for tests that are skipped or weaker where they are missing."""
+"""The trained network and photographs beside the project; where they are missing, tests are skipped or show less."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def squeezenet():
 
 
 def torch_home(folder):
-    """Lay the weights where torchvision looks for those that it has downloaded; random ones where there are no others."""
+    """Lay weights where torchvision looks for those that it has downloaded: the trained ones, or else random ones."""
     file = folder / "hub" / "checkpoints" / Path(SqueezeNet1_0_Weights.DEFAULT.url).name
     file.parent.mkdir(parents=True)
     if WEIGHTS.is_file():
