@@ -3,7 +3,7 @@
     python examples/detector.py
 
 writes detector.png to the current folder. It needs nothing but this package. The network is torchvision's Faster R-CNN
-on the features of the embedded network. What it has of its own is trained here, in a few minutes. `explain` takes
+on the features of the embedded network. What it has of its own is trained here, in about a minute. `explain` takes
 torchvision's trained detectors as they are.
 """
 

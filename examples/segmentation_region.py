@@ -4,7 +4,7 @@
 
 writes segmentation_region.png to the current folder. It needs nothing but this package. The network is torchvision's
 FCN on the features of the embedded network. It returns a dict, as all of torchvision's segmentations do. Its head is
-trained here, in half a minute.
+trained here, in ten seconds.
 """
 
 import torch
