@@ -24,6 +24,7 @@ def names_of(script):
 # ------------------------------------------------------------------------------------------ scripts
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::deconv_attr.DeadSignalWarning")  # random weights and trained ones lose others
 def test_methods_stand_side_by_side_on_a_trained_network(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(torch_home(tmp_path / "torch")))

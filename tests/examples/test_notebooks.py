@@ -66,6 +66,7 @@ def test_the_listing_tells_the_order():
     assert [path.name[:2] for path in NOTEBOOKS] == ["1_", "2_", "3_", "4_"]
 
 
+@pytest.mark.slow
 @every_notebook
 def test_a_notebook_runs_and_shows_what_is_kept_in_it(path, tmp_path, monkeypatch):
     # Threads that wait for a core of another test's spin: five minutes instead of one.
