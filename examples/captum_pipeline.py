@@ -1,5 +1,9 @@
 """An existing Captum pipeline: the class name changes, `Deconvolution` to `ZFDeconv`, and nothing else.
 
+    python examples/captum_pipeline.py
+
+prints what it finds. It needs nothing but this package.
+
 `pipeline` is what a user of Captum may have: a map, SmoothGrad, two metrics and a figure. It runs with three methods,
 and their numbers stand side by side. TCAV follows; it wants a method for layers, and Captum's deconvolution has none.
 """

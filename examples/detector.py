@@ -2,11 +2,10 @@
 
     python examples/detector.py
 
-writes detector.png. The network is torchvision's Faster R-CNN on the features of the embedded network; what it has of
-its own is trained here, in a few minutes. `explain` takes torchvision's trained detectors as they are.
+writes detector.png to the current folder. It needs nothing but this package. The network is torchvision's Faster R-CNN
+on the features of the embedded network. What it has of its own is trained here, in about a minute. `explain` takes
+torchvision's trained detectors as they are.
 """
-
-from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torchvision.utils import draw_bounding_boxes
 
 from deconv_attr import ScoredModel, ZFDeconv
 from deconv_attr.demo import CLASS_NAMES, MEAN, STD, Shapes, load_model
+from deconv_attr.evidence import mask_share
 from deconv_attr.visualize import Column, comparison_figure, save_figure
 
 SCENE = (3, 8)  # numbers of two generated images that stand side by side
@@ -30,25 +30,13 @@ def explain(detector: nn.Module, picture: Tensor, box: int) -> Tensor:
     return ZFDeconv(scored).attribute(picture[None], target=box)
 
 
-class Features(nn.Module):
-    """The embedded network's rectified maps, 8 pixels apart."""
-
-    out_channels = 48
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = load_model().features[:14].requires_grad_(False)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return 48 maps."""
-        return OrderedDict([("0", self.layers(x))])
-
-
 def trained(steps: int) -> FasterRCNN:
     """Train a detector on generated images whose boxes are known."""
     torch.manual_seed(0)
+    features = load_model().features[:14].requires_grad_(False)  # rectified maps, 8 pixels apart
+    features.out_channels = 48  # torchvision asks for it
     model = FasterRCNN(
-        Features(),
+        features,
         num_classes=1 + len(CLASS_NAMES),
         min_size=96,
         max_size=192,
@@ -91,18 +79,15 @@ def main(steps: int = 400) -> Tensor:
         labels.append(f"{name}\n{float(found['scores'][box]):.0%}")
         drawn = draw_bounding_boxes((picture * 255).byte(), found["boxes"][box, None], colors="red", width=2)
         pictures.append(drawn / 255)
-        print(f"{name:10} {inside(maps[-1], found['boxes'][box]):.0%} of the map's strength in its box")
+        inside = torch.zeros(1, *picture.shape[1:], dtype=torch.bool)
+        left, top, right, bottom = found["boxes"][box].int()
+        inside[:, top:bottom, left:right] = True
+        in_its_box = float(mask_share(maps[-1], inside, rank_by="size"))
+        print(f"{name:10} {in_its_box:.0%} of the map's strength in its box")
 
     columns = [Column("ZFDeconv of the box's score", torch.cat(maps), "signed")]
     save_figure(comparison_figure(torch.stack(pictures), columns, labels), "detector.png")
     return torch.cat(maps)
-
-
-def inside(maps: Tensor, box: Tensor) -> float:
-    """Return the share of a map's strength in a box."""
-    left, top, right, bottom = (max(0, int(each)) for each in box)
-    strength = maps.abs().amax(1)[0]
-    return float(strength[top:bottom, left:right].sum() / strength.sum())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Quantus's metrics on deconvnet maps, beside saliency. Needs Quantus: `pip install quantus`.
+"""Quantus's metrics on deconvnet maps, beside saliency.
+
+    python examples/quantus_metrics.py
+
+prints a table. It needs Quantus: `pip install quantus`.
 
 Quantus asks for a function `explain(model, inputs, targets, **kwargs)` of arrays. It is three lines below, and serves
 every method with Captum's face. The metrics come from four families: is the map faithful to the score, does it lie on
