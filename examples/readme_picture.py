@@ -1,8 +1,8 @@
 """Draw the picture of the README: two photographs as a trained SqueezeNet sees them, a generated shape as ours does.
 
-    python examples/readme_picture.py [--weights squeezenet1_0.pth]
+    python examples/readme_picture.py
 
-writes readme_picture.jpg beside this file. Without `--weights` torchvision's are downloaded once.
+writes readme_picture.jpg beside this file. It needs the trained weights of SqueezeNet, as side_by_side.py does.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
+from side_by_side import WEIGHTS, trained
 
 from deconv_attr import Comparison, compare
 from deconv_attr.demo import CLASS_NAMES, embedded_images, load_model, normalise
@@ -19,16 +19,12 @@ from deconv_attr.demo import CLASS_NAMES, embedded_images, load_model, normalise
 HERE = Path(__file__).parent
 
 
-def of_photographs(weights_file: str | None) -> Comparison:
+def of_photographs(model: torch.nn.Module) -> Comparison:
     """Explain the top class of two photographs."""
-    weights = SqueezeNet1_0_Weights.DEFAULT
-    model = squeezenet1_0(weights=None if weights_file else weights).eval()
-    if weights_file:
-        model.load_state_dict(torch.load(weights_file, weights_only=True))
-    names = [HERE / "photographs" / name for name in ("espresso.jpg", "cat.jpg")]
-    x = torch.stack([weights.transforms()(Image.open(name)) for name in names])  # (2, 3, 224, 224)
+    photographs = [Image.open(HERE / "photographs" / name) for name in ("espresso.jpg", "cat.jpg")]
+    x = torch.stack([WEIGHTS.transforms()(photograph) for photograph in photographs])  # (2, 3, 224, 224)
     target = model(x).argmax(1)
-    return compare(model, x, target, labels=[weights.meta["categories"][k].replace(" ", "\n") for k in target])
+    return compare(model, x, target, labels=[WEIGHTS.meta["categories"][k].replace(" ", "\n") for k in target])
 
 
 def of_shape() -> Comparison:
@@ -60,12 +56,13 @@ def draw(photographs: Comparison, shape: Comparison) -> Figure:
     return figure
 
 
-def main(weights_file: str | None = None, picture: Path = HERE / "readme_picture.jpg") -> None:
+def main(arguments: list[str] | None = None, picture: Path = HERE / "readme_picture.jpg") -> None:
     """Write the picture."""
-    draw(of_photographs(weights_file), of_shape()).savefig(picture, pil_kwargs={"quality": 90, "subsampling": 0})
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--weights", metavar="FILE", type=Path, help="trained weights (default: torchvision's)")
+    model = trained(parser.parse_args(arguments).weights)
+    draw(of_photographs(model), of_shape()).savefig(picture, pil_kwargs={"quality": 90, "subsampling": 0})
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", help="a state dict of SqueezeNet 1.0, where there is no internet")
-    main(parser.parse_args().weights)
+    main()

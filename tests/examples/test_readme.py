@@ -5,11 +5,13 @@ import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from costs import SUMMARY
-from torchvision.models import resnet18, squeezenet1_0
-from trained import DATA, WEIGHTS
+from PIL import Image
+from torchvision.models import resnet18
+from trained import DATA, torch_home
 
 from deconv_attr import LayerZFDeconv, ZFDeconv
 from deconv_attr.cli import main
@@ -36,11 +38,7 @@ def page(name: str) -> str:
 def here(tmp_path, monkeypatch):
     """A folder with the examples, and with weights where torchvision looks for those that it has downloaded."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    checkpoints = tmp_path / "torch" / "hub" / "checkpoints"
-    checkpoints.mkdir(parents=True)
-    weights = torch.load(WEIGHTS, weights_only=True) if DATA.is_dir() else squeezenet1_0().state_dict()
-    torch.save(weights, checkpoints / "squeezenet1_0-b66bff10.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("TORCH_HOME", str(torch_home(tmp_path / "torch")))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -90,6 +88,16 @@ def test_a_score_of_ones_own_is_explained(here):
 def test_a_map_is_differentiated(here):
     names = run(5)
     assert all(each.grad.any() for each in names["model"].parameters() if each.dim() == 4)
+
+
+@pytest.mark.filterwarnings("ignore::deconv_attr.DeadSignalWarning")
+def test_its_picture_is_what_its_example_draws(here, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    runpy.run_path("examples/readme_picture.py")["main"]([], here / "drawn.jpg")
+    kept, drawn = Image.open("examples/readme_picture.jpg"), Image.open("drawn.jpg")
+    assert drawn.size == kept.size
+    if DATA.is_dir():
+        assert np.abs(np.asarray(kept, float) - np.asarray(drawn, float)).mean() < 4  # of 255
 
 
 def test_each_snippet_has_a_test():
