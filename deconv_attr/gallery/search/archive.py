@@ -46,8 +46,9 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     def save(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w") as archive:  # not np.savez: numpy 1 leaves a file that failed open
             for name, array in members.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asarray(array), version=(1, 0), allow_pickle=False)
+                member = io.BytesIO()  # whole, so that Ctrl-C leaves no member open, which ZipFile would complain of
+                np.lib.format.write_array(member, np.asarray(array), version=(1, 0), allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())  # no time: same search, same file
         file.flush()
         os.fsync(file.fileno())  # a search of hours survives a power cut
 
