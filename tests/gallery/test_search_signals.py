@@ -64,14 +64,16 @@ def own_handler(name):
     assert seen == [1]
 
 def writing(name, which, data=None, **options):
-    savez, count = archive.np.savez, []
-    def interrupted(file, **members):
+    write, count = archive.atomic_write, []
+    def interrupted(path, save):
         count.append(1)
-        if len(count) == which:
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(signal.SIGHUP)
-        savez(file, **members)
-    archive.np.savez = interrupted
+        def signalled(file):
+            if len(count) == which:
+                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(signal.SIGHUP)
+            save(file)
+        write(path, signalled)
+    archive.atomic_write = interrupted
     search(name, data=data or Pixels(), **options)
 
 def put_back(name):
