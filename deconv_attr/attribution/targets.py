@@ -159,7 +159,8 @@ def _slices(output: Tensor, selector: tuple[int | slice, ...]) -> Tensor:
             raise TargetError(
                 f"neuron_selector {shown(selector)} is out of range: the output has the shape {_shape(output)}"
             )
-    selected = output[(slice(None), *selector)].flatten(1)
+    picked: tuple[Any, ...] = (slice(None), *selector)
+    selected = output[picked].flatten(1)
     if selected.shape[1] == 0:
         raise TargetError(f"neuron_selector {shown(selector)} covers no unit of the output {_shape(output)}")
     return selected
@@ -186,9 +187,10 @@ def _pick(scores: Tensor, units: list[tuple[int, ...]], name: str) -> Tensor:
         _check_unit(scores, unit, f"{name} {index}" if len(units) == 1 else f"{name} {example}, {shown(unit)},")
     if len(units) == 1:
         picked: tuple[Any, ...] = (slice(None), *units[0])
-        return scores[picked]
-    examples = torch.arange(len(scores), device=scores.device)
-    return scores[(examples, *torch.tensor(units, device=scores.device).unbind(1))]
+    else:
+        examples = torch.arange(len(scores), device=scores.device)
+        picked = (examples, *torch.tensor(units, device=scores.device).unbind(1))
+    return scores[picked]
 
 
 def _units(output: Tensor, target: Any, name: str) -> list[tuple[int, ...]]:

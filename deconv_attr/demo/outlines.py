@@ -40,7 +40,7 @@ def _disc(x: Grid, y: Grid) -> Grid:
 
 
 def _ring(x: Grid, y: Grid) -> Grid:
-    distance: Grid = np.abs(_length(x, y) - 0.78) - 0.22
+    distance: Grid = np.abs(_length(x, y) - 0.78) - np.float32(0.22)
     return distance
 
 

@@ -33,7 +33,8 @@ def _smooth_noise(rng: Rng) -> Grid:
     cells = int(rng.integers(6, 25))
     distance = np.linspace(0, cells - 1, SIZE)[:, None] - np.arange(cells)
     weights = np.clip(1 - np.abs(distance), 0, 1).astype(np.float32)
-    noise: Grid = weights @ rng.random((cells, cells), dtype=np.float32) @ weights.T
+    rows: Grid = weights @ rng.random((cells, cells), dtype=np.float32)
+    noise: Grid = rows @ weights.T
     return noise
 
 

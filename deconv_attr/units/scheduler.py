@@ -122,9 +122,9 @@ class Scheduler:
         if not self._sample and any(self._expected[unit] is None for unit in units):
             self._read_sample(geometry, check_finite(image, number), units)
         for unit, position in zip(units, positions, strict=True):
-            window = geometry.crops.window(position)
-            corner = [part.start for part in window]
-            pixels = check_finite(image[(..., *window)].clone(), number)
+            window = (..., *geometry.crops.window(position))
+            corner = [part.start for part in window[1:]]
+            pixels = check_finite(image[window].clone(), number)
             if self._runner.same_reads(geometry, image.shape, pixels.shape, position, corner):
                 yield _Crop(unit, pixels, corner, image.shape)
             else:

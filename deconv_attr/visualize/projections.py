@@ -291,7 +291,8 @@ def _draw(
         top, left, bottom, right = unit.box
         for tile, picture in zip(axes[1:], (unit.image[top:bottom, left:right], unit.image), strict=True):
             show(tile, picture)
-            outline(tile, (0, 0, *picture.shape[:2]), "silver", 0.5)  # the border of a white picture on a white page
+            height, width = picture.shape[:2]
+            outline(tile, (0, 0, height, width), "silver", 0.5)  # the border of a white picture on a white page
         outline_box(axes[2], unit.box)
     for tile, caption in zip(axes, captions, strict=False):
         entitle(tile, caption, look.font_size)

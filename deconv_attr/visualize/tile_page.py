@@ -87,7 +87,8 @@ class Tiling:
 
     @property
     def _shapes(self) -> list[tuple[int, int]]:
-        return [tiles.projections.shape[1:3] for tiles in self.maps if len(tiles)]
+        shapes = (tiles.projections.shape for tiles in self.maps if len(tiles))
+        return [(height, width) for _, height, width, *_ in shapes]
 
 
 class TilePage(Page):

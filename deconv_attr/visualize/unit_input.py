@@ -33,7 +33,9 @@ class Unit:
     def shapes(self) -> list[tuple[int, int]]:
         """Height and width of what there is to draw: the projection alone, or also the patch and the image."""
         height, width = self.projection.shape[1:]
-        return [(height, width)] if self.image is None else [(height, width), (height, width), self.image.shape[:2]]
+        if self.image is None:
+            return [(height, width)]
+        return [(height, width), (height, width), (self.image.shape[0], self.image.shape[1])]
 
 
 def checked_units(

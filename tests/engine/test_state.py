@@ -521,6 +521,7 @@ def test_two_threads_explain_and_run_one_model_at_once():
     assert snapshot(net) == before
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 def test_a_compiled_model_runs_eagerly_and_right():
     net, x = build(FunctionalRelu), images()
     expected = ZFDeconv(net).attribute(x, target=1)

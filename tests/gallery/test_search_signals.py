@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals")
 
 # In one process, because importing torch is what takes time: it forks one child for each case, and prints how it ended.
 DRIVER = """
-import json, os, signal, sys, time, traceback
+import json, os, signal, sys, time, traceback, warnings
 import torch
 from pathlib import Path
 from test_search_file import Pixels, make_net
@@ -25,6 +25,7 @@ from deconv_attr import strongest
 from deconv_attr.gallery.search import archive
 from deconv_attr.gallery.search.checkpoints import Checkpoints
 
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning, "__main__")  # its own forks
 torch.set_num_threads(1)
 root = Path(sys.argv[1])
 
@@ -64,14 +65,16 @@ def own_handler(name):
     assert seen == [1]
 
 def writing(name, which, data=None, **options):
-    savez, count = archive.np.savez, []
-    def interrupted(file, **members):
+    write, count = archive.atomic_write, []
+    def interrupted(path, save):
         count.append(1)
-        if len(count) == which:
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(signal.SIGHUP)
-        savez(file, **members)
-    archive.np.savez = interrupted
+        def signalled(file):
+            if len(count) == which:
+                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(signal.SIGHUP)
+            save(file)
+        write(path, signalled)
+    archive.atomic_write = interrupted
     search(name, data=data or Pixels(), **options)
 
 def put_back(name):

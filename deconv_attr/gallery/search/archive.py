@@ -118,7 +118,7 @@ def _array(content: bytes) -> NDArray[Any]:
     # before any memory is taken
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - begin:
         raise ValueError(f"expected an array in {len(content) - begin} bytes, got {shape} of {dtype}")
-    array = np.ndarray(shape, dtype, content, begin, order="F" if fortran else "C")
+    array: NDArray[Any] = np.ndarray(shape, dtype, content, begin, order="F" if fortran else "C")
     return array.astype(dtype.newbyteorder("="), order="C")
 
 
