@@ -56,7 +56,7 @@ _UNBOUNDED = set("addmm mm mv bmm baddbmm linear convolution add sum relu batch_
 """Operations whose results are between 0 and 1 by chance only."""
 
 _PASSED = set(
-    "view squeeze unsqueeze expand alias clone to slice select index gather split unbind permute t mean".split()
+    "view squeeze unsqueeze expand alias clone to getitem select index gather split unbind permute t mean".split()
 )
 """Operations whose result is of the same kind: ``sigmoid(x)[:, 0]`` is a probability, and so is a mean of some."""
 

@@ -40,6 +40,7 @@ ENDS = {
     "softmax": (lambda s: s.softmax(1), "probabilities"),
     "sigmoid": (lambda s: s.sigmoid(), "probabilities"),
     "sigmoid, chosen and reshaped": (lambda s: s.sigmoid()[:, [0, 2]].unsqueeze(2).squeeze(2), "probabilities"),
+    "sigmoid, sliced": (lambda s: s.sigmoid()[:, 1:], "probabilities"),
     "mean of sigmoids": (lambda s: s[:, :, None].expand(-1, -1, 3).sigmoid().mean(2), "probabilities"),
     "log-softmax": (lambda s: s.log_softmax(1), "log-probabilities"),
     "log of a softmax": (lambda s: s.softmax(1).log(), "log-probabilities"),
