@@ -47,7 +47,7 @@ def leave_autocast(device: str, undo: Undo) -> None:
 
 
 def leave_autocast_cache(undo: Undo) -> None:
-    """Leave no weights cast without a graph to the caller's autocast, as torch 2.6 would."""
+    """Leave no cast weights to the caller's autocast: with torch 2.6 later gradients would not reach the weights."""
     undo.later(partial(torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled()))
     torch.set_autocast_cache_enabled(False)
 

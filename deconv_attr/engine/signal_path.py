@@ -47,7 +47,7 @@ from ..rules.torch_private import saved, trains
 from .attributes import keep_attributes, modules_of, sharded
 from .coverage import NO_RULE, Call, Coverage
 from .forward_pass import ForwardPass
-from .modes import leave_autocast, leave_inference_mode, set_gradients
+from .modes import leave_autocast, leave_autocast_cache, leave_inference_mode, set_gradients
 from .module_hooks import ModuleHooks
 from .nodes import Signals, enter, in_order_of, put, several_carriers
 from .saved_tensors import EarlyBackwardError
@@ -172,6 +172,7 @@ class SignalPath:
         """
         leave_inference_mode(self._undo)
         set_gradients(True, self._undo)
+        leave_autocast_cache(self._undo)
         self.in_float16 = any(tensor.dtype == torch.float16 for tensor in inputs)
         self._undo.later(self._forget)
         self._forward, self._inputs, self._others = forward, inputs, others
