@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from old_torch import why_skipped
 
 from deconv_attr.engine import forward_pass, saved_tensors
 
@@ -24,6 +25,11 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--pack-everywhere"):
         forward_pass.LARGE = saved_tensors._CHANNELS_LAST = 0
+
+
+def pytest_runtest_setup(item):
+    if reason := why_skipped(item.nodeid):
+        pytest.skip(reason)
 
 
 def pytest_collection_finish():
