@@ -16,6 +16,8 @@ import torch
 from peers import CAPTUM, METHODS, OURS, TORCHRAY, ZENNIT, quiet
 from torch import Tensor, nn
 
+import deconv_attr
+
 NO = "-"
 
 
@@ -83,7 +85,7 @@ def tool(name: str, package: str, distribution: str, version: str, explain: Call
 
 
 DECONV_ATTR, CAPTUMS, ZENNITS, CRP, TORCHRAYS = TOOLS = (
-    tool("deconv_attr", "deconv_attr", "deconv-attr", "0.1.0", METHODS[OURS].explain),
+    tool("deconv_attr", "deconv_attr", "deconv-attr", deconv_attr.__version__, METHODS[OURS].explain),
     tool("Captum", "captum", "captum", "0.9.0", METHODS[CAPTUM].explain),
     tool("zennit", "zennit", "zennit", "0.5.1", METHODS[ZENNIT].explain),
     tool("zennit-crp", "crp", "zennit-crp", "0.6.0", crp_deconvnet),
