@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
-from functools import cache, partial
+from functools import lru_cache, partial
 from importlib import import_module as load
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Case(NamedTuple):
     gradient: Tensor
 
 
-@cache
+@lru_cache(maxsize=4)  # the networks of a row, not of all
 def case(subject: Subject) -> Case:
     if isinstance(subject, str):
         model, x = torchvisions(subject), images(subject)[..., : SIDES.get(subject, 32), : SIDES.get(subject, 32)]
