@@ -42,7 +42,7 @@ TITLES = ["image", "ZFDeconv from a unit", "Guided backprop", "Saliency"]
 
 def draw(photographs: Comparison, shape: Comparison) -> Figure:
     """Draw all but the maps from scores, under one row of titles; the page says what the colours mean."""
-    figure = Figure(figsize=(7, 5.1), dpi=200)
+    figure = Figure(figsize=(7, 5.125), dpi=200)
     axes = figure.subplots(3, 4, gridspec_kw={"wspace": 0.04, "hspace": 0.04})
     figure.subplots_adjust(left=0.1, right=0.995, top=0.95, bottom=0.005)
     for comparison, block in (photographs, axes[:2]), (shape, axes[2:]):

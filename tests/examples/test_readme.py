@@ -94,10 +94,10 @@ def test_a_map_is_differentiated(here):
 def test_its_picture_is_what_its_example_draws(here, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "examples")
     runpy.run_path("examples/readme_picture.py")["main"]([], here / "drawn.jpg")
-    kept, drawn = Image.open("examples/readme_picture.jpg"), Image.open("drawn.jpg")
-    assert drawn.size == kept.size
-    if DATA.is_dir():
-        assert np.abs(np.asarray(kept, float) - np.asarray(drawn, float)).mean() < 4  # of 255
+    with Image.open("examples/readme_picture.jpg") as kept, Image.open("drawn.jpg") as drawn:
+        assert drawn.size == kept.size
+        if DATA.is_dir():
+            assert np.abs(np.asarray(kept, float) - np.asarray(drawn, float)).mean() < 4  # of 255
 
 
 def test_each_snippet_has_a_test():
