@@ -97,7 +97,8 @@ def test_its_picture_is_what_its_example_draws(here, monkeypatch):
     with Image.open("examples/readme_picture.jpg") as kept, Image.open("drawn.jpg") as drawn:
         assert drawn.size == kept.size
         if DATA.is_dir():
-            assert np.abs(np.asarray(kept, float) - np.asarray(drawn, float)).mean() < 4  # of 255
+            coarse = [np.asarray(each.reduce(8), float) for each in (kept, drawn)]  # matplotlibs differ by a pixel
+            assert np.abs(coarse[0] - coarse[1]).mean() < 2  # of 255
 
 
 def test_each_snippet_has_a_test():
