@@ -164,6 +164,8 @@ def test_its_costs_are_those_of_the_benchmarks():
     memory = sorted(float(ratio.split(",")[1]) for ratio in ratios if "off" not in ratio)
     assert len(memory) == 4
     assert f"{memory[0]} to {memory[-1]} of Captum's memory" in README
+    occasions = re.findall(r"\d\.\d\d", re.search(r"Captum's time was (.*?)\.\n", benchmarks)[1])
+    assert f"{occasions[0]} to {occasions[-1]} of Captum's time for VGG-16" in README
     forward = [float(row[head.index("ours / forward")].split(",")[0]) for row in costs]
     assert all(round(ratio) == 2 for ratio in forward)
     assert "about twice as long as a forward pass" in README
