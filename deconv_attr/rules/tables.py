@@ -62,6 +62,13 @@ class _NamedTable(Mapping[Key, Rule]):
     def __or__(self, other: Table) -> dict[Key, Rule]:
         return {**self, **other}
 
+    def __ror__(self, other: Table) -> dict[Key, Rule]:
+        return {**other, **self}
+
+    def copy(self) -> dict[Key, Rule]:
+        """Return the rules as a dict of the caller's own."""
+        return dict(self._rules)
+
     def __repr__(self) -> str:
         return self._name
 
