@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from costs import SUMMARY
+from pages import rows
 from PIL import Image
 from torchvision.models import resnet18
 from trained import DATA, torch_home
@@ -19,12 +20,6 @@ from deconv_attr.cli import main
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-
-
-def rows(page: str, section: str = "") -> list[list[str]]:
-    """Return the cells of the tables of a Markdown page, from a heading to the next."""
-    lines = page[page.index(section) :].partition("\n## ")[0].splitlines()
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("|")]
 
 
 def page(name: str) -> str:

@@ -15,6 +15,7 @@ import peer_maps as maps
 import peer_methods as methods
 import peer_units as units
 import pytest
+from pages import rows
 from peer_maps import maps_of
 from peer_tools import DECONV_ATTR, NO, TOOLS, Tool, ability
 
@@ -143,8 +144,8 @@ GROUPS = {
 
 CELLS = [
     pytest.param(row.measure, tool, cell, id=f"{row.title.replace('`', '')}-{tool.name}")
-    for rows in GROUPS.values()
-    for row in rows
+    for group in GROUPS.values()
+    for row in group
     for tool, cell in zip(TOOLS, row.cells, strict=True)
 ]
 
@@ -157,23 +158,19 @@ def test_a_cell_says_what_the_tool_does(measure, tool, cell):
     assert found == cell, f"{tool.distribution} {version(tool.distribution)}; the table is of {tool.version}"
 
 
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
-
-
 def table() -> list[list[str]]:
     """Return the table as it stands in README.md, a list of cells for each line."""
     lines = [["", *(tool.heading for tool in TOOLS)], ["---"] * (len(TOOLS) + 1)]
-    for title, rows in GROUPS.items():
+    for title, group in GROUPS.items():
         lines.append([f"**{title}**", *[""] * len(TOOLS)])
-        lines += [[row.title, *row.cells] for row in rows]
+        lines += [[row.title, *row.cells] for row in group]
     return lines
 
 
 def test_the_readmes_table_is_this_one():
     found = re.search(r"<!-- peers table -->\n(.*?)<!-- end of peers table -->", README.read_text(), re.DOTALL)
     assert found
-    assert [cells(line) for line in found[1].splitlines() if line.startswith("|")] == table()
+    assert rows(found[1]) == table()
 
 
 def test_a_tool_that_has_what_a_row_says_it_lacks_is_noticed():
